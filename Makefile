@@ -1,0 +1,86 @@
+# Nefia: one make, no recursion. Each folder has a module.mk; `make help` lists the targets.
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+V ?= 0
+Q := $(if $(filter 1,$(V)),,@)
+say = @$(if $(filter 1,$(V)),:,printf '  %-7s %s\n' '$(1)' '$(2)')
+
+# Variant: SAN=1 builds with ASan and UBSan beside the plain build.
+ifeq ($(SAN),1)
+B := build/san
+SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT ?= -O1
+else
+B ?= build
+SANFLAGS :=
+OPT ?= -O2
+endif
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+
+CSTD := -std=gnu11
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
+WERROR ?= -Werror
+# Paths are cut out of the objects, so that two build folders give the same bytes.
+REPRO := -ffile-prefix-map=$(CURDIR)/= -fmacro-prefix-map=$(CURDIR)/=
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+ifeq ($(SAN),1)
+HARDEN := -fPIE
+endif
+CPPFLAGS := -D_GNU_SOURCE -I. -I$(B)/gen
+CFLAGS := $(CSTD) $(OPT) -g $(WARN) $(WERROR) $(REPRO) $(HARDEN) $(SANFLAGS) $(EXTRA_CFLAGS)
+LDFLAGS := -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(EXTRA_LDFLAGS)
+
+PKG_CONFIG ?= pkg-config
+pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
+
+all: programs
+
+include third_party/module.mk
+FOLDERS := base os wg netstack transport tunnel ssh agent operator
+include $(wildcard $(FOLDERS:%=%/module.mk))
+
+# A folder's library is all of its C files but main.c; CPPFLAGS_<folder> fences foreign headers in.
+define folder_rules
+SRCS_$(1) := $$(filter-out %/main.c,$$(wildcard $(1)/*.c))
+OBJS_$(1) := $$(SRCS_$(1):%.c=$$(B)/obj/%.o)
+$$(B)/obj/$(1)/%.o: $(1)/%.c | $$(DEPS_$(1))
+	$$(call say,CC,$$<)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(CPPFLAGS) $$(CPPFLAGS_$(1)) $$(CFLAGS) $$(CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
+$$(B)/lib$(1).a: $$(OBJS_$(1))
+	$$(call say,AR,$$@)
+	@rm -f $$@
+	$$(Q)ar rcsD $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
+
+# Programs. LIBS_<folder> names the foreign libraries of that folder.
+FOREIGN_LIBS = $(foreach f,$(1),$(LIBS_$(f)))
+AGENT_PARTS := agent tunnel transport netstack wg os base
+NEFIA_PARTS := operator agent tunnel transport ssh netstack wg os base
+programs: $(B)/nefia $(B)/nefia-agent
+
+define link_program
+$(call say,LD,$@)
+$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(1))
+endef
+$(B)/nefia-agent: $(B)/obj/agent/main.o $(AGENT_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg)
+	$(call link_program,$(AGENT_PARTS))
+$(B)/nefia: $(B)/obj/operator/main.o $(NEFIA_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg) $(ARCHIVES_ssh)
+	$(call link_program,$(NEFIA_PARTS))
+
+include test/module.mk
+
+clean:
+	rm -rf build
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+.PHONY: all programs clean

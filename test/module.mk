@@ -1,0 +1,25 @@
+# Unit tests: test/unit/<folder>/<noun>_test.c is one cmocka program, linked with every library.
+UNIT_SRCS := $(wildcard test/unit/*/*_test.c)
+UNIT_BINS := $(UNIT_SRCS:test/unit/%.c=$(B)/test/unit/%)
+TEST_LIB_SRCS := $(wildcard test/lib/*.c)
+TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(B)/obj/%.o)
+ALL_PARTS := operator agent tunnel transport ssh netstack wg os base
+CPPFLAGS_test := $(foreach f,$(FOLDERS),$(CPPFLAGS_$(f)))
+
+$(B)/obj/test/%.o: test/%.c | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CPPFLAGS_test) $(CFLAGS) -Wno-missing-prototypes -MMD -MP -c -o $@ $<
+
+$(B)/test/unit/%: $(B)/obj/test/unit/%.o $(TEST_LIB_OBJS) $(ALL_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg) $(ARCHIVES_ssh)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
+
+unit-bins: $(UNIT_BINS)
+# One folder's tests: make unit-wg
+unit-%: 
+	@$(MAKE) --no-print-directory $(patsubst test/unit/%.c,$(B)/test/unit/%,$(wildcard test/unit/$*/*_test.c))
+	@set -e; for t in $(patsubst test/unit/%.c,$(B)/test/unit/%,$(wildcard test/unit/$*/*_test.c)); do echo "== $$t"; $$t; done
+.PHONY: unit-bins
+.SECONDARY:
