@@ -1,0 +1,36 @@
+/* os/file.h - files that survive a kill at any instruction, folders, locks. */
+#ifndef OS_FILE_H
+#define OS_FILE_H
+
+#include "base/err.h"
+#include "base/types.h"
+
+/** os_file_read() - the whole file with a NUL after it; free *ret. ERR_TOO_LONG beyond @max bytes. */
+MUST_CHECK enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len);
+/**
+ * os_file_write_atomic() - the old content or the new, never a mixture
+ * Temporary file in the same folder, fsync, rename, fsync of the folder. A symbolic link at @path is followed
+ * once, so that a linked configuration stays linked. Return: OK; ERR_NO_SPACE; ERR_PERMISSION; ERR_NOT_FOUND; ERR_IO.
+ */
+MUST_CHECK enum err os_file_write_atomic(const char *path, const void *buf, size_t len, unsigned mode);
+/** os_file_mode() - permission bits and owner; ERR_NOT_FOUND */
+MUST_CHECK enum err os_file_mode(const char *path, unsigned *ret_mode, unsigned *ret_uid);
+/** os_mkdir_p() - folders down to @path; those made get @mode */
+MUST_CHECK enum err os_mkdir_p(const char *path, unsigned mode);
+/** os_file_remove() - OK also when it was not there */
+enum err os_file_remove(const char *path);
+
+struct os_lock;
+/**
+ * os_lock_take() - flock @path, tried every second up to @tries times (1 = only now)
+ * The kernel frees it when the process ends. Return: OK; ERR_IN_USE; ERR_PERMISSION ...
+ */
+MUST_CHECK enum err os_lock_take(const char *path, unsigned tries, struct os_lock **ret);
+void os_lock_free(struct os_lock *l);
+
+/** os_home() - $HOME, else the password entry's; NULL when neither */
+const char *os_home(void);
+/** os_runtime_dir() - $XDG_RUNTIME_DIR when it is ours and private, else NULL */
+const char *os_runtime_dir(void);
+
+#endif

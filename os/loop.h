@@ -1,0 +1,64 @@
+/*
+ * os/loop.h - the event loop: readiness of descriptors, nanosecond timers, signals. libuv underneath.
+ *
+ * One loop a process, one thread. The clock is read once a turn (CLOCK_BOOTTIME: it counts suspend) and
+ * passed on. Timers come from one timerfd, so that pacing below 10 ms is exact.
+ */
+#ifndef OS_LOOP_H
+#define OS_LOOP_H
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/rng.h"
+#include "base/types.h"
+
+struct os_loop;
+
+/** os_loop_new() - NULL when out of memory or descriptors */
+struct os_loop *os_loop_new(void);
+void os_loop_free(struct os_loop *loop);
+/** os_loop_run() - until os_loop_stop() */
+void os_loop_run(struct os_loop *loop);
+void os_loop_stop(struct os_loop *loop);
+/** os_loop_now() - the time of this turn */
+nsec_t os_loop_now(const struct os_loop *loop);
+/** os_loop_set_turn() - @fn runs at the end of every turn, before sleeping; the place to flush batches */
+void os_loop_set_turn(struct os_loop *loop, void (*fn)(void *ctx), void *ctx);
+
+/** os_now() - CLOCK_BOOTTIME now; os_wall_now() - Unix time now; both ns */
+nsec_t os_now(void);
+uint64_t os_wall_now(void);
+/** os_rng() - the kernel's randomness (getrandom, buffered; dies rather than give weak bytes) */
+struct rng *os_rng(void);
+
+/* ---- timers: embedded, owned by the caller ---- */
+struct os_timer {
+	struct os_loop *loop;
+	void (*fn)(void *ctx);
+	void *ctx;
+	nsec_t at; /* NSEC_NEVER = not set */
+	uint64_t seq;
+	size_t heap_index;
+};
+void os_timer_init(struct os_timer *t, struct os_loop *loop, void (*fn)(void *ctx), void *ctx);
+/** os_timer_set() - once, at @at (replaces an earlier time); NSEC_NEVER cancels */
+void os_timer_set(struct os_timer *t, nsec_t at);
+void os_timer_cancel(struct os_timer *t);
+
+/* ---- descriptors ---- */
+#define OS_READ 1
+#define OS_WRITE 2
+#define OS_HANGUP 4 /* delivered with either; error or the other side gone */
+struct os_watch;
+/** os_watch_new() - call @fn(ctx, events) while @fd is ready for what os_watch_set() asked; not owning @fd */
+MUST_CHECK enum err os_watch_new(struct os_loop *loop, int fd, void (*fn)(void *ctx, int events), void *ctx,
+				 struct os_watch **ret);
+void os_watch_set(struct os_watch *w, int events);
+/** os_watch_free() - safe from within its own callback; close the fd afterwards */
+void os_watch_free(struct os_watch *w);
+
+/* ---- signals ---- */
+/** os_signal_on() - call @fn(ctx, signum) from the loop; kept until the loop is freed */
+MUST_CHECK enum err os_signal_on(struct os_loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx);
+
+#endif

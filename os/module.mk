@@ -1,0 +1,1 @@
+LIBS_os := -luv -lseccomp -lz

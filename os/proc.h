@@ -1,0 +1,48 @@
+/* os/proc.h - child processes, daemons, privileges, what the process tells of itself. */
+#ifndef OS_PROC_H
+#define OS_PROC_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "os/loop.h"
+
+/** os_self_path() - this program's file, for starting itself again; valid for ever */
+const char *os_self_path(void);
+
+struct os_child;
+typedef void (*os_exit_fn)(void *ctx, int exit_code, int term_signal);
+struct os_spawn {
+	const char *const *argv;   /* argv[0] is the file */
+	const char *const *env;    /* NULL = ours */
+	int fds[8];                /* fds[i] becomes descriptor i in the child; -1 = /dev/null for 0..2 */
+	size_t n_fds;              /* all others are closed */
+	bool new_session;          /* setsid: survives the terminal */
+};
+MUST_CHECK enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
+				   struct os_child **ret);
+/** os_spawn_detached() - without a loop, nobody waits for it (double fork). Return: OK or why exec failed. */
+MUST_CHECK enum err os_spawn_detached(const struct os_spawn *sp);
+void os_child_kill(struct os_child *c, int signum);
+/** os_child_free() - stop caring; a running child is killed */
+void os_child_free(struct os_child *c);
+pid_t os_child_pid(const struct os_child *c);
+
+/** os_harden() - no core dumps, not traceable, no new privileges; keys stay in memory */
+void os_harden(void);
+
+struct os_sandbox {
+	unsigned cpu_seconds_max; /* RLIMIT_CPU; 0 = none */
+	size_t mem_bytes_max;     /* RLIMIT_AS; 0 = none */
+};
+/**
+ * os_sandbox_worker() - from here on: read, write, poll, sendmsg and recvmsg on descriptors that are open,
+ * memory, time, exit; nothing else (no file, no socket, no process). seccomp; ERR_UNSUPPORTED without it.
+ */
+MUST_CHECK enum err os_sandbox_worker(const struct os_sandbox *sb);
+
+/** os_thread_count() - live threads of this process */
+unsigned os_thread_count(void);
+size_t os_rss_bytes(void);
+
+#endif

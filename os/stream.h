@@ -1,0 +1,74 @@
+/*
+ * os/stream.h - non-blocking byte streams: TCP to and from local programs, Unix sockets, pipes.
+ *
+ * Readiness style: the owner reads and writes when told; nothing is queued here, so backpressure is the
+ * kernel's. A Unix stream can carry descriptors beside the bytes.
+ */
+#ifndef OS_STREAM_H
+#define OS_STREAM_H
+
+#include <sys/uio.h>
+
+#include "base/addr.h"
+#include "base/err.h"
+#include "os/loop.h"
+
+struct os_stream;
+typedef void (*os_stream_fn)(void *ctx, struct os_stream *s, int events); /* OS_READ | OS_WRITE | OS_HANGUP */
+
+/** os_stream_new() - take over @fd (made non-blocking, closed on exec; closed with the stream) */
+MUST_CHECK enum err os_stream_new(struct os_loop *loop, int fd, os_stream_fn fn, void *ctx,
+				  struct os_stream **ret);
+/** os_stream_want() - which events to tell of from now on */
+void os_stream_want(struct os_stream *s, int events);
+/** os_stream_set_fn() - change who is told */
+void os_stream_set_fn(struct os_stream *s, os_stream_fn fn, void *ctx);
+/** os_stream_read() - OK with *ret_n = 0 is the end; ERR_AGAIN: nothing now; ERR_RESET, ERR_IO */
+MUST_CHECK enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n);
+/** os_stream_writev() - OK with *ret_n bytes taken; ERR_AGAIN: none; ERR_CLOSED, ERR_RESET (never SIGPIPE) */
+MUST_CHECK enum err os_stream_writev(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n);
+/** os_stream_shutdown() - end our direction */
+void os_stream_shutdown(struct os_stream *s);
+/** os_stream_reset() - close such that a TCP peer sees a reset */
+void os_stream_reset(struct os_stream *s);
+void os_stream_close(struct os_stream *s);
+/** os_stream_detach() - give the descriptor back (still non-blocking) and free the stream */
+int os_stream_detach(struct os_stream *s);
+int os_stream_fd(const struct os_stream *s);
+
+/* A dial under way; ends with exactly one call of @fn unless cancelled. */
+struct os_dial;
+typedef void (*os_dial_fn)(void *ctx, enum err e, int fd); /* OK: @fd is the callee's */
+/**
+ * os_dial_tcp() - connect to "host:port" or "unix:/path" by @deadline (loop time)
+ * @target: numeric address and port, "localhost:port" (both families tried), or "unix:" and a path
+ */
+MUST_CHECK enum err os_dial_start(struct os_loop *loop, const char *target, nsec_t deadline, os_dial_fn fn,
+				  void *ctx, struct os_dial **ret);
+void os_dial_cancel(struct os_dial *d);
+
+struct os_listener;
+/** os_listen_unix() - @path is replaced when stale (nobody answers on it); mode 0600. ERR_IN_USE: somebody does. */
+MUST_CHECK enum err os_listen_unix(struct os_loop *loop, const char *path, void (*on_accept)(void *ctx, int fd),
+				   void *ctx, struct os_listener **ret);
+MUST_CHECK enum err os_listen_tcp(struct os_loop *loop, const struct endpoint *ep,
+				  void (*on_accept)(void *ctx, int fd), void *ctx, struct os_listener **ret);
+/** os_listener_close() - a Unix socket's path is removed */
+void os_listener_close(struct os_listener *l);
+
+/** os_peer_uid() - who is at the other end of a Unix socket; false when unknown */
+bool os_peer_uid(int fd, unsigned *ret_uid, int *ret_pid);
+/** os_socketpair() - two ends of a Unix stream pair, close-on-exec, both non-blocking */
+MUST_CHECK enum err os_socketpair(int ret_fds[2]);
+
+/* Messages with descriptors over a Unix SOCK_SEQPACKET or SOCK_STREAM socket, blocking or not as the fd is. */
+#define OS_FDS_MAX 4
+/** os_send_fds() - one sendmsg of @len > 0 bytes with @n_fds descriptors; OK only when all was taken */
+MUST_CHECK enum err os_send_fds(int fd, const void *buf, size_t len, const int *fds, size_t n_fds);
+/** os_recv_fds() - one recvmsg; *ret_n 0 = end. Descriptors beyond @fds are closed. */
+MUST_CHECK enum err os_recv_fds(int fd, void *buf, size_t len, size_t *ret_n, int fds[OS_FDS_MAX],
+				size_t *ret_n_fds);
+/** os_seqpacket_pair() - two ends that keep message borders */
+MUST_CHECK enum err os_seqpacket_pair(int ret_fds[2]);
+
+#endif

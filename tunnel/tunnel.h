@@ -1,0 +1,93 @@
+/*
+ * tunnel/tunnel.h - one WireGuard key with its peers, a UDP port and a virtual interface, wired together.
+ *
+ * Shared by agent and hub: transport's datagrams go to wg/, what it decrypts goes to netstack/, what that
+ * sends goes back. It keeps the timestamp watermark and the peers' last endpoints on disk, starts handshakes
+ * at start, and makes a dial wait for a session.
+ */
+#ifndef TUNNEL_TUNNEL_H
+#define TUNNEL_TUNNEL_H
+
+#include "netstack/net.h"
+#include "os/loop.h"
+#include "wg/wg.h"
+
+struct tunnel;
+
+struct tunnel_peer {
+	struct wg_public_key key;
+	struct wg_psk psk;               /* zero = none */
+	struct endpoint endpoint;        /* unset = incoming only */
+	struct ip_prefix allowed[16];    /* its VPN addresses, /32 or /128, or more */
+	size_t n_allowed;
+	uint16_t keepalive_s;
+	char name[64];                   /* for logs: host id, or empty */
+};
+
+struct tunnel_config {
+	struct wg_private_key private_key;
+	struct ip_prefix addrs[8];
+	size_t n_addrs;
+	uint16_t listen_port;    /* 0 = any */
+	bool port_fallback;      /* take another port when it is in use (transient dial-outs) */
+	uint16_t mtu;            /* 0 = 1420 */
+	const char *aead;        /* NULL = choose */
+	const char *state_file;  /* watermark and last endpoints, versioned JSON, 0600; NULL = none */
+	bool initiate;           /* handshake with every peer that has an endpoint, at start */
+	/* A peer's session came up or went down, or its endpoint changed; may be NULL. */
+	void (*on_event)(void *ctx, const struct wg_event *ev);
+	void *ctx;
+};
+
+/** tunnel_open() - net_init() is done here for the first tunnel of the process. ERR_IN_USE: the port. */
+MUST_CHECK enum err tunnel_open(struct os_loop *loop, const struct tunnel_config *cfg, struct tunnel **ret);
+void tunnel_close(struct tunnel *t);
+uint16_t tunnel_port(const struct tunnel *t);
+struct wg_device *tunnel_device(struct tunnel *t);
+struct net_if *tunnel_if(struct tunnel *t);
+
+MUST_CHECK enum err tunnel_add_peer(struct tunnel *t, const struct tunnel_peer *p);
+/** tunnel_set_peers() - exactly these from now on: adds, removes, changes; sessions of the others stay (reload) */
+MUST_CHECK enum err tunnel_set_peers(struct tunnel *t, const struct tunnel_peer *p, size_t n);
+/** tunnel_set_private() - another key, on reload */
+void tunnel_set_private(struct tunnel *t, const struct wg_private_key *key);
+/** tunnel_kick() - after calls into tunnel_device() or tunnel_if() from outside: process what they left */
+void tunnel_kick(struct tunnel *t);
+
+/* A dial through the tunnel; ends with exactly one call of @fn unless cancelled. */
+struct tunnel_dial;
+typedef void (*tunnel_dial_fn)(void *ctx, enum err e, struct net_tcp *c);
+/**
+ * tunnel_dial_start() - connect to @remote by @deadline
+ *
+ * Waits for a session first: the SYN leaves, and its timer starts, when the session stands. A SYN unanswered
+ * for 1 s starts a handshake although the session is young.
+ * @fn's error: ERR_TIMEOUT (no session or no answer), ERR_REFUSED, ERR_NO_ROUTE (no peer has that address,
+ * or its endpoint is unknown), ERR_CLOSED.
+ */
+MUST_CHECK enum err tunnel_dial_start(struct tunnel *t, const struct endpoint *remote, nsec_t deadline,
+				      tunnel_dial_fn fn, void *ctx, struct tunnel_dial **ret);
+void tunnel_dial_cancel(struct tunnel_dial *d);
+
+/* A bridge between a stream of this machine and a virtual connection: bytes both ways, half-close both ways,
+ * backpressure both ways, a reset as a reset. Owns both from here on. */
+struct tunnel_bridge;
+typedef void (*tunnel_bridge_fn)(void *ctx, struct tunnel_bridge *b, enum err e); /* over; it frees itself after */
+MUST_CHECK enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, struct net_tcp *c,
+					tunnel_bridge_fn fn, void *ctx, struct tunnel_bridge **ret);
+/** tunnel_bridge_abort() - reset both ends now; @fn is not called */
+void tunnel_bridge_abort(struct tunnel_bridge *b);
+
+/* WireGuard's cross-platform userspace API (get=1, set=1) on a Unix socket NAME.sock, mode 0600, own uid only. */
+struct tunnel_uapi;
+/**
+ * tunnel_uapi_open() - serve @t at @dir/@name.sock
+ * @dir: NULL = /var/run/wireguard where that may be written, else $XDG_RUNTIME_DIR/nefia/wireguard, else
+ *       @fallback_dir
+ */
+MUST_CHECK enum err tunnel_uapi_open(struct os_loop *loop, struct tunnel *t, const char *dir, const char *fallback_dir,
+				     const char *name, struct tunnel_uapi **ret);
+void tunnel_uapi_close(struct tunnel_uapi *u);
+const char *tunnel_uapi_path(const struct tunnel_uapi *u);
+
+#endif
