@@ -1,0 +1,38 @@
+/*
+ * operator/hub_client.h - how a command reaches the hub, or becomes the first user of a transient one.
+ *
+ * The hub serves a Unix socket (0600). When none answers and @may_start, a hub process is started in the
+ * background that ends with its last user: one key is never used by two processes at once. Requests and replies
+ * are JSON, one object a message, each with a version; unknown fields are ignored. All calls block, with a deadline.
+ */
+#ifndef OPERATOR_HUB_CLIENT_H
+#define OPERATOR_HUB_CLIENT_H
+
+#include <jansson.h>
+
+#include "base/err.h"
+#include "base/types.h"
+
+struct cli;
+struct hub_client;
+
+/** hub_client_open() - attach, or start a transient hub first. Prints the error for the user itself. */
+MUST_CHECK enum err hub_client_open(struct cli *cli, bool may_start, struct hub_client **ret);
+void hub_client_close(struct hub_client *hc);
+/**
+ * hub_client_call() - one request {"op": op, ...@args}; steals @args (may be NULL)
+ * @ret_fd: a descriptor that came with the reply, -1 = none; may be NULL
+ * Return: OK with *ret_reply (json_decref it); otherwise an error whose text is in hub_client_message() and
+ * whose E-code is in hub_client_ecode() (0 = none given).
+ */
+MUST_CHECK enum err hub_client_call(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout,
+				    json_t **ret_reply, int *ret_fd);
+/** hub_client_session() - a socket that speaks ssh/session.h to @host's worker (op "session") */
+MUST_CHECK enum err hub_client_session(struct hub_client *hc, const char *host, nsec_t timeout, int *ret_fd);
+/** hub_client_dial() - a raw stream through the tunnel to @host's agent port @port (op "dial") */
+MUST_CHECK enum err hub_client_dial(struct hub_client *hc, const char *host, unsigned port, nsec_t timeout,
+				    int *ret_fd);
+const char *hub_client_message(const struct hub_client *hc);
+unsigned hub_client_ecode(const struct hub_client *hc);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * ssh/session.h - what a command and the SSH worker say to each other over a Unix stream.
+ *
+ * Frames: u32 length of what follows (little endian), u8 type, body. Strings are u32 length and bytes. At most
+ * SSH_FRAME_MAX a frame. One session carries one job: an exec, a file transfer, or a direct TCP connection.
+ * Flow control is the socket's; data frames hold at most SSH_DATA_MAX bytes.
+ */
+#ifndef SSH_SESSION_H
+#define SSH_SESSION_H
+
+#define SSH_FRAME_MAX (256 * 1024 + 16)
+#define SSH_DATA_MAX (256 * 1024)
+#define SSH_SESSION_VERSION 1
+
+/* The types' values are the protocol: never renumber. */
+enum ssh_frame {
+	/* command -> worker */
+	SSH_F_EXEC = 1,     /* u32 version, string command, u32 deadline_ms (0 = none) */
+	SSH_F_STDIN = 2,    /* bytes */
+	SSH_F_STDIN_EOF = 3,
+	SSH_F_SIGNAL = 4,   /* string name without SIG, e.g. "INT" */
+	SSH_F_GET = 5,      /* u32 version, string path: the file's bytes come as STDOUT, then EXIT 0 */
+	SSH_F_PUT = 6,      /* u32 version, string path, u32 mode: bytes follow as STDIN, then STDIN_EOF; written to
+			     * a temporary name beside it and renamed */
+	SSH_F_DIRECT = 7,   /* u32 version, string host, u32 port: direct-tcpip; bytes as STDIN and STDOUT */
+	SSH_F_CLOSE = 8,    /* close the channel now */
+	/* worker -> command */
+	SSH_F_READY = 64,   /* the job runs: u64 size for GET (UINT64_MAX unknown), u32 mode */
+	SSH_F_STDOUT = 65,  /* bytes */
+	SSH_F_STDERR = 66,  /* bytes */
+	SSH_F_STDOUT_EOF = 67,
+	SSH_F_EXIT = 68,    /* u32 status; the last frame */
+	SSH_F_EXIT_SIGNAL = 69, /* string name; the last frame */
+	SSH_F_ERROR = 70,   /* u32 enum err, string message for people (which key, why, what next); the last frame */
+	SSH_F_NOTE = 71,    /* string for stderr, e.g. "host key accepted: SHA256:..." */
+};
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * ssh/worker.h - the SSH worker process of one host, seen from the hub.
+ *
+ * SSH runs beside the hub, not in it: the worker holds the libssh2 connection(s) to one host, is sandboxed
+ * (os_sandbox_worker) and has neither files nor the tunnel's keys. The hub hands it, over a SEQPACKET socket,
+ *   - virtual connections to the host's SSH port, one end of a socket pair each, when it asks to dial,
+ *   - the answers about host keys (the hub owns known_hosts),
+ *   - sessions: sockets on which a command (exec, fs, nc) speaks the protocol of ssh/session.h.
+ * The worker is this program started again with the hidden first argument "ssh-worker".
+ */
+#ifndef SSH_WORKER_H
+#define SSH_WORKER_H
+
+#include "base/err.h"
+#include "base/types.h"
+#include "os/loop.h"
+
+struct ssh_worker;
+
+struct ssh_identity {
+	const char *path;      /* for messages */
+	const char *pem;       /* the private key's text, OpenSSH or PEM; wiped by its owner after start */
+	size_t len;
+};
+
+struct ssh_worker_config {
+	const char *host;        /* host id, for messages and known_hosts names */
+	const char *user;
+	const char *vpn_addr;    /* numeric; second name in known_hosts */
+	const struct ssh_identity *ids;
+	size_t n_ids;
+	const char *known_hosts; /* path, read and written by the hub */
+	unsigned idle_s;         /* end after so long without a session; 0 = 60 */
+	/* The worker wants a connection to the host: answer with ssh_worker_dialed(). */
+	void (*on_dial)(void *ctx, struct ssh_worker *w, uint32_t dial_id);
+	/* It ended (idle, crashed, killed); free it. @why is for people, NULL = idle. */
+	void (*on_end)(void *ctx, struct ssh_worker *w, const char *why);
+	/* A host key was accepted for the first time, or refused; for the log. */
+	void (*on_host_key)(void *ctx, struct ssh_worker *w, bool accepted, const char *fingerprint);
+	void *ctx;
+};
+
+MUST_CHECK enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg,
+				     struct ssh_worker **ret);
+/** ssh_worker_dialed() - the answer to on_dial: @fd (given away) when @e is OK */
+void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd);
+/** ssh_worker_attach() - give it a command's session socket (given away) */
+MUST_CHECK enum err ssh_worker_attach(struct ssh_worker *w, int fd);
+/** ssh_worker_free() - kill it when it still runs */
+void ssh_worker_free(struct ssh_worker *w);
+
+/** ssh_worker_main() - the process itself; @ctl_fd is descriptor 3. Return: its exit code. */
+int ssh_worker_main(int ctl_fd);
+
+#endif
