@@ -82,5 +82,4 @@ include test/module.mk
 clean:
 	rm -rf build
 
--include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .PHONY: all programs clean
