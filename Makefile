@@ -82,4 +82,5 @@ include test/module.mk
 clean:
 	rm -rf build
 
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
 .PHONY: all programs clean
