@@ -8,7 +8,7 @@
 #define OS_LOOP_H
 
 #include "base/err.h"
-#include "base/list.h"
+#include "base/heap.h"
 #include "base/rng.h"
 #include "base/types.h"
 
@@ -36,9 +36,7 @@ struct os_timer {
 	struct os_loop *loop;
 	void (*fn)(void *ctx);
 	void *ctx;
-	nsec_t at; /* NSEC_NEVER = not set */
-	uint64_t seq;
-	size_t heap_index;
+	struct heap_node node; /* its key is the time */
 };
 void os_timer_init(struct os_timer *t, struct os_loop *loop, void (*fn)(void *ctx), void *ctx);
 /** os_timer_set() - once, at @at (replaces an earlier time); NSEC_NEVER cancels */

@@ -1,0 +1,278 @@
+/* os/file.c - see file.h: reading whole files, replacing them atomically, locks. */
+#include "os/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static enum err read_fd(int fd, size_t max, char **ret, size_t *ret_len)
+{
+	size_t len = 0, cap = 4096;
+	char *buf = malloc(cap + 1), *bigger;
+
+	for (;;) {
+		ssize_t n;
+
+		if (!buf)
+			return ERR_NOMEM;
+		n = read(fd, buf + len, cap - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || len + (size_t)n > max) {
+			enum err e = n < 0 ? err_from_errno(errno) : ERR_TOO_LONG;
+
+			free(buf);
+			return e;
+		}
+		len += (size_t)n;
+		if (n == 0)
+			break;
+		if (len == cap) {
+			cap *= 2;
+			bigger = realloc(buf, cap + 1);
+			if (!bigger)
+				free(buf);
+			buf = bigger;
+		}
+	}
+	buf[len] = '\0';
+	*ret = buf;
+	*ret_len = len;
+	return OK;
+}
+
+enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	enum err e;
+
+	if (fd < 0)
+		return err_from_errno(errno);
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		e = ERR_INVALID;
+	else
+		e = read_fd(fd, max, ret, ret_len);
+	close(fd);
+	return e;
+}
+
+static enum err write_all(int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? err_from_errno(errno) : ERR_NO_SPACE;
+		p += n;
+		len -= (size_t)n;
+	}
+	return OK;
+}
+
+static enum err sync_folder(const char *path)
+{
+	char dir[PATH_MAX];
+	char *slash;
+	int fd;
+	enum err e = OK;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash == dir)
+		slash[1] = '\0';
+	else if (slash)
+		*slash = '\0';
+	fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return err_from_errno(errno);
+	/* Some file systems cannot sync a folder; then there is nothing more to do. */
+	if (fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
+		e = err_from_errno(errno);
+	close(fd);
+	return e;
+}
+
+/* The file that a symbolic link at @path names, or @path itself. */
+static void follow_link(const char *path, char target[PATH_MAX])
+{
+	char link[PATH_MAX];
+	ssize_t n = readlink(path, link, sizeof(link) - 1);
+	const char *slash = strrchr(path, '/');
+	int len;
+
+	snprintf(target, PATH_MAX, "%s", path);
+	if (n <= 0)
+		return;
+	link[n] = '\0';
+	if (link[0] == '/' || !slash)
+		len = snprintf(target, PATH_MAX, "%s", link);
+	else
+		len = snprintf(target, PATH_MAX, "%.*s/%s", (int)(slash - path), path, link);
+	if (len >= PATH_MAX)
+		snprintf(target, PATH_MAX, "%s", path);
+}
+
+static enum err write_temp(const char *temp, const void *buf, size_t len, unsigned mode)
+{
+	int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	enum err e;
+
+	if (fd < 0)
+		return err_from_errno(errno);
+	e = write_all(fd, buf, len);
+	if (e == OK && fchmod(fd, mode) != 0)
+		e = err_from_errno(errno);
+	if (e == OK && fsync(fd) != 0)
+		e = err_from_errno(errno);
+	if (close(fd) != 0 && e == OK)
+		e = err_from_errno(errno);
+	return e;
+}
+
+enum err os_file_write_atomic(const char *path, const void *buf, size_t len, unsigned mode)
+{
+	static unsigned counter;
+	char target[PATH_MAX], temp[PATH_MAX + 32];
+	enum err e;
+
+	follow_link(path, target);
+	if (snprintf(temp, sizeof(temp), "%s.tmp.%ld.%u", target, (long)getpid(), counter++) >= PATH_MAX)
+		return ERR_TOO_LONG;
+	e = write_temp(temp, buf, len, mode);
+	/* A leftover of a killed process that had our number. */
+	if (e == ERR_EXISTS && unlink(temp) == 0)
+		e = write_temp(temp, buf, len, mode);
+	if (e == OK && rename(temp, target) != 0)
+		e = err_from_errno(errno);
+	if (e != OK) {
+		if (e != ERR_EXISTS)
+			unlink(temp);
+		return e;
+	}
+	return sync_folder(target);
+}
+
+enum err os_file_mode(const char *path, unsigned *ret_mode, unsigned *ret_uid)
+{
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return err_from_errno(errno);
+	*ret_mode = st.st_mode & 07777;
+	*ret_uid = st.st_uid;
+	return OK;
+}
+
+enum err os_mkdir_p(const char *path, unsigned mode)
+{
+	char part[PATH_MAX];
+	struct stat st;
+
+	if (snprintf(part, sizeof(part), "%s", path) >= PATH_MAX)
+		return ERR_TOO_LONG;
+	for (char *p = part + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(part, mode) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
+			return err_from_errno(errno);
+		*p = '/';
+	}
+	if (mkdir(part, mode) == 0)
+		return OK;
+	if (errno != EEXIST)
+		return err_from_errno(errno);
+	return stat(part, &st) == 0 && S_ISDIR(st.st_mode) ? OK : ERR_EXISTS;
+}
+
+enum err os_file_remove(const char *path)
+{
+	return unlink(path) == 0 || errno == ENOENT ? OK : err_from_errno(errno);
+}
+
+/* ---- locks ---- */
+
+struct os_lock {
+	int fd;
+};
+
+static enum err flock_tries(int fd, unsigned tries)
+{
+	for (unsigned i = 0; i < tries; i++) {
+		struct timespec second = { 1, 0 };
+
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return OK;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return err_from_errno(errno);
+		if (i + 1 < tries)
+			nanosleep(&second, NULL);
+	}
+	return ERR_IN_USE;
+}
+
+enum err os_lock_take(const char *path, unsigned tries, struct os_lock **ret)
+{
+	struct os_lock *l = malloc(sizeof(*l));
+	enum err e;
+
+	if (!l)
+		return ERR_NOMEM;
+	l->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (l->fd < 0) {
+		e = err_from_errno(errno);
+		free(l);
+		return e;
+	}
+	e = flock_tries(l->fd, tries);
+	if (e != OK) {
+		os_lock_free(l);
+		return e;
+	}
+	*ret = l;
+	return OK;
+}
+
+void os_lock_free(struct os_lock *l)
+{
+	if (!l)
+		return;
+	close(l->fd);
+	free(l);
+}
+
+/* ---- folders of the user ---- */
+
+const char *os_home(void)
+{
+	const char *home = getenv("HOME");
+	struct passwd *pw;
+
+	if (home && home[0] == '/')
+		return home;
+	pw = getpwuid(getuid());
+	return pw && pw->pw_dir && pw->pw_dir[0] == '/' ? pw->pw_dir : NULL;
+}
+
+const char *os_runtime_dir(void)
+{
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
+
+	if (!dir || dir[0] != '/' || stat(dir, &st) != 0)
+		return NULL;
+	return S_ISDIR(st.st_mode) && st.st_uid == getuid() && (st.st_mode & 077) == 0 ? dir : NULL;
+}

@@ -1,0 +1,321 @@
+/*
+ * os/loop.c - the event loop.
+ *
+ * libuv supplies readiness and signals. Its timers count milliseconds, so ours stand in a heap whose first
+ * deadline is armed on one timerfd, watched like any descriptor. A turn is: uv polls and calls back, due timers run
+ * (those that were due when the turn began: a timer that re-arms itself cannot starve the rest), then the
+ * turn hook flushes what the callbacks queued. The clock is read when uv returns from polling.
+ */
+#include "os/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#define N_SIGNALS_MAX 8
+
+struct on_signal {
+	uv_signal_t handle;
+	void (*fn)(void *ctx, int signum);
+	void *ctx;
+};
+
+struct os_loop {
+	uv_loop_t uv;
+	uv_poll_t timer_poll;
+	uv_prepare_t prepare;
+	uv_check_t check;
+	int timer_fd;
+	nsec_t armed; /* what the timerfd is set to */
+	nsec_t now;
+	struct heap timers;
+	void (*turn)(void *ctx);
+	void *turn_ctx;
+	struct on_signal signals[N_SIGNALS_MAX];
+	size_t n_signals;
+};
+
+struct os_watch {
+	uv_poll_t poll;
+	void (*fn)(void *ctx, int events);
+	void *ctx;
+	int events;
+};
+
+static nsec_t read_clock(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (nsec_t)ts.tv_sec * NSEC_PER_SEC + (nsec_t)ts.tv_nsec;
+}
+
+nsec_t os_now(void)
+{
+	return read_clock(CLOCK_BOOTTIME);
+}
+
+uint64_t os_wall_now(void)
+{
+	return read_clock(CLOCK_REALTIME);
+}
+
+/* ---- randomness ---- */
+
+static void kernel_fill(struct rng *rng, void *buf, size_t len)
+{
+	uint8_t *p = buf;
+
+	while (len > 0) {
+		ssize_t n = getrandom(p, len, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		ASSERT(n > 0);
+		p += n;
+		len -= (size_t)n;
+	}
+}
+
+struct rng *os_rng(void)
+{
+	static struct rng rng = { kernel_fill };
+
+	return &rng;
+}
+
+/* ---- timers ---- */
+
+static void arm(struct os_loop *loop)
+{
+	struct heap_node *first = heap_first(&loop->timers);
+	nsec_t at = first ? MAX(first->key, 1ULL) : 0;
+	struct itimerspec its = { .it_value = { (time_t)(at / NSEC_PER_SEC), (long)(at % NSEC_PER_SEC) } };
+
+	if (at == loop->armed)
+		return;
+	loop->armed = at;
+	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);
+}
+
+static void run_timers(struct os_loop *loop)
+{
+	uint64_t limit = loop->timers.next_seq;
+
+	for (;;) {
+		struct heap_node *first = heap_first(&loop->timers);
+		struct os_timer *t;
+
+		if (!first || first->key > loop->now || first->seq >= limit)
+			break;
+		t = container_of(first, struct os_timer, node);
+		heap_remove(&loop->timers, first);
+		t->fn(t->ctx);
+	}
+}
+
+static void on_timer_fd(uv_poll_t *poll, int status, int events)
+{
+	struct os_loop *loop = poll->data;
+	uint64_t n;
+
+	if (read(loop->timer_fd, &n, sizeof(n)) == sizeof(n))
+		loop->armed = 0;
+}
+
+void os_timer_init(struct os_timer *t, struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
+{
+	*t = (struct os_timer){ .loop = loop, .fn = fn, .ctx = ctx };
+	heap_node_init(&t->node);
+}
+
+void os_timer_set(struct os_timer *t, nsec_t at)
+{
+	if (at == NSEC_NEVER) {
+		heap_remove(&t->loop->timers, &t->node);
+		return;
+	}
+	/* Out of memory here would mean a timer that never fires: better to end. */
+	ASSERT(heap_set(&t->loop->timers, &t->node, at) == OK);
+}
+
+void os_timer_cancel(struct os_timer *t)
+{
+	if (t->loop)
+		heap_remove(&t->loop->timers, &t->node);
+}
+
+/* ---- the turn ---- */
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+	struct os_loop *loop = prepare->data;
+
+	run_timers(loop);
+	if (loop->turn)
+		loop->turn(loop->turn_ctx);
+	arm(loop);
+}
+
+static void on_check(uv_check_t *check)
+{
+	struct os_loop *loop = check->data;
+
+	loop->now = os_now();
+}
+
+nsec_t os_loop_now(const struct os_loop *loop)
+{
+	return loop->now;
+}
+
+void os_loop_set_turn(struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
+{
+	loop->turn = fn;
+	loop->turn_ctx = ctx;
+}
+
+struct os_loop *os_loop_new(void)
+{
+	struct os_loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return NULL;
+	loop->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (loop->timer_fd < 0 || uv_loop_init(&loop->uv) != 0) {
+		if (loop->timer_fd >= 0)
+			close(loop->timer_fd);
+		free(loop);
+		return NULL;
+	}
+	heap_init(&loop->timers);
+	loop->now = os_now();
+	uv_prepare_init(&loop->uv, &loop->prepare);
+	uv_check_init(&loop->uv, &loop->check);
+	ASSERT(uv_poll_init(&loop->uv, &loop->timer_poll, loop->timer_fd) == 0);
+	loop->prepare.data = loop->check.data = loop->timer_poll.data = loop;
+	uv_prepare_start(&loop->prepare, on_prepare);
+	uv_check_start(&loop->check, on_check);
+	uv_poll_start(&loop->timer_poll, UV_READABLE, on_timer_fd);
+	return loop;
+}
+
+void os_loop_free(struct os_loop *loop)
+{
+	if (!loop)
+		return;
+	uv_close((uv_handle_t *)&loop->prepare, NULL);
+	uv_close((uv_handle_t *)&loop->check, NULL);
+	uv_close((uv_handle_t *)&loop->timer_poll, NULL);
+	for (size_t i = 0; i < loop->n_signals; i++)
+		uv_close((uv_handle_t *)&loop->signals[i].handle, NULL);
+	uv_run(&loop->uv, UV_RUN_NOWAIT);
+	/* A watch that its owner did not free is our own bug. */
+	ASSERT(uv_loop_close(&loop->uv) == 0);
+	close(loop->timer_fd);
+	heap_fini(&loop->timers);
+	free(loop);
+}
+
+void os_loop_run(struct os_loop *loop)
+{
+	loop->now = os_now();
+	uv_run(&loop->uv, UV_RUN_DEFAULT);
+}
+
+void os_loop_stop(struct os_loop *loop)
+{
+	uv_stop(&loop->uv);
+}
+
+/* ---- descriptors ---- */
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+	struct os_watch *w = poll->data;
+	int ev = 0;
+
+	if (status < 0)
+		ev = w->events | OS_HANGUP;
+	if (events & UV_READABLE)
+		ev |= OS_READ;
+	if (events & UV_WRITABLE)
+		ev |= OS_WRITE;
+	if (events & UV_DISCONNECT)
+		ev |= OS_HANGUP;
+	w->fn(w->ctx, ev);
+}
+
+enum err os_watch_new(struct os_loop *loop, int fd, void (*fn)(void *ctx, int events), void *ctx,
+		      struct os_watch **ret)
+{
+	struct os_watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return ERR_NOMEM;
+	w->fn = fn;
+	w->ctx = ctx;
+	if (uv_poll_init(&loop->uv, &w->poll, fd) != 0) {
+		free(w);
+		return ERR_INVALID;
+	}
+	w->poll.data = w;
+	*ret = w;
+	return OK;
+}
+
+void os_watch_set(struct os_watch *w, int events)
+{
+	int ev = (events & OS_READ ? UV_READABLE : 0) | (events & OS_WRITE ? UV_WRITABLE : 0) |
+		 (events & OS_HANGUP ? UV_DISCONNECT : 0);
+
+	if (events == w->events)
+		return;
+	w->events = events;
+	if (ev)
+		uv_poll_start(&w->poll, ev, on_poll);
+	else
+		uv_poll_stop(&w->poll);
+}
+
+static void on_watch_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+void os_watch_free(struct os_watch *w)
+{
+	if (w)
+		uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+}
+
+/* ---- signals ---- */
+
+static void on_uv_signal(uv_signal_t *handle, int signum)
+{
+	struct on_signal *s = handle->data;
+
+	s->fn(s->ctx, signum);
+}
+
+enum err os_signal_on(struct os_loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx)
+{
+	struct on_signal *s;
+
+	if (loop->n_signals == N_SIGNALS_MAX)
+		return ERR_FULL;
+	s = &loop->signals[loop->n_signals];
+	s->fn = fn;
+	s->ctx = ctx;
+	if (uv_signal_init(&loop->uv, &s->handle) != 0)
+		return ERR_NOMEM;
+	s->handle.data = s;
+	loop->n_signals++;
+	return uv_signal_start(&s->handle, on_uv_signal, signum) == 0 ? OK : ERR_INVALID;
+}
