@@ -1,0 +1,295 @@
+/*
+ * os/proc.c - child processes, hardening, the worker's sandbox.
+ *
+ * Children are started with fork and exec rather than uv_spawn: we need exact descriptor placement and to learn
+ * why exec failed, which a close-on-exec pipe tells. A child's end is noticed by its pidfd becoming readable.
+ */
+#include "os/proc.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+struct os_child {
+	pid_t pid;
+	int pidfd;
+	struct os_watch *watch;
+	os_exit_fn fn;
+	void *ctx;
+};
+
+const char *os_self_path(void)
+{
+	static char path[PATH_MAX];
+	ssize_t n;
+
+	if (path[0])
+		return path;
+	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	path[n > 0 ? n : 0] = '\0';
+	return path;
+}
+
+/* ---- in the child, between fork and exec ---- */
+
+/* Moves fds[i] to i. Those in the way are first copied above the range. */
+static void place_fds(const struct os_spawn *sp, int *report_fd)
+{
+	int high[ARRAY_SIZE(sp->fds)];
+
+	*report_fd = fcntl(*report_fd, F_DUPFD_CLOEXEC, 64);
+	for (size_t i = 0; i < sp->n_fds; i++)
+		high[i] = sp->fds[i] >= 0 ? fcntl(sp->fds[i], F_DUPFD_CLOEXEC, 64) : open("/dev/null", O_RDWR);
+	for (size_t i = 0; i < sp->n_fds; i++)
+		dup2(high[i], (int)i);
+}
+
+static void close_from(int first, int keep)
+{
+	if (keep > first)
+		syscall(SYS_close_range, first, keep - 1, 0);
+	syscall(SYS_close_range, keep + 1, ~0U, 0);
+}
+
+NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
+{
+	sigset_t none;
+	int errnum;
+
+	if (sp->new_session)
+		setsid();
+	place_fds(sp, &report_fd);
+	close_from((int)MAX(sp->n_fds, (size_t)3), report_fd);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGPIPE, SIG_DFL);
+	execve(sp->argv[0], (char *const *)sp->argv, sp->env ? (char *const *)sp->env : environ);
+	errnum = errno;
+	if (write(report_fd, &errnum, sizeof(errnum)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* Forks; @twice leaves the child to init. Return: 0, or the errno of fork or exec. */
+static int spawn(const struct os_spawn *sp, bool twice, pid_t *ret)
+{
+	int report[2], errnum = 0;
+	pid_t pid;
+
+	ASSERT(sp->n_fds <= ARRAY_SIZE(sp->fds));
+	if (pipe2(report, O_CLOEXEC) != 0)
+		return errno;
+	pid = fork();
+	if (pid == 0) {
+		if (twice && fork() != 0)
+			_exit(0);
+		child_exec(sp, report[1]);
+	}
+	if (pid < 0)
+		errnum = errno;
+	close(report[1]);
+	if (pid > 0 && twice)
+		waitpid(pid, NULL, 0);
+	if (pid > 0 && read(report[0], &errnum, sizeof(errnum)) != sizeof(errnum))
+		errnum = 0;
+	close(report[0]);
+	if (errnum != 0 && pid > 0 && !twice)
+		waitpid(pid, NULL, 0);
+	*ret = pid;
+	return errnum;
+}
+
+enum err os_spawn_detached(const struct os_spawn *sp)
+{
+	pid_t pid;
+
+	return err_from_errno(spawn(sp, true, &pid));
+}
+
+/* ---- children that the loop watches ---- */
+
+static void on_child_end(void *ctx, int events)
+{
+	struct os_child *c = ctx;
+	int status = 0;
+
+	if (waitpid(c->pid, &status, WNOHANG) != c->pid)
+		return;
+	os_watch_set(c->watch, 0);
+	c->pid = 0;
+	c->fn(c->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+	      WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+}
+
+enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
+			struct os_child **ret)
+{
+	struct os_child *c = calloc(1, sizeof(*c));
+	int errnum;
+
+	if (!c)
+		return ERR_NOMEM;
+	c->fn = fn;
+	c->ctx = ctx;
+	errnum = spawn(sp, false, &c->pid);
+	if (errnum != 0) {
+		free(c);
+		return err_from_errno(errnum);
+	}
+	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
+	if (c->pidfd < 0 || os_watch_new(loop, c->pidfd, on_child_end, c, &c->watch) != OK) {
+		os_child_free(c);
+		return ERR_UNSUPPORTED;
+	}
+	fcntl(c->pidfd, F_SETFD, FD_CLOEXEC);
+	os_watch_set(c->watch, OS_READ);
+	*ret = c;
+	return OK;
+}
+
+void os_child_kill(struct os_child *c, int signum)
+{
+	if (c->pid > 0)
+		kill(c->pid, signum);
+}
+
+void os_child_free(struct os_child *c)
+{
+	if (!c)
+		return;
+	if (c->pid > 0) {
+		kill(c->pid, SIGKILL);
+		waitpid(c->pid, NULL, 0);
+	}
+	os_watch_free(c->watch);
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	free(c);
+}
+
+pid_t os_child_pid(const struct os_child *c)
+{
+	return c->pid;
+}
+
+/* ---- hardening ---- */
+
+void os_harden(void)
+{
+	struct rlimit none = { 0, 0 };
+
+	prctl(PR_SET_DUMPABLE, 0);
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	setrlimit(RLIMIT_CORE, &none);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static const int worker_calls[] = {
+	SCMP_SYS(read),		 SCMP_SYS(write),	   SCMP_SYS(readv),	   SCMP_SYS(writev),
+	SCMP_SYS(recvmsg),	 SCMP_SYS(sendmsg),	   SCMP_SYS(recvfrom),	   SCMP_SYS(sendto),
+	SCMP_SYS(poll),		 SCMP_SYS(ppoll),	   SCMP_SYS(shutdown),	   SCMP_SYS(close),
+	SCMP_SYS(brk),		 SCMP_SYS(munmap),	   SCMP_SYS(mremap),	   SCMP_SYS(madvise),
+	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),   SCMP_SYS(gettimeofday),
+	SCMP_SYS(getrandom),	 SCMP_SYS(futex),	   SCMP_SYS(exit),	   SCMP_SYS(exit_group),
+	SCMP_SYS(rt_sigreturn),	 SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(restart_syscall),
+	SCMP_SYS(getpid),	 SCMP_SYS(gettid),	   SCMP_SYS(tgkill),	   SCMP_SYS(time),
+};
+
+static int allow_calls(scmp_filter_ctx ctx)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(worker_calls) && r == 0; i++)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, worker_calls[i], 0);
+	/* Memory, but never executable. */
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+				     SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+				     SCMP_A1(SCMP_CMP_EQ, F_GETFL));
+	if (r == 0)
+		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+				     SCMP_A1(SCMP_CMP_EQ, F_SETFL));
+	return r;
+}
+
+static enum err load_filter(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+	/* The sanitizers' runtime opens /proc and prints stacks: the filter is tested in the plain build. */
+	return OK;
+#else
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	enum err e = ERR_UNSUPPORTED;
+
+	if (!ctx)
+		return ERR_NOMEM;
+	if (allow_calls(ctx) == 0 && seccomp_load(ctx) == 0)
+		e = OK;
+	seccomp_release(ctx);
+	return e;
+#endif
+}
+
+enum err os_sandbox_worker(const struct os_sandbox *sb)
+{
+	struct rlimit cpu = { sb->cpu_seconds_max, sb->cpu_seconds_max };
+	struct rlimit mem = { sb->mem_bytes_max, sb->mem_bytes_max };
+	struct rlimit none = { 0, 0 };
+
+	os_harden();
+	if (sb->cpu_seconds_max)
+		setrlimit(RLIMIT_CPU, &cpu);
+	if (sb->mem_bytes_max)
+		setrlimit(RLIMIT_AS, &mem);
+	setrlimit(RLIMIT_FSIZE, &none);
+	setrlimit(RLIMIT_NPROC, &none);
+	return load_filter();
+}
+
+/* ---- what the process tells of itself ---- */
+
+unsigned os_thread_count(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	unsigned n = 0;
+
+	if (!dir)
+		return 0;
+	for (struct dirent *d; (d = readdir(dir));)
+		n += d->d_name[0] != '.';
+	closedir(dir);
+	return n;
+}
+
+size_t os_rss_bytes(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	unsigned long pages = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%*u %lu", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}

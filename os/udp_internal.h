@@ -1,0 +1,16 @@
+/* os/udp_internal.h - what the tests of os/udp.c need beside its contract. */
+#ifndef OS_UDP_INTERNAL_H
+#define OS_UDP_INTERNAL_H
+
+#include <sys/socket.h>
+
+#include "os/udp.h"
+
+/* sendmsg, replaced by tests to inject the kernel's refusals */
+extern ssize_t (*os_udp_sendmsg)(int fd, const struct msghdr *m, int flags);
+
+/** os_udp_split() - cut what GRO joined; @seg 0 = one datagram. Return: how many, at most @max. */
+size_t os_udp_split(const uint8_t *p, size_t len, size_t seg, const struct path_addr *path,
+		    struct os_udp_dgram *ret, size_t max);
+
+#endif
