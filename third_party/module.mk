@@ -1,4 +1,10 @@
 # Libraries that no usable package provides: fetched by pin and checksum, built with our configuration.
-# Each recipe sets <NAME>_DIR (its sources) and a stamp that a folder's DEPS_ names.
+# A recipe X.mk sets X_DIR (the unpacked sources), X_STAMP (present when they are) and an archive in $(B).
 DL ?= third_party/dl
-DEB_ARCHIVE ?= $(patsubst %/,%,$(shell apt-get indextargets --no-release-info --format '$$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -m1 '/debian/$$'))
+SRC ?= build/src
+FETCH := third_party/fetch.sh
+# Foreign code: no warnings of ours, but our sanitizers, paths and hardening.
+CFLAGS_FOREIGN := -std=gnu11 -O2 -g -w $(REPRO) $(HARDEN) $(SANFLAGS)
+
+include third_party/libb2.mk
+include third_party/lwip.mk

@@ -1,0 +1,33 @@
+# lwIP: all its options are compile-time, so no packaged library serves; built from source with
+# netstack/lwip/lwipopts.h. Debian's +dfsg1 tarball is repacked and has no upstream twin with its checksum.
+LWIP_VERSION := 2.2.1
+LWIP_SHA256 := 83729c274c499d3348e9fbbe043a3113f3fa8953e7efddc7c21c7fcbb1f2b7b1
+LWIP_TAR := $(DL)/lwip_$(LWIP_VERSION)+dfsg1.orig.tar.xz
+LWIP_DIR := $(SRC)/lwip-$(LWIP_VERSION)
+LWIP_STAMP := $(LWIP_DIR)/.stamp
+
+$(LWIP_TAR):
+	$(Q)$(FETCH) $@ $(LWIP_SHA256) main/l/lwip/lwip_$(LWIP_VERSION)+dfsg1.orig.tar.xz
+
+# Our build-time changes fail when their place is not found.
+$(LWIP_STAMP): third_party/lwip-edit.sh | $(LWIP_TAR)
+	@rm -rf $(LWIP_DIR) && mkdir -p $(LWIP_DIR)
+	$(Q)tar -xf $(LWIP_TAR) -C $(LWIP_DIR) --strip-components=1
+	$(Q)third_party/lwip-edit.sh $(LWIP_DIR)
+	@touch $@
+
+LWIP_CORE := init def inet_chksum ip mem memp netif pbuf stats tcp tcp_in tcp_out timeouts udp raw \
+	ipv4/icmp ipv4/ip4 ipv4/ip4_addr ipv4/ip4_frag \
+	ipv6/icmp6 ipv6/ip6 ipv6/ip6_addr ipv6/ip6_frag ipv6/nd6 ipv6/inet6 ipv6/ethip6 ipv6/dhcp6 ipv6/mld6
+LWIP_OBJS := $(LWIP_CORE:%=$(B)/obj/foreign/lwip/%.o)
+LWIP_CPPFLAGS := -I$(LWIP_DIR)/src/include -Inetstack/lwip
+
+$(B)/obj/foreign/lwip/%.o: $(LWIP_STAMP) $(wildcard netstack/lwip/*.h netstack/lwip/arch/*.h)
+	$(call say,CC,lwip/$*.c)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_FOREIGN) -D_GNU_SOURCE -I. $(LWIP_CPPFLAGS) -c -o $@ $(LWIP_DIR)/src/core/$*.c
+
+$(B)/liblwip.a: $(LWIP_OBJS)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)ar rcsD $@ $^
