@@ -1,0 +1,35 @@
+/*
+ * wg/aead.h - ChaCha20-Poly1305 in batches, by whichever library is best here.
+ *
+ * A table of providers with one contract; libsodium is always there and is the reference against which the tests
+ * hold the others. A job is one packet: the counter is the nonce (5.4.6), there is no associated data.
+ */
+#ifndef WG_AEAD_H
+#define WG_AEAD_H
+
+#include "base/err.h"
+#include "wg/messages.h"
+
+struct wg_aead_job {
+	const uint8_t *key; /* 32 bytes */
+	uint64_t counter;
+	const uint8_t *src;
+	uint8_t *dst; /* seal: src_len + 16 bytes, may be src; open: src_len - 16 bytes */
+	size_t len;   /* of src; open: with the tag */
+	bool ok;      /* open: authentic? When not, dst's bytes are undefined. */
+};
+
+struct wg_aead {
+	const char *name;
+	/* Can it be used on this machine? Loads what it needs; called before the others. */
+	bool (*available)(void);
+	void (*seal)(struct wg_aead_job *jobs, size_t n);
+	void (*open)(struct wg_aead_job *jobs, size_t n);
+};
+
+/** wg_aead_find() - by name; NULL = the reference. Return: NULL when unknown or not available. */
+const struct wg_aead *wg_aead_find(const char *name);
+/** wg_aead_list() - every provider in the build, available or not */
+const struct wg_aead *const *wg_aead_list(size_t *ret_n);
+
+#endif
