@@ -1,0 +1,467 @@
+/*
+ * wg/device.c - the device: its key, its peers, its events. It routes; the work is in the other files.
+ *
+ * Peers stand in slots; a handle is slot + 1 in the low half and a generation in the high half, so a handle of a
+ * peer that is gone finds nobody, whoever took its slot.
+ */
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wg/device_internal.h"
+
+
+/* ---- keys ---- */
+
+void wg_public_from_private(const struct wg_private_key *priv, struct wg_public_key *ret)
+{
+	uint8_t clamped[KEY_LEN];
+
+	memcpy(clamped, priv->b, KEY_LEN);
+	noise_clamp(clamped);
+	noise_pub(clamped, ret->b);
+	sodium_memzero(clamped, sizeof(clamped));
+}
+
+void wg_generate_private(struct rng *rng, struct wg_private_key *ret)
+{
+	rng_bytes(rng, ret->b, KEY_LEN);
+	noise_clamp(ret->b);
+}
+
+bool wg_public_key_is_valid(const struct wg_public_key *k)
+{
+	/* A multiple of 8 takes every low-order point to zero, which libsodium refuses. */
+	static const uint8_t eight[KEY_LEN] = { 8 };
+	uint8_t out[KEY_LEN];
+
+	return crypto_scalarmult_curve25519(out, eight, k->b) == 0;
+}
+
+const struct wg_public_key *wg_device_public(const struct wg_device *dev)
+{
+	return (const struct wg_public_key *)dev->self.pub;
+}
+
+const struct wg_private_key *wg_device_private(const struct wg_device *dev)
+{
+	return (const struct wg_private_key *)dev->self.priv;
+}
+
+/* ---- look-ups ---- */
+
+struct wg_peer *wg_peer_get(const struct wg_device *dev, wg_peer_id id)
+{
+	uint32_t slot = (uint32_t)id;
+
+	if (slot == 0 || slot > dev->n_slots || dev->generations[slot - 1] != (uint32_t)(id >> 32))
+		return NULL;
+	return dev->peers[slot - 1];
+}
+
+struct wg_peer *wg_peer_by_key(const struct wg_device *dev, const uint8_t key[KEY_LEN])
+{
+	for (size_t i = 0; i < dev->n_slots; i++)
+		if (dev->peers[i] && memcmp(dev->peers[i]->key.b, key, KEY_LEN) == 0)
+			return dev->peers[i];
+	return NULL;
+}
+
+wg_peer_id wg_peer_find(const struct wg_device *dev, const struct wg_public_key *key)
+{
+	const struct wg_peer *peer = wg_peer_by_key(dev, key->b);
+
+	return peer ? peer->id : 0;
+}
+
+wg_peer_id wg_peer_next(const struct wg_device *dev, wg_peer_id after)
+{
+	for (size_t i = (uint32_t)after; i < dev->n_slots; i++)
+		if (dev->peers[i])
+			return dev->peers[i]->id;
+	return 0;
+}
+
+wg_peer_id wg_route(const struct wg_device *dev, const struct ip_addr *dst)
+{
+	const struct wg_peer *peer = wg_allowedips_lookup(&dev->allowed, dst);
+
+	return peer ? peer->id : 0;
+}
+
+/* ---- events ---- */
+
+void wg_device_tell(struct wg_device *dev, const struct wg_event *ev)
+{
+	struct wg_queued_event *q = malloc(sizeof(*q));
+
+	/* Without memory a watermark could not be kept: nothing may be sent then, so end here. */
+	ASSERT(q);
+	q->ev = *ev;
+	list_add_tail(&dev->events, &q->link);
+}
+
+bool wg_device_next_event(struct wg_device *dev, struct wg_event *ret)
+{
+	struct list *first = list_first(&dev->events);
+	struct wg_queued_event *q;
+
+	if (!first)
+		return false;
+	q = container_of(first, struct wg_queued_event, link);
+	*ret = q->ev;
+	list_del(first);
+	free(q);
+	return true;
+}
+
+void wg_peer_tell_state(struct wg_peer *peer, nsec_t now)
+{
+	bool up = wg_session_usable(peer->current, now);
+	struct wg_event ev = { .peer = peer->id };
+
+	if (up == peer->told_up)
+		return;
+	/* A gap that a handshake is about to close is not told. */
+	if (!up && peer->handshake_index != 0)
+		return;
+	peer->told_up = up;
+	ev.kind = up ? WG_EVENT_SESSION_UP : WG_EVENT_SESSION_DOWN;
+	wg_device_tell(peer->dev, &ev);
+}
+
+void wg_peer_roam(struct wg_peer *peer, const struct path_addr *path)
+{
+	bool moved = !endpoint_equal(&peer->path.remote, &path->remote);
+	struct wg_event ev = { .kind = WG_EVENT_ENDPOINT, .peer = peer->id, .endpoint = path->remote };
+
+	peer->path = *path;
+	if (moved)
+		wg_device_tell(peer->dev, &ev);
+}
+
+/* ---- life ---- */
+
+struct wg_device *wg_device_new(const struct wg_config *cfg, nsec_t now, uint64_t wall_ns)
+{
+	struct wg_device *dev = calloc(1, sizeof(*dev));
+
+	if (!dev || sodium_init() < 0)
+		goto fail;
+	dev->cfg = *cfg;
+	dev->cfg.mtu = cfg->mtu ? cfg->mtu : WG_MTU_DEFAULT;
+	dev->cfg.n_peers_max = cfg->n_peers_max ? cfg->n_peers_max : 65536;
+	dev->cfg.tx_bytes_max = cfg->tx_bytes_max ? cfg->tx_bytes_max : 1u << 20;
+	dev->cfg.time_scale = cfg->time_scale ? cfg->time_scale : 1;
+	dev->aead = wg_aead_find(cfg->aead);
+	if (!dev->aead || dev->cfg.mtu < WG_MTU_MIN || dev->cfg.mtu > WG_MTU_MAX)
+		goto fail;
+	dev->last_timestamp = cfg->timestamp_watermark;
+	dev->clock = now;
+	dev->rx_last = &dev->rx_first;
+	rng_bytes(cfg->rng, dev->load.hash_key, sizeof(dev->load.hash_key));
+	list_init(&dev->runs);
+	list_init(&dev->free_runs);
+	list_init(&dev->events);
+	heap_init(&dev->timers);
+	wg_device_set_wall(dev, wall_ns);
+	return dev;
+fail:
+	free(dev);
+	return NULL;
+}
+
+void wg_device_free(struct wg_device *dev)
+{
+	struct wg_event ev;
+	struct wg_rx rx;
+
+	if (!dev)
+		return;
+	for (size_t i = 0; i < dev->n_slots; i++)
+		if (dev->peers[i])
+			wg_peer_remove(dev, dev->peers[i]->id);
+	while (wg_device_next_event(dev, &ev))
+		;
+	while (wg_device_next_rx(dev, &rx))
+		pktbuf_free(rx.pb);
+	wg_session_bury(dev);
+	wg_send_fini(dev);
+	wg_load_fini(&dev->load);
+	wg_allowedips_fini(&dev->allowed);
+	heap_fini(&dev->timers);
+	free(dev->indices.slots);
+	free(dev->peers);
+	free(dev->generations);
+	sodium_memzero(dev, sizeof(*dev));
+	free(dev);
+}
+
+void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns)
+{
+	dev->wall_offset = wall_ns - dev->clock;
+}
+
+void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *priv, nsec_t now)
+{
+	struct wg_peer *ourselves;
+
+	dev->clock = now;
+	sodium_memzero(&dev->self, sizeof(dev->self));
+	dev->has_key = priv != NULL;
+	if (priv) {
+		memcpy(dev->self.priv, priv->b, KEY_LEN);
+		noise_clamp(dev->self.priv);
+		noise_pub(dev->self.priv, dev->self.pub);
+		ourselves = wg_peer_by_key(dev, dev->self.pub);
+		if (ourselves)
+			wg_peer_remove(dev, ourselves->id);
+	}
+	wg_cookie_checker_init(&dev->checker, dev->self.pub);
+	for (size_t i = 0; i < dev->n_slots; i++) {
+		struct wg_peer *peer = dev->peers[i];
+
+		if (!peer)
+			continue;
+		wg_handshake_forget(peer);
+		wg_session_drop_all(peer);
+		peer->last_initiation_sent = 0;
+		if (peer->n_staged > 0)
+			wg_handshake_initiate(peer, now, false);
+		wg_peer_tell_state(peer, now);
+	}
+	wg_session_bury(dev);
+}
+
+/* ---- peers ---- */
+
+static enum err take_slot(struct wg_device *dev, size_t *ret)
+{
+	size_t slot = 0, cap;
+	struct wg_peer **peers;
+	uint32_t *generations;
+
+	while (slot < dev->n_slots && dev->peers[slot])
+		slot++;
+	if (slot == dev->n_slots) {
+		cap = dev->n_slots ? dev->n_slots * 2 : 8;
+		peers = realloc(dev->peers, cap * sizeof(*peers));
+		if (peers)
+			dev->peers = peers;
+		generations = realloc(dev->generations, cap * sizeof(*generations));
+		if (generations)
+			dev->generations = generations;
+		if (!peers || !generations)
+			return ERR_NOMEM;
+		memset(peers + dev->n_slots, 0, (cap - dev->n_slots) * sizeof(*peers));
+		memset(generations + dev->n_slots, 0, (cap - dev->n_slots) * sizeof(*generations));
+		dev->n_slots = cap;
+	}
+	*ret = slot;
+	return OK;
+}
+
+enum err wg_peer_add(struct wg_device *dev, const struct wg_public_key *key, nsec_t now, wg_peer_id *ret)
+{
+	struct wg_peer *peer;
+	size_t slot;
+
+	dev->clock = now;
+	if (dev->has_key && memcmp(key->b, dev->self.pub, KEY_LEN) == 0)
+		return ERR_INVALID;
+	if (wg_peer_by_key(dev, key->b))
+		return ERR_EXISTS;
+	if (dev->n_peers >= dev->cfg.n_peers_max)
+		return ERR_FULL;
+	peer = calloc(1, sizeof(*peer));
+	if (!peer || take_slot(dev, &slot) != OK) {
+		free(peer);
+		return ERR_NOMEM;
+	}
+	peer->dev = dev;
+	peer->key = *key;
+	peer->low_order = !wg_public_key_is_valid(key);
+	peer->id = (uint64_t)++dev->generations[slot] << 32 | (slot + 1);
+	list_init(&peer->staged);
+	wg_cookie_maker_init(&peer->cookie, key->b);
+	wg_timers_init(peer);
+	/* Reserves the node's place, so that setting a timer later cannot fail. */
+	if (heap_set(&dev->timers, &peer->timer_node, NSEC_NEVER) != OK) {
+		free(peer);
+		return ERR_NOMEM;
+	}
+	dev->peers[slot] = peer;
+	dev->n_peers++;
+	*ret = peer->id;
+	return OK;
+}
+
+void wg_peer_remove(struct wg_device *dev, wg_peer_id id)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	if (!peer)
+		return;
+	wg_timers_fini(peer);
+	wg_send_forget_peer(peer);
+	wg_handshake_forget(peer);
+	wg_session_drop_all(peer);
+	wg_session_bury(dev);
+	wg_allowedips_remove_all(&dev->allowed, peer);
+	pktbuf_disown_all(dev->cfg.pool, &peer->owner);
+	dev->peers[(uint32_t)id - 1] = NULL;
+	dev->n_peers--;
+	sodium_memzero(peer, sizeof(*peer));
+	free(peer);
+}
+
+void wg_peer_set_psk(struct wg_device *dev, wg_peer_id id, const struct wg_psk *psk)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	if (peer)
+		peer->psk = *psk;
+}
+
+void wg_peer_set_endpoint(struct wg_device *dev, wg_peer_id id, const struct endpoint *ep, nsec_t now)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	if (!peer)
+		return;
+	peer->path = (struct path_addr){ .remote = *ep };
+	if (peer->handshake_index == 0 && peer->n_staged == 0)
+		return;
+	/* An attempt under way went to the old place. */
+	peer->last_initiation_sent = 0;
+	wg_handshake_initiate(peer, now, false);
+}
+
+void wg_peer_clear_src(struct wg_device *dev, wg_peer_id id)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	if (!peer)
+		return;
+	peer->path.local = (struct ip_addr){ 0 };
+	peer->path.ifindex = 0;
+	list_for_each(it, &dev->runs) {
+		struct wg_run *run = container_of(it, struct wg_run, link);
+
+		if (run->peer == peer)
+			run->path = peer->path;
+	}
+}
+
+void wg_peer_set_keepalive(struct wg_device *dev, wg_peer_id id, uint16_t seconds, nsec_t now)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	dev->clock = now;
+	if (!peer || peer->keepalive_s == seconds)
+		return;
+	peer->keepalive_s = seconds;
+	wg_timers_keepalive_changed(peer, now);
+}
+
+enum err wg_peer_allow(struct wg_device *dev, wg_peer_id id, const struct ip_prefix *p)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	return peer ? wg_allowedips_insert(&dev->allowed, p, peer) : ERR_NOT_FOUND;
+}
+
+void wg_peer_clear_allowed(struct wg_device *dev, wg_peer_id id)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	if (peer)
+		wg_allowedips_remove_all(&dev->allowed, peer);
+}
+
+void wg_peer_connect(struct wg_device *dev, wg_peer_id id, nsec_t now)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	dev->clock = now;
+	if (peer && !wg_session_usable(peer->current, now))
+		wg_handshake_initiate(peer, now, false);
+}
+
+void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id id, nsec_t now)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	dev->clock = now;
+	if (!peer || (peer->last_rehandshake &&
+		      now - peer->last_rehandshake < wg_scaled(dev, WG_REKEY_TIMEOUT)))
+		return;
+	peer->last_rehandshake = MAX(now, 1ULL);
+	wg_handshake_initiate(peer, now, false);
+}
+
+bool wg_peer_is_up(const struct wg_device *dev, wg_peer_id id, nsec_t now)
+{
+	const struct wg_peer *peer = wg_peer_get(dev, id);
+
+	return peer && wg_session_usable(peer->current, now);
+}
+
+bool wg_peer_get_info(const struct wg_device *dev, wg_peer_id id, nsec_t now, struct wg_peer_info *ret)
+{
+	const struct wg_peer *peer = wg_peer_get(dev, id);
+	struct ip_prefix one;
+
+	if (!peer)
+		return false;
+	*ret = (struct wg_peer_info){
+		.key = peer->key,
+		.psk = peer->psk,
+		.endpoint = peer->path.remote,
+		.keepalive_s = peer->keepalive_s,
+		.last_handshake = peer->last_handshake,
+		.last_handshake_wall = peer->last_handshake_wall,
+		.rx_bytes = peer->rx_bytes,
+		.tx_bytes = peer->tx_bytes,
+		.n_bad_source = peer->n_bad_source,
+		.n_replayed = peer->n_replayed,
+		.n_auth_failed = peer->n_auth_failed,
+		.n_staged = peer->n_staged,
+		.is_up = wg_session_usable(peer->current, now),
+	};
+	while (wg_allowedips_list(&dev->allowed, peer, ret->n_allowed, &one, 1) == 1)
+		ret->n_allowed++;
+	return true;
+}
+
+size_t wg_peer_get_allowed(const struct wg_device *dev, wg_peer_id id, size_t skip, struct ip_prefix *ret, size_t max)
+{
+	const struct wg_peer *peer = wg_peer_get(dev, id);
+
+	return peer ? wg_allowedips_list(&dev->allowed, peer, skip, ret, max) : 0;
+}
+
+/* ---- time ---- */
+
+nsec_t wg_device_deadline(const struct wg_device *dev)
+{
+	const struct heap_node *first = heap_first(&dev->timers);
+
+	return first ? first->key : NSEC_NEVER;
+}
+
+void wg_device_expire(struct wg_device *dev, nsec_t now)
+{
+	struct heap_node *first;
+
+	dev->clock = now;
+	while ((first = heap_first(&dev->timers)) && first->key <= now)
+		wg_timers_run(container_of(first, struct wg_peer, timer_node), now);
+	wg_session_bury(dev);
+}
+
+void wg_device_get_stats(const struct wg_device *dev, struct wg_device_stats *ret)
+{
+	*ret = dev->stats;
+	ret->under_load = wg_load_is_high(&dev->load, dev->clock);
+}
