@@ -1,0 +1,256 @@
+/*
+ * netstack/listen.c - SYNs that wait for a decision.
+ *
+ * lwIP would answer a SYN at once. Here the packet itself is kept until the owner of the port accepts it (it is then given
+ * to lwIP as if it had just come) or refuses it (a reset leaves). So the owner can first see whether what the
+ * connection is for can be had at all.
+ */
+#include <stdlib.h>
+
+#include "base/endian.h"
+#include "netstack/net_internal.h"
+
+static struct net_listener *listener_find(struct net_if *nif, uint16_t port)
+{
+	list_for_each(it, &nif->listeners) {
+		struct net_listener *l = container_of(it, struct net_listener, link);
+
+		if (l->port == port)
+			return l;
+	}
+	return NULL;
+}
+
+static void send_reset(struct net_if *nif, const struct endpoint *local, const struct endpoint *remote, uint32_t seq)
+{
+	ip_addr_t lip, rip;
+
+	net_to_lwip(&local->ip, &lip);
+	net_to_lwip(&remote->ip, &rip);
+	tcp_rst_netif(&nif->lw, 0, seq + 1, &lip, &rip, local->port, remote->port);
+}
+
+static void syn_free(struct net_syn *syn)
+{
+	list_del(&syn->link);
+	syn->listener->n_used--;
+	net_g.stats.n_syn_held--;
+	if (syn->pb)
+		pktbuf_free(syn->pb);
+	free(syn);
+}
+
+static bool is_held(struct net_listener *l, const struct endpoint *remote, const struct endpoint *local)
+{
+	list_for_each(it, &l->syns) {
+		struct net_syn *syn = container_of(it, struct net_syn, link);
+
+		if (endpoint_equal(&syn->remote, remote) && endpoint_equal(&syn->local, local))
+			return true;
+	}
+	return false;
+}
+
+static bool is_connection(struct net_if *nif, const struct endpoint *remote, const struct endpoint *local)
+{
+	list_for_each(it, &nif->tcps) {
+		struct net_tcp *c = container_of(it, struct net_tcp, link);
+
+		if (c->pcb && endpoint_equal(&c->remote, remote) && endpoint_equal(&c->local, local))
+			return true;
+	}
+	return false;
+}
+
+static bool is_full(const struct net_listener *l, const struct ip_addr *peer)
+{
+	return l->n_used >= l->n_max || net_g.stats.n_tcp + net_g.stats.n_syn_held >= net_g.cfg.n_tcp_max ||
+	       net_tcp_count_peer(l->nif, peer) >= net_g.cfg.n_tcp_peer_max;
+}
+
+bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_packet *pkt)
+{
+	struct endpoint remote = { pkt->src, get_be16(pkt->l4), 0 }, local = { pkt->dst, get_be16(pkt->l4 + 2), 0 };
+	struct net_listener *l = listener_find(nif, local.port);
+	struct net_syn *syn;
+
+	if (!l)
+		return !nif->cfg.reset_closed && (pktbuf_free(pb), true);
+	/* A repeated SYN of a connection is lwIP's to answer. */
+	if (is_connection(nif, &remote, &local))
+		return false;
+	if (is_held(l, &remote, &local)) {
+		pktbuf_free(pb);
+		return true;
+	}
+	syn = is_full(l, &pkt->src) ? NULL : calloc(1, sizeof(*syn));
+	if (!syn) {
+		net_g.stats.n_refused_full++;
+		send_reset(nif, &local, &remote, get_be32(pkt->l4 + 4));
+		pktbuf_free(pb);
+		return true;
+	}
+	*syn = (struct net_syn){ .listener = l,
+				 .pb = pb,
+				 .local = local,
+				 .remote = remote,
+				 .seq = get_be32(pkt->l4 + 4),
+				 .until = net_g.now + NET_SYN_HOLD };
+	list_add_tail(&l->syns, &syn->link);
+	l->n_used++;
+	net_g.stats.n_syn_held++;
+	l->on_syn(l->ctx, syn, &syn->remote);
+	return true;
+}
+
+enum err net_tcp_listen(struct net_if *nif, uint16_t port, uint32_t n_max, net_syn_fn on_syn, void *ctx,
+			struct net_listener **ret)
+{
+	struct net_listener *l;
+	struct tcp_pcb *pcb, *listening;
+
+	if (listener_find(nif, port))
+		return ERR_IN_USE;
+	l = calloc(1, sizeof(*l));
+	pcb = l ? tcp_new_ip_type(IPADDR_TYPE_ANY) : NULL;
+	if (!pcb) {
+		free(l);
+		return ERR_NOMEM;
+	}
+	ip_set_option(pcb, SOF_REUSEADDR);
+	tcp_bind_netif(pcb, &nif->lw);
+	listening = tcp_bind(pcb, IP_ANY_TYPE, port) == ERR_OK ? tcp_listen_with_backlog(pcb, 255) : NULL;
+	if (!listening) {
+		tcp_close(pcb);
+		free(l);
+		return ERR_IN_USE;
+	}
+	*l = (struct net_listener){ .nif = nif, .pcb = listening, .port = port, .n_max = n_max, .on_syn = on_syn, .ctx = ctx };
+	tcp_bind_netif(listening, &nif->lw);
+	tcp_accept(listening, net_tcp_on_accept);
+	list_init(&l->syns);
+	list_add_tail(&nif->listeners, &l->link);
+	net_g.stats.n_listeners++;
+	*ret = l;
+	return OK;
+}
+
+static void syn_gone(struct net_syn *syn)
+{
+	void (*on_gone)(void *ctx) = syn->on_gone;
+	void *ctx = syn->gone_ctx;
+
+	syn_free(syn);
+	if (on_gone)
+		on_gone(ctx);
+}
+
+void net_listener_close(struct net_listener *l)
+{
+	if (!l)
+		return;
+	list_for_each_safe(it, &l->syns) {
+		struct net_syn *syn = container_of(it, struct net_syn, link);
+
+		send_reset(l->nif, &syn->local, &syn->remote, syn->seq);
+		syn_gone(syn);
+	}
+	list_for_each(it2, &l->nif->tcps) {
+		struct net_tcp *c = container_of(it2, struct net_tcp, link);
+
+		if (c->listener == l)
+			c->listener = NULL;
+	}
+	tcp_close(l->pcb);
+	list_del(&l->link);
+	net_g.stats.n_listeners--;
+	free(l);
+}
+
+void net_listen_close_if(struct net_if *nif)
+{
+	while (!list_empty(&nif->listeners))
+		net_listener_close(container_of(list_first(&nif->listeners), struct net_listener, link));
+}
+
+void net_listen_expire(struct net_if *nif)
+{
+	list_for_each(it, &nif->listeners)
+		list_for_each_safe(s, &container_of(it, struct net_listener, link)->syns) {
+			struct net_syn *syn = container_of(s, struct net_syn, link);
+
+			if (syn->until <= net_g.now)
+				syn_gone(syn);
+		}
+}
+
+nsec_t net_listen_deadline(const struct net_if *nif)
+{
+	nsec_t at = NSEC_NEVER;
+
+	list_for_each(it, &((struct net_if *)nif)->listeners) {
+		/* In order of arrival: the first ends first. */
+		struct list *first = list_first(&container_of(it, struct net_listener, link)->syns);
+
+		if (first)
+			at = nsec_min(at, container_of(first, struct net_syn, link)->until);
+	}
+	return at;
+}
+
+void net_syn_set_gone(struct net_syn *syn, void (*on_gone)(void *ctx), void *ctx)
+{
+	syn->on_gone = on_gone;
+	syn->gone_ctx = ctx;
+}
+
+/* The PCB that lwIP just made for this SYN. */
+static struct tcp_pcb *find_pcb(const struct net_tcp *c)
+{
+	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next) {
+		struct ip_addr remote;
+
+		net_from_lwip(&pcb->remote_ip, &remote);
+		if (pcb->state == SYN_RCVD && pcb->local_port == c->local.port &&
+		    pcb->remote_port == c->remote.port && ip_addr_equal(&remote, &c->remote.ip) &&
+		    pcb->netif_idx == netif_get_index(&c->nif->lw))
+			return pcb;
+	}
+	return NULL;
+}
+
+enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct net_tcp **ret)
+{
+	struct net_listener *l = syn->listener;
+	struct net_tcp *c = net_tcp_new(l->nif, fn, ctx);
+	struct tcp_pcb *pcb;
+	struct pktbuf *pb;
+
+	if (!c) {
+		net_syn_refuse(syn);
+		return ERR_NOMEM;
+	}
+	c->local = syn->local;
+	c->remote = syn->remote;
+	pb = syn->pb;
+	syn->pb = NULL;
+	net_if_inject(l->nif, pb);
+	pcb = find_pcb(c);
+	if (!pcb) {
+		net_tcp_free(c);
+		net_syn_refuse(syn);
+		return ERR_NOMEM;
+	}
+	net_tcp_adopt(c, pcb);
+	c->listener = l;
+	l->n_used++;
+	syn_free(syn);
+	*ret = c;
+	return OK;
+}
+
+void net_syn_refuse(struct net_syn *syn)
+{
+	send_reset(syn->listener->nif, &syn->local, &syn->remote, syn->seq);
+	syn_free(syn);
+}

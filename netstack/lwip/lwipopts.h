@@ -1,0 +1,104 @@
+/*
+ * netstack/lwip/lwipopts.h - lwIP's configuration. doc/netstack.md gives the reasons at length.
+ *
+ * Raw API in one thread, layer 3 only, TCP and UDP and ICMP, memory from malloc under limits of our own.
+ */
+#ifndef NETSTACK_LWIP_OPTS_H
+#define NETSTACK_LWIP_OPTS_H
+
+#include <stdint.h>
+
+#define NO_SYS 1
+#define SYS_LIGHTWEIGHT_PROT 0
+#define LWIP_NETCONN 0
+#define LWIP_SOCKET 0
+#define LWIP_TIMERS 1
+#define LWIP_STATS 0
+
+/* Memory: pools would fix limits at compile time; net.c holds the limits. */
+#define MEM_LIBC_MALLOC 1
+#define MEMP_MEM_MALLOC 1
+#define MEM_ALIGNMENT 8
+#define MEMP_NUM_SYS_TIMEOUT 16
+#define MEMP_NUM_TCP_PCB 65535
+#define MEMP_NUM_TCP_SEG 65535
+#define LWIP_PBUF_REF_T uint16_t
+#define LWIP_SUPPORT_CUSTOM_PBUF 1
+
+/* Nothing below IP: the interface is a tunnel. */
+#define LWIP_ARP 0
+#define LWIP_ETHERNET 0
+#define LWIP_DHCP 0
+#define LWIP_AUTOIP 0
+#define LWIP_ACD 0
+#define LWIP_IGMP 0
+#define LWIP_DNS 0
+#define LWIP_RAW 0
+#define LWIP_HAVE_LOOPIF 0
+#define LWIP_NETIF_LOOPBACK 0
+#define IP_FORWARD 0
+#define IP_REASSEMBLY 0
+#define IP_FRAG 0
+#define IP_OPTIONS_ALLOWED 0
+
+#define LWIP_IPV4 1
+#define LWIP_IPV6 1
+#define LWIP_IPV6_NUM_ADDRESSES 8
+#define LWIP_IPV6_FORWARD 0
+#define LWIP_IPV6_FRAG 0
+#define LWIP_IPV6_REASS 0
+#define LWIP_IPV6_MLD 0
+#define LWIP_IPV6_AUTOCONFIG 0
+#define LWIP_IPV6_SEND_ROUTER_SOLICIT 0
+#define LWIP_IPV6_DUP_DETECT_ATTEMPTS 0
+#define LWIP_IPV6_DHCP6 0
+#define LWIP_IPV6_SCOPES 0
+#define LWIP_ND6_TCP_REACHABILITY_HINTS 0
+#define LWIP_ND6_ALLOW_RA_UPDATES 0
+#define LWIP_ND6_QUEUEING 0
+
+#define LWIP_ICMP 1
+#define LWIP_ICMP6 1
+#define LWIP_UDP 1
+#define LWIP_TCP 1
+
+/* TCP */
+#define TCP_MSS 1380
+#define LWIP_WND_SCALE 1
+#define TCP_RCV_SCALE 7
+#define TCP_WND (4u << 20)
+#define TCP_SND_BUF (4u << 20)
+#define TCP_SND_QUEUELEN 16384
+#define TCP_SNDLOWAT 32768
+#define TCP_SNDQUEUELOWAT 64
+#define TCP_WND_UPDATE_THRESHOLD (64u << 10)
+#define TCP_OVERSIZE TCP_MSS
+#define TCP_QUEUE_OOSEQ 1
+#define TCP_OOSEQ_MAX_BYTES TCP_WND
+#define LWIP_TCP_SACK_OUT 1
+#define LWIP_TCP_TIMESTAMPS 0
+#define LWIP_TCP_RTO_TIME 1000 /* RFC 6298 */
+#define TCP_TMR_INTERVAL 50    /* the retransmission timer counts in twice that, and at least 3 of them */
+#define TCP_MSL 5000           /* the tunnel is private */
+#define TCP_LISTEN_BACKLOG 1
+#define LWIP_TCP_KEEPALIVE 1
+#define SO_REUSE 1
+#define LWIP_TCP_CALC_INITIAL_CWND(mss) ((tcpwnd_size_t)(10u * (mss))) /* RFC 6928 */
+
+/* The AEAD has authenticated every inbound packet; outbound ones carry full checksums. */
+#define CHECKSUM_CHECK_IP 0
+#define CHECKSUM_CHECK_TCP 0
+#define CHECKSUM_CHECK_UDP 0
+#define CHECKSUM_CHECK_ICMP 0
+#define CHECKSUM_CHECK_ICMP6 0
+#define LWIP_CHECKSUM_ON_COPY 0
+uint16_t net_checksum(const void *p, int len);
+#define LWIP_CHKSUM net_checksum
+
+struct ip4_addr;
+struct ip6_addr;
+struct ip_addr;
+uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *remote_ip, uint16_t remote_port);
+#define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_lwip_isn(lip, lport, rip, rport)
+
+#endif

@@ -1,0 +1,147 @@
+/*
+ * netstack/net_internal.h - shared by the files of netstack/ alone.
+ *
+ * lwIP's callbacks only set flags and queue a connection; user callbacks run from net_flush(), outside of lwIP. So
+ * nobody enters lwIP from within lwIP, and a callback may close or abort whatever it wants.
+ */
+#ifndef NETSTACK_NET_INTERNAL_H
+#define NETSTACK_NET_INTERNAL_H
+
+#include "base/list.h"
+/* lwIP names an error and a struct as we name ours. */
+#define ERR_TIMEOUT LWIP_ERR_TIMEOUT
+#define ip_addr lwip_ip_addr
+#include "lwip/init.h"
+#include "lwip/ip.h"
+#include "lwip/netif.h"
+#include "lwip/priv/tcp_priv.h"
+#include "lwip/sys.h"
+#include "lwip/tcp.h"
+#include "lwip/timeouts.h"
+#include "lwip/udp.h"
+#undef ip_addr
+#undef ERR_TIMEOUT
+#include "netstack/filter.h"
+#include "netstack/net.h"
+
+#define NET_SYN_HOLD (30 * NSEC_PER_SEC)
+#define NET_ECHO_RATE 10 /* answered a second, each source */
+
+struct net_state {
+	struct net_config cfg;
+	nsec_t now;
+	bool running;
+	uint8_t isn_key[16];
+	struct list ifs;
+	struct list ready; /* connections with events to tell */
+	struct list dirty; /* connections with bytes for tcp_output */
+	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
+	struct net_stats stats;
+};
+extern struct net_state net_g;
+
+struct echo_bucket {
+	struct ip_addr src;
+	nsec_t window;
+	unsigned n;
+};
+
+struct net_if {
+	struct list link;
+	struct netif lw;
+	struct net_if_config cfg;
+	struct list tcps, listeners, udps;
+	struct echo_bucket echo[16];
+	net_echo_fn echo_fn;
+	void *echo_ctx;
+	unsigned resume_from;
+	bool blocked, closing;
+};
+
+struct net_tcp {
+	struct list link;  /* of its interface */
+	struct list ready; /* net_g.ready */
+	struct list dirty; /* net_g.dirty */
+	struct net_if *nif;
+	struct net_listener *listener; /* counted there, or NULL */
+	struct tcp_pcb *pcb;           /* NULL: gone */
+	net_tcp_fn fn;
+	void *ctx;
+	struct endpoint local, remote;
+	/* received, in order; a ring that grows */
+	struct pbuf **rx;
+	size_t rx_head, rx_n, rx_cap;
+	size_t rx_off;   /* consumed of the first */
+	size_t rx_bytes; /* not yet consumed */
+	size_t tx_bytes; /* written, not yet acknowledged */
+	uint32_t events; /* bits of enum net_tcp_event to tell */
+	bool connected, eof, want_write, want_sent, shut, failed;
+	enum err error;
+};
+
+struct net_listener {
+	struct list link;
+	struct net_if *nif;
+	struct tcp_pcb *pcb;
+	struct list syns;
+	uint16_t port;
+	uint32_t n_max, n_used; /* held and open */
+	net_syn_fn on_syn;
+	void *ctx;
+};
+
+struct net_syn {
+	struct list link;
+	struct net_listener *listener;
+	struct pktbuf *pb; /* the SYN itself */
+	struct endpoint local, remote;
+	uint32_t seq;
+	nsec_t until;
+	bool shown;
+	void (*on_gone)(void *ctx);
+	void *gone_ctx;
+};
+
+struct net_udp {
+	struct list link;
+	struct net_if *nif;
+	struct udp_pcb *pcb;
+	net_udp_fn fn;
+	void *ctx;
+};
+
+/* convert.c */
+void net_to_lwip(const struct ip_addr *a, ip_addr_t *ret);
+void net_from_lwip(const ip_addr_t *a, struct ip_addr *ret);
+enum err net_from_lwip_err(err_t e);
+/** net_if_addr() - our address of that family; NULL when there is none */
+const struct ip_addr *net_if_addr(const struct net_if *nif, uint8_t family);
+
+/* netif.c */
+/** net_if_inject() - hand a packet to lwIP, which owns it then */
+void net_if_inject(struct net_if *nif, struct pktbuf *pb);
+
+/* tcp.c */
+void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev);
+void net_tcp_fail(struct net_tcp *c, enum err e);
+struct net_tcp *net_tcp_new(struct net_if *nif, net_tcp_fn fn, void *ctx);
+/** net_tcp_adopt() - @pcb is @c's: lwIP's callbacks are set */
+void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb);
+void net_tcp_free(struct net_tcp *c);
+void net_tcp_tell_all(void);
+void net_tcp_output_dirty(void);
+err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
+uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote);
+
+/* listen.c */
+/** net_listen_input() - a SYN: true when it was kept, swallowed or answered here, and @pb with it */
+bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_packet *pkt);
+void net_listen_expire(struct net_if *nif);
+nsec_t net_listen_deadline(const struct net_if *nif);
+void net_listen_close_if(struct net_if *nif);
+
+/* echo.c */
+bool net_echo_admit(struct net_if *nif, const struct ip_addr *src);
+void net_echo_reply(struct net_if *nif, const struct net_packet *pkt);
+
+#endif

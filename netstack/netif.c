@@ -1,0 +1,258 @@
+/*
+ * netstack/netif.c - interfaces: packets in through the filter, packets out through the output function.
+ *
+ * A packet out is gathered as an iovec straight from lwIP's pbuf chain; no reference to it is kept. When the output
+ * function says "blocked", lwIP hears ERR_WOULDBLOCK: the segment stays in the connection's queue, and net_if_resume() lets
+ * every connection of the interface try again, starting with another one each time.
+ *
+ * Several interfaces may carry one address: every PCB is bound to its interface, which decides on both ways.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "netstack/net_internal.h"
+
+#define N_IOV 64
+
+/* ---- out ---- */
+
+static err_t output(struct net_if *nif, struct pbuf *p)
+{
+	struct iovec iov[N_IOV];
+	size_t len = p->tot_len;
+	int n = 0;
+
+	if (nif->closing)
+		return ERR_OK;
+	for (; p && n < N_IOV; p = p->next)
+		if (p->len > 0)
+			iov[n++] = (struct iovec){ p->payload, p->len };
+	if (p)
+		return ERR_BUF;
+	if (nif->cfg.output(nif->cfg.ctx, iov, n, len) == NET_OUTPUT_BLOCKED) {
+		nif->blocked = true;
+		net_g.stats.n_tx_blocked++;
+		return ERR_WOULDBLOCK;
+	}
+	net_g.stats.n_tx++;
+	return ERR_OK;
+}
+
+static err_t output4(struct netif *lw, struct pbuf *p, const ip4_addr_t *dst)
+{
+	return output(lw->state, p);
+}
+
+static err_t output6(struct netif *lw, struct pbuf *p, const ip6_addr_t *dst)
+{
+	return output(lw->state, p);
+}
+
+static bool wants_output(const struct tcp_pcb *pcb, u8_t index)
+{
+	return pcb->netif_idx == index &&
+	       (pcb->unsent || pcb->flags & (TF_ACK_NOW | TF_ACK_DELAY | TF_NAGLEMEMERR));
+}
+
+void net_if_resume(struct net_if *nif)
+{
+	u8_t index = netif_get_index(&nif->lw);
+	unsigned n = 0, i;
+
+	nif->blocked = false;
+	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
+		n += wants_output(pcb, index);
+	if (n == 0)
+		return;
+	nif->resume_from = (nif->resume_from + 1) % n;
+	/* Two rounds over the list: from the starting one to the end, then the rest. */
+	for (int round = 0; round < 2 && !nif->blocked; round++) {
+		i = 0;
+		for (struct tcp_pcb *pcb = tcp_active_pcbs, *next; pcb && !nif->blocked; pcb = next) {
+			next = pcb->next;
+			if (pcb->netif_idx != index)
+				continue;
+			if ((i++ >= nif->resume_from) == (round == 0))
+				tcp_output(pcb);
+		}
+	}
+	net_flush();
+}
+
+bool net_if_is_blocked(const struct net_if *nif)
+{
+	return nif->blocked;
+}
+
+/* ---- in ---- */
+
+static void free_custom(struct pbuf *p)
+{
+	pktbuf_free(container_of((uint8_t(*)[PKTBUF_PRIV])p, struct pktbuf, priv));
+}
+
+void net_if_inject(struct net_if *nif, struct pktbuf *pb)
+{
+	struct pbuf_custom *custom = (struct pbuf_custom *)pb->priv;
+	struct pbuf *p;
+
+	_Static_assert(sizeof(struct pbuf_custom) <= PKTBUF_PRIV, "fits beside the packet");
+	custom->custom_free_function = free_custom;
+	p = pbuf_alloced_custom(PBUF_RAW, pb->len, PBUF_REF, custom, pb->data + pb->off, pb->len);
+	ASSERT(p);
+	if (nif->lw.input(p, &nif->lw) != ERR_OK)
+		pbuf_free(p);
+}
+
+/* Return: may lwIP have it? When not, it was dealt with, but not freed unless @ret_kept. */
+static bool admit(struct net_if *nif, struct pktbuf *pb, bool *ret_kept)
+{
+	struct net_packet pkt;
+	enum net_verdict v = net_filter(pb->data + pb->off, pb->len, nif->cfg.addrs, nif->cfg.n_addrs, &pkt);
+
+	*ret_kept = false;
+	switch (v) {
+	case NET_PASS_TCP:
+		/* SYN without ACK: perhaps a listener's to decide. */
+		if ((pkt.l4[13] & 0x12) == 0x02)
+			*ret_kept = net_listen_input(nif, pb, &pkt);
+		return !*ret_kept;
+	case NET_PASS_ECHO_REQUEST:
+		return nif->cfg.answer_echo && net_echo_admit(nif, &pkt.src);
+	case NET_PASS_ECHO_REPLY:
+		net_echo_reply(nif, &pkt);
+		return false;
+	case NET_PASS_UDP:
+	case NET_PASS_ICMP_ERROR:
+		return true;
+	default:
+		net_g.stats.n_filtered++;
+		return false;
+	}
+}
+
+void net_if_input(struct net_if *nif, struct pktbuf **pbs, size_t n)
+{
+	bool kept;
+
+	for (size_t i = 0; i < n; i++) {
+		net_g.stats.n_rx++;
+		if (admit(nif, pbs[i], &kept))
+			net_if_inject(nif, pbs[i]);
+		else if (!kept)
+			pktbuf_free(pbs[i]);
+	}
+	net_flush();
+}
+
+/* ---- life ---- */
+
+static err_t if_init(struct netif *lw)
+{
+	struct net_if *nif = lw->state;
+
+	lw->name[0] = 'w';
+	lw->name[1] = 'g';
+	lw->mtu = nif->cfg.mtu;
+	lw->output = output4;
+	lw->output_ip6 = output6;
+	return ERR_OK;
+}
+
+static void set_addresses(struct net_if *nif)
+{
+	s8_t slot = 0;
+
+	for (size_t i = 0; i < nif->cfg.n_addrs; i++) {
+		ip_addr_t a;
+
+		if (nif->cfg.addrs[i].ip.family != IP_V6 || slot >= LWIP_IPV6_NUM_ADDRESSES)
+			continue;
+		net_to_lwip(&nif->cfg.addrs[i].ip, &a);
+		netif_ip6_addr_set(&nif->lw, slot, ip_2_ip6(&a));
+		netif_ip6_addr_set_state(&nif->lw, slot++, IP6_ADDR_PREFERRED);
+	}
+}
+
+enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret)
+{
+	struct net_if *nif = calloc(1, sizeof(*nif));
+	ip4_addr_t ip = { 0 }, mask = { 0 }, gw = { 0 };
+	const struct ip_addr *v4;
+
+	if (!nif)
+		return ERR_NOMEM;
+	nif->cfg = *cfg;
+	if (!nif->cfg.mtu)
+		nif->cfg.mtu = 1420;
+	list_init(&nif->tcps);
+	list_init(&nif->listeners);
+	list_init(&nif->udps);
+	v4 = net_if_addr(nif, IP_V4);
+	if (v4)
+		memcpy(&ip.addr, v4->b, 4);
+	if (!netif_add(&nif->lw, &ip, &mask, &gw, nif, if_init, ip_input)) {
+		free(nif);
+		return ERR_FULL;
+	}
+	set_addresses(nif);
+	netif_set_up(&nif->lw);
+	netif_set_link_up(&nif->lw);
+	list_add_tail(&net_g.ifs, &nif->link);
+	*ret = nif;
+	return OK;
+}
+
+/* Closing connections that no handle names any more. */
+static void abort_leftovers(struct tcp_pcb **list, u8_t index)
+{
+	struct tcp_pcb *pcb = *list;
+
+	while (pcb) {
+		struct tcp_pcb *next = pcb->next;
+
+		if (pcb->netif_idx == index) {
+			tcp_abort(pcb);
+			next = *list;
+		}
+		pcb = next;
+	}
+}
+
+void net_if_close(struct net_if *nif)
+{
+	u8_t index;
+
+	if (!nif)
+		return;
+	nif->closing = true;
+	index = netif_get_index(&nif->lw);
+	net_listen_close_if(nif);
+	list_for_each_safe(it, &nif->tcps) {
+		struct net_tcp *c = container_of(it, struct net_tcp, link);
+		struct tcp_pcb *pcb = c->pcb;
+
+		net_tcp_fail(c, ERR_CLOSED);
+		if (pcb) {
+			tcp_arg(pcb, NULL);
+			tcp_abort(pcb);
+		}
+		c->nif = NULL;
+		list_del(&c->link);
+	}
+	list_for_each_safe(it2, &nif->udps) {
+		struct net_udp *u = container_of(it2, struct net_udp, link);
+
+		udp_remove(u->pcb);
+		u->pcb = NULL;
+		u->nif = NULL;
+		list_del(it2);
+	}
+	abort_leftovers(&tcp_active_pcbs, index);
+	abort_leftovers(&tcp_tw_pcbs, index);
+	netif_remove(&nif->lw);
+	list_del(&nif->link);
+	free(nif);
+	net_tcp_tell_all();
+}

@@ -1,0 +1,478 @@
+/*
+ * netstack/tcp.c - connections as handles that outlive lwIP's control blocks.
+ *
+ * lwIP frees a PCB before it tells of an error, and wants ERR_ABRT after an abort inside a callback. So its callbacks
+ * here only note what happened; net_tcp_tell_all() tells the owner later, from outside. A handle lives until its owner
+ * gives it back, whatever became of the PCB.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "netstack/net_internal.h"
+
+#define PORT_MIN 1024
+#define N_PORT_TRIES 64
+#define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
+
+/* ---- events ---- */
+
+void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev)
+{
+	c->events |= 1u << ev;
+	if (list_empty(&c->ready))
+		list_add_tail(&net_g.ready, &c->ready);
+}
+
+void net_tcp_fail(struct net_tcp *c, enum err e)
+{
+	c->pcb = NULL;
+	if (c->failed)
+		return;
+	c->failed = true;
+	c->error = e;
+	net_g.stats.mem_bytes -= c->tx_bytes;
+	c->tx_bytes = 0;
+	net_tcp_raise(c, NET_TCP_ERROR);
+}
+
+static void tell(struct net_tcp *c)
+{
+	net_g.telling = c;
+	for (int ev = NET_TCP_CONNECTED; ev <= NET_TCP_ERROR && net_g.telling == c; ev++) {
+		if (!(c->events >> ev & 1))
+			continue;
+		c->events &= ~(1u << ev);
+		c->fn(c->ctx, c, (enum net_tcp_event)ev);
+	}
+	net_g.telling = NULL;
+}
+
+void net_tcp_tell_all(void)
+{
+	struct list *first;
+	/* What callbacks raise anew is told too, but not without end. */
+	int budget = 4096;
+
+	if (net_g.telling)
+		return;
+	while ((first = list_first(&net_g.ready)) && budget-- > 0) {
+		list_del(first);
+		tell(container_of(first, struct net_tcp, ready));
+	}
+}
+
+void net_tcp_output_dirty(void)
+{
+	struct list *first;
+
+	while ((first = list_first(&net_g.dirty))) {
+		struct net_tcp *c = container_of(first, struct net_tcp, dirty);
+
+		list_del(first);
+		if (c->pcb)
+			tcp_output(c->pcb);
+	}
+}
+
+static void mark_dirty(struct net_tcp *c)
+{
+	if (list_empty(&c->dirty))
+		list_add_tail(&net_g.dirty, &c->dirty);
+}
+
+/* ---- lwIP's callbacks ---- */
+
+static bool rx_push(struct net_tcp *c, struct pbuf *p)
+{
+	size_t cap = c->rx_cap ? c->rx_cap * 2 : 16;
+	struct pbuf **rx;
+
+	if (c->rx_n == c->rx_cap) {
+		rx = malloc(cap * sizeof(*rx));
+		if (!rx)
+			return false;
+		for (size_t i = 0; i < c->rx_n; i++)
+			rx[i] = c->rx[(c->rx_head + i) % c->rx_cap];
+		free(c->rx);
+		c->rx = rx;
+		c->rx_head = 0;
+		c->rx_cap = cap;
+	}
+	c->rx[(c->rx_head + c->rx_n++) % c->rx_cap] = p;
+	c->rx_bytes += p->tot_len;
+	net_g.stats.mem_bytes += p->tot_len;
+	return true;
+}
+
+static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+	struct net_tcp *c = arg;
+
+	if (!p)
+		c->eof = true;
+	else if (!rx_push(c, p))
+		return ERR_MEM; /* lwIP keeps it and offers it again */
+	net_tcp_raise(c, NET_TCP_READABLE);
+	return ERR_OK;
+}
+
+static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
+{
+	struct net_tcp *c = arg;
+	size_t n = MIN((size_t)len, c->tx_bytes);
+
+	c->tx_bytes -= n;
+	net_g.stats.mem_bytes -= n;
+	if (c->want_write && net_tcp_writable(c) >= WRITABLE_MIN) {
+		c->want_write = false;
+		net_tcp_raise(c, NET_TCP_WRITABLE);
+	}
+	if (c->want_sent && c->tx_bytes == 0) {
+		c->want_sent = false;
+		net_tcp_raise(c, NET_TCP_SENT_ALL);
+	}
+	return ERR_OK;
+}
+
+static void on_err(void *arg, err_t err)
+{
+	struct net_tcp *c = arg;
+
+	if (c)
+		net_tcp_fail(c, err == ERR_RST && !c->connected ? ERR_REFUSED : net_from_lwip_err(err));
+}
+
+static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	struct net_tcp *c = arg;
+
+	c->connected = true;
+	net_tcp_raise(c, NET_TCP_CONNECTED);
+	return ERR_OK;
+}
+
+err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+	/* @arg is the handle that net_syn_accept() put there. */
+	if (!arg || err != ERR_OK)
+		return ERR_VAL;
+	return on_connected(arg, pcb, err);
+}
+
+void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
+{
+	c->pcb = pcb;
+	tcp_arg(pcb, c);
+	tcp_recv(pcb, on_recv);
+	tcp_sent(pcb, on_sent);
+	tcp_err(pcb, on_err);
+	tcp_nagle_disable(pcb);
+	pcb->prio = TCP_PRIO_MAX;
+}
+
+/* ---- life ---- */
+
+uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote)
+{
+	uint32_t n = 0;
+
+	list_for_each(it, &((struct net_if *)nif)->tcps)
+		n += ip_addr_equal(&container_of(it, struct net_tcp, link)->remote.ip, remote);
+	return n;
+}
+
+struct net_tcp *net_tcp_new(struct net_if *nif, net_tcp_fn fn, void *ctx)
+{
+	struct net_tcp *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->nif = nif;
+	c->fn = fn;
+	c->ctx = ctx;
+	list_init(&c->ready);
+	list_init(&c->dirty);
+	list_add_tail(&nif->tcps, &c->link);
+	net_g.stats.n_tcp++;
+	return c;
+}
+
+void net_tcp_free(struct net_tcp *c)
+{
+	for (size_t i = 0; i < c->rx_n; i++)
+		pbuf_free(c->rx[(c->rx_head + i) % c->rx_cap]);
+	net_g.stats.mem_bytes -= c->rx_bytes + c->tx_bytes;
+	if (c->listener)
+		c->listener->n_used--;
+	if (net_g.telling == c)
+		net_g.telling = NULL;
+	list_del(&c->link);
+	list_del(&c->ready);
+	list_del(&c->dirty);
+	net_g.stats.n_tcp--;
+	free(c->rx);
+	free(c);
+}
+
+static bool port_is_free(const struct net_if *nif, uint16_t port, const struct endpoint *remote)
+{
+	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
+		if (pcb->local_port == port && pcb->netif_idx == netif_get_index(&nif->lw))
+			return false;
+	for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb; pcb = pcb->next)
+		if (pcb->local_port == port && pcb->remote_port == remote->port &&
+		    pcb->netif_idx == netif_get_index(&nif->lw))
+			return false;
+	return true;
+}
+
+static uint16_t draw_port(const struct net_if *nif, const struct endpoint *remote)
+{
+	for (int i = 0; i < N_PORT_TRIES; i++) {
+		uint16_t port = (uint16_t)(PORT_MIN + rng_below(net_g.cfg.rng, 65536 - PORT_MIN));
+
+		if (port_is_free(nif, port, remote))
+			return port;
+	}
+	return 0;
+}
+
+static enum err start_connect(struct net_tcp *c, const struct ip_addr *from)
+{
+	struct tcp_pcb *pcb = tcp_new_ip_type(from->family == IP_V6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4);
+	uint16_t port = draw_port(c->nif, &c->remote);
+	ip_addr_t local, remote;
+	err_t err = ERR_USE;
+
+	if (!pcb)
+		return ERR_NOMEM;
+	net_to_lwip(from, &local);
+	net_to_lwip(&c->remote.ip, &remote);
+	ip_set_option(pcb, SOF_REUSEADDR);
+	net_tcp_adopt(c, pcb);
+	tcp_bind_netif(pcb, &c->nif->lw);
+	if (port)
+		err = tcp_bind(pcb, &local, port);
+	if (err == ERR_OK)
+		err = tcp_connect(pcb, &remote, c->remote.port, on_connected);
+	if (err != ERR_OK) {
+		tcp_arg(pcb, NULL);
+		tcp_abort(pcb);
+		c->pcb = NULL;
+		return net_from_lwip_err(err);
+	}
+	c->local = (struct endpoint){ *from, port, 0 };
+	return OK;
+}
+
+enum err net_tcp_dial(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx,
+		      struct net_tcp **ret)
+{
+	const struct ip_addr *from = net_if_addr(nif, remote->ip.family);
+	struct net_tcp *c;
+	enum err e;
+
+	if (!from)
+		return ERR_NO_ROUTE;
+	if (net_g.stats.n_tcp >= net_g.cfg.n_tcp_max) {
+		net_g.stats.n_refused_full++;
+		return ERR_FULL;
+	}
+	c = net_tcp_new(nif, fn, ctx);
+	if (!c)
+		return ERR_NOMEM;
+	c->remote = *remote;
+	e = start_connect(c, from);
+	if (e != OK) {
+		net_tcp_free(c);
+		return e;
+	}
+	*ret = c;
+	return OK;
+}
+
+void net_tcp_set_fn(struct net_tcp *c, net_tcp_fn fn, void *ctx)
+{
+	c->fn = fn;
+	c->ctx = ctx;
+}
+
+/* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. */
+static void forget_unread(struct net_tcp *c)
+{
+	for (size_t left = c->rx_bytes; c->pcb && left > 0;) {
+		u16_t n = (u16_t)MIN(left, (size_t)0xffff);
+
+		tcp_recved(c->pcb, n);
+		left -= n;
+	}
+}
+
+void net_tcp_close(struct net_tcp *c)
+{
+	struct tcp_pcb *pcb;
+
+	if (!c)
+		return;
+	if (c->pcb)
+		tcp_output(c->pcb);
+	forget_unread(c);
+	pcb = c->pcb;
+	if (pcb) {
+		tcp_arg(pcb, NULL);
+		tcp_recv(pcb, NULL);
+		tcp_sent(pcb, NULL);
+		tcp_err(pcb, NULL);
+		tcp_close(pcb);
+	}
+	net_tcp_free(c);
+}
+
+void net_tcp_abort(struct net_tcp *c)
+{
+	if (!c)
+		return;
+	if (c->pcb) {
+		tcp_arg(c->pcb, NULL);
+		tcp_err(c->pcb, NULL);
+		tcp_abort(c->pcb);
+	}
+	net_tcp_free(c);
+}
+
+/* ---- reading ---- */
+
+int net_tcp_peek(struct net_tcp *c, struct iovec *iov, int max)
+{
+	size_t skip = c->rx_off;
+	int n = 0;
+
+	for (size_t i = 0; i < c->rx_n && n < max; i++)
+		for (struct pbuf *p = c->rx[(c->rx_head + i) % c->rx_cap]; p && n < max; p = p->next) {
+			if (skip >= p->len) {
+				skip -= p->len;
+				continue;
+			}
+			iov[n++] = (struct iovec){ (uint8_t *)p->payload + skip, p->len - skip };
+			skip = 0;
+		}
+	return n;
+}
+
+void net_tcp_consume(struct net_tcp *c, size_t len)
+{
+	ASSERT(len <= c->rx_bytes);
+	c->rx_bytes -= len;
+	net_g.stats.mem_bytes -= len;
+	for (size_t left = len; c->pcb && left > 0;) {
+		u16_t n = (u16_t)MIN(left, (size_t)0xffff);
+
+		tcp_recved(c->pcb, n);
+		left -= n;
+	}
+	c->rx_off += len;
+	while (c->rx_n > 0 && c->rx_off >= c->rx[c->rx_head]->tot_len) {
+		c->rx_off -= c->rx[c->rx_head]->tot_len;
+		pbuf_free(c->rx[c->rx_head]);
+		c->rx_head = (c->rx_head + 1) % c->rx_cap;
+		c->rx_n--;
+	}
+}
+
+size_t net_tcp_read(struct net_tcp *c, void *buf, size_t len)
+{
+	struct iovec iov[16];
+	uint8_t *to = buf;
+	size_t got = 0;
+
+	while (got < len) {
+		int n = net_tcp_peek(c, iov, ARRAY_SIZE(iov));
+		size_t taken = 0;
+
+		for (int i = 0; i < n && got + taken < len; i++) {
+			size_t part = MIN(iov[i].iov_len, len - got - taken);
+
+			memcpy(to + got + taken, iov[i].iov_base, part);
+			taken += part;
+		}
+		if (taken == 0)
+			break;
+		net_tcp_consume(c, taken);
+		got += taken;
+	}
+	return got;
+}
+
+size_t net_tcp_readable(const struct net_tcp *c)
+{
+	return c->rx_bytes;
+}
+
+bool net_tcp_at_eof(const struct net_tcp *c)
+{
+	return c->eof && c->rx_bytes == 0;
+}
+
+/* ---- writing ---- */
+
+size_t net_tcp_writable(const struct net_tcp *c)
+{
+	size_t room, budget;
+
+	if (!c->pcb || !c->connected || c->shut)
+		return 0;
+	if (tcp_sndqueuelen(c->pcb) + 64 >= TCP_SND_QUEUELEN)
+		return 0;
+	room = MIN((size_t)tcp_sndbuf(c->pcb), (size_t)net_g.cfg.snd_bytes_max - MIN((size_t)net_g.cfg.snd_bytes_max, c->tx_bytes));
+	budget = net_g.cfg.mem_bytes_max > net_g.stats.mem_bytes ? net_g.cfg.mem_bytes_max - net_g.stats.mem_bytes : 0;
+	/* Over the budget a connection still gets a little, or nothing would ever drain. */
+	return MIN(room, MAX(budget, c->tx_bytes == 0 ? (size_t)WRITABLE_MIN : 0));
+}
+
+size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
+{
+	const uint8_t *p = buf;
+	size_t done = 0;
+
+	while (done < len) {
+		size_t n = MIN(MIN(len - done, net_tcp_writable(c)), (size_t)32768);
+
+		if (n == 0 || tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
+			break;
+		c->tx_bytes += n;
+		net_g.stats.mem_bytes += n;
+		done += n;
+	}
+	c->want_write = done < len;
+	c->want_sent = c->tx_bytes > 0;
+	if (done > 0)
+		mark_dirty(c);
+	return done;
+}
+
+void net_tcp_shutdown(struct net_tcp *c)
+{
+	if (c->shut)
+		return;
+	c->shut = true;
+	if (c->pcb)
+		tcp_shutdown(c->pcb, 0, 1);
+}
+
+/* ---- looking ---- */
+
+enum err net_tcp_error(const struct net_tcp *c)
+{
+	return c->error;
+}
+
+bool net_tcp_is_connected(const struct net_tcp *c)
+{
+	return c->connected && !c->failed;
+}
+
+void net_tcp_get_addrs(const struct net_tcp *c, struct endpoint *ret_local, struct endpoint *ret_remote)
+{
+	*ret_local = c->local;
+	*ret_remote = c->remote;
+}

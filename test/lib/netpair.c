@@ -1,0 +1,197 @@
+/* test/lib/netpair.c - see netpair.h. */
+#include "test/lib/netpair.h"
+
+#include "base/endian.h"
+
+/* A checksum written the slow way, so that it can disagree with the one under test. */
+static uint32_t slow_sum(const uint8_t *p, size_t len, uint32_t sum)
+{
+	for (size_t i = 0; i < len; i++)
+		sum += i & 1 ? p[i] : (uint32_t)p[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return sum;
+}
+
+static uint32_t pseudo(const uint8_t *p, bool v6, size_t l4_len)
+{
+	uint32_t sum = v6 ? slow_sum(p + 8, 32, 0) : slow_sum(p + 12, 8, 0);
+
+	return sum + (uint32_t)l4_len + (v6 ? p[6] : p[9]);
+}
+
+const char *wirecheck(const uint8_t *p, size_t len, size_t mtu)
+{
+	bool v6 = len > 0 && p[0] >> 4 == 6;
+	size_t head = v6 ? 40 : 20;
+	uint8_t proto;
+
+	if (len < head || (!v6 && p[0] != 0x45))
+		return "header";
+	if (len > mtu)
+		return "longer than the MTU";
+	if ((v6 ? 40u + get_be16(p + 4) : get_be16(p + 2)) != len)
+		return "length field";
+	if (!v6 && slow_sum(p, 20, 0) != 0xffff)
+		return "IP checksum";
+	proto = v6 ? p[6] : p[9];
+	if (proto != 6 && proto != 17 && proto != 1 && proto != 58)
+		return "protocol";
+	if (proto == 1)
+		return slow_sum(p + 20, len - 20, 0) == 0xffff ? NULL : "ICMP checksum";
+	if (slow_sum(p + head, len - head, pseudo(p, v6, len - head)) != 0xffff)
+		return "transport checksum";
+	if (proto == 6 && len - head - (size_t)(p[head + 12] >> 4) * 4 > mtu - head - 20)
+		return "segment larger than the MSS";
+	return NULL;
+}
+
+static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcnt, size_t len)
+{
+	struct netside *s = ctx;
+	struct netpair *p = s->pair;
+	struct netlink_pkt *k;
+	const char *why;
+
+	if (p->queue_max && s->n_queued >= p->queue_max)
+		return NET_OUTPUT_BLOCKED;
+	k = calloc(1, sizeof(*k));
+	for (int i = 0; i < iovcnt; i++) {
+		memcpy(k->data + k->len, iov[i].iov_base, iov[i].iov_len);
+		k->len += iov[i].iov_len;
+	}
+	assert_int_equal(k->len, len);
+	why = wirecheck(k->data, k->len, 1420);
+	if (why) {
+		print_message("wire: %s\n", why);
+		s->n_bad++;
+	}
+	s->n_sent++;
+	if (rng_chance(&p->rng.rng, p->loss_ppm)) {
+		free(k);
+		return NET_OUTPUT_OK;
+	}
+	k->at = p->now + p->delay + (rng_chance(&p->rng.rng, p->reorder_ppm) ? 3 * NSEC_PER_MSEC : 0);
+	*s->last = k;
+	s->last = &k->next;
+	s->n_queued++;
+	return NET_OUTPUT_OK;
+}
+
+void netpair_inject(struct netpair *p, struct netside *to, const void *data, size_t len)
+{
+	struct pktbuf *pb = pktbuf_alloc(p->pool, NULL);
+
+	if (!pb)
+		return;
+	memcpy(pb->data, data, len);
+	pb->len = (uint16_t)len;
+	net_if_input(to->nif, &pb, 1);
+}
+
+/* Delivers what is due; return: anything? */
+static bool deliver(struct netpair *p, struct netside *from, struct netside *to)
+{
+	bool any = false;
+
+	for (struct netlink_pkt **at = &from->first; *at;) {
+		struct netlink_pkt *k = *at;
+
+		if (k->at > p->now) {
+			at = &k->next;
+			continue;
+		}
+		*at = k->next;
+		if (!k->next)
+			from->last = at;
+		from->n_queued--;
+		netpair_inject(p, to, k->data, k->len);
+		if (rng_chance(&p->rng.rng, p->dup_ppm))
+			netpair_inject(p, to, k->data, k->len);
+		free(k);
+		any = true;
+		/* Input may have appended to either queue: start again. */
+		at = &from->first;
+	}
+	if (any && net_if_is_blocked(from->nif))
+		net_if_resume(from->nif);
+	return any;
+}
+
+static nsec_t next_arrival(const struct netside *s)
+{
+	nsec_t at = NSEC_NEVER;
+
+	for (const struct netlink_pkt *k = s->first; k; k = k->next)
+		at = nsec_min(at, k->at);
+	return at;
+}
+
+bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void *ctx)
+{
+	nsec_t end = p->now + limit;
+
+	for (;;) {
+		nsec_t next;
+
+		net_set_now(p->now);
+		while (deliver(p, &p->a, &p->b) | deliver(p, &p->b, &p->a))
+			;
+		net_flush();
+		if (done && done(ctx))
+			return true;
+		next = nsec_min(net_deadline(), nsec_min(next_arrival(&p->a), next_arrival(&p->b)));
+		next = MAX(next, p->now + 10 * NSEC_PER_USEC);
+		if (next > end)
+			return done == NULL;
+		p->now = next;
+		net_expire(p->now);
+	}
+}
+
+static void side_init(struct netpair *p, struct netside *s, uint8_t last)
+{
+	struct net_if_config cfg = { .n_addrs = 2, .output = side_output, .ctx = s, .answer_echo = true, .reset_closed = true };
+
+	s->pair = p;
+	s->last = &s->first;
+	cfg.addrs[0] = (struct ip_prefix){ ip_addr_v4(10, 99, 0, last), 24 };
+	cfg.addrs[1] = (struct ip_prefix){ { IP_V6, { 0xfd, [15] = last } }, 64 };
+	assert_int_equal(net_if_open(&cfg, &s->nif), OK);
+}
+
+void netpair_init(struct netpair *p, uint64_t seed)
+{
+	struct net_config cfg = { 0 };
+
+	memset(p, 0, sizeof(*p));
+	rng_seeded_init(&p->rng, seed);
+	p->now = 1000 * NSEC_PER_SEC;
+	p->delay = 100 * NSEC_PER_USEC;
+	p->pool = pktpool_new(16384);
+	cfg.rng = &p->rng.rng;
+	cfg.pool = p->pool;
+	assert_int_equal(net_init(&cfg, p->now), OK);
+	side_init(p, &p->a, 1);
+	side_init(p, &p->b, 2);
+}
+
+static void side_fini(struct netside *s)
+{
+	net_if_close(s->nif);
+	while (s->first) {
+		struct netlink_pkt *k = s->first;
+
+		s->first = k->next;
+		free(k);
+	}
+	assert_int_equal(s->n_bad, 0);
+}
+
+void netpair_fini(struct netpair *p)
+{
+	side_fini(&p->a);
+	side_fini(&p->b);
+	net_fini();
+	pktpool_free(p->pool);
+}

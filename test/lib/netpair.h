@@ -1,0 +1,43 @@
+/* test/lib/netpair.h - two interfaces of one stack joined by a queue on a virtual clock, with seeded faults. */
+#ifndef TEST_LIB_NETPAIR_H
+#define TEST_LIB_NETPAIR_H
+
+#include "netstack/net.h"
+#include "test/lib/testing.h"
+
+struct netlink_pkt {
+	struct netlink_pkt *next;
+	nsec_t at;
+	size_t len;
+	uint8_t data[2048];
+};
+
+struct netpair;
+struct netside {
+	struct netpair *pair;
+	struct net_if *nif;
+	struct netlink_pkt *first, **last; /* what this side sent */
+	size_t n_queued;
+	uint64_t n_sent, n_bad; /* n_bad: packets that break a rule of the wire */
+};
+
+struct netpair {
+	nsec_t now;
+	struct rng_seeded rng;
+	struct pktpool *pool;
+	struct netside a, b;
+	nsec_t delay;
+	uint32_t loss_ppm, dup_ppm, reorder_ppm;
+	size_t queue_max; /* output answers "blocked" beyond; 0 = none */
+};
+
+void netpair_init(struct netpair *p, uint64_t seed);
+void netpair_fini(struct netpair *p);
+/** netpair_run() - until @done(ctx) or @limit of virtual time; return: was it done? */
+bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void *ctx);
+/** netpair_inject() - raw bytes to a side, as if decrypted */
+void netpair_inject(struct netpair *p, struct netside *to, const void *data, size_t len);
+/** wirecheck() - does an outgoing packet keep the rules: lengths, checksums, MTU, MSS? NULL = yes */
+const char *wirecheck(const uint8_t *p, size_t len, size_t mtu);
+
+#endif
