@@ -6,6 +6,7 @@
 
 #include "base/endian.h"
 #include "wg/aead_internal.h"
+#include "wg/wg.h"
 
 static bool sodium_available(void)
 {
@@ -54,4 +55,9 @@ const struct wg_aead *wg_aead_find(const char *name)
 		if (strcmp(name, providers[i]->name) == 0)
 			return providers[i]->available() ? providers[i] : NULL;
 	return NULL;
+}
+
+bool wg_aead_name_is_available(const char *name)
+{
+	return wg_aead_find(name) != NULL;
 }

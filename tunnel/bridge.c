@@ -1,0 +1,204 @@
+/*
+ * tunnel/bridge.c - bytes between a stream of this machine and a virtual connection.
+ *
+ * Nothing is queued here: towards the tunnel one chunk is read only when TCP has room for it; towards the machine the views of
+ * received buffers go to writev as they are. An end on one side becomes an end on the other, a reset a reset; the
+ * bridge is over when both directions ended, or at the first error.
+ */
+#include <stdlib.h>
+
+#include "os/stream.h"
+#include "tunnel/tunnel_internal.h"
+
+#define CHUNK 65536
+#define N_IOV 32
+
+struct tunnel_bridge {
+	struct os_loop *loop;
+	struct tunnel *t;
+	struct os_stream *s;
+	struct net_tcp *c;
+	struct os_timer end_timer;
+	tunnel_bridge_fn fn;
+	void *ctx;
+	bool in_done;  /* stream -> tunnel has ended */
+	bool out_done; /* tunnel -> stream has ended */
+	bool stream_full;
+	bool tunnel_full;
+	bool over;
+	enum err result;
+};
+
+static void end(struct tunnel_bridge *b, enum err e)
+{
+	if (b->over)
+		return;
+	b->over = true;
+	b->result = e;
+	os_stream_want(b->s, 0);
+	/* From the loop: the caller may be in the middle of a callback of either side. */
+	os_timer_set(&b->end_timer, 0);
+}
+
+static void on_end(void *ctx)
+{
+	struct tunnel_bridge *b = ctx;
+	struct tunnel *t = b->t;
+
+	if (b->result == OK) {
+		net_tcp_close(b->c);
+		os_stream_close(b->s);
+	} else {
+		net_tcp_abort(b->c);
+		os_stream_reset(b->s);
+	}
+	b->c = NULL;
+	b->s = NULL;
+	if (b->fn)
+		b->fn(b->ctx, b, b->result);
+	free(b);
+	tunnel_kick(t);
+}
+
+static void update_interest(struct tunnel_bridge *b)
+{
+	int want = 0;
+
+	if (b->over)
+		return;
+	if (!b->in_done && !b->tunnel_full)
+		want |= OS_READ;
+	if (b->stream_full)
+		want |= OS_WRITE;
+	os_stream_want(b->s, want);
+	if (b->in_done && b->out_done)
+		end(b, OK);
+}
+
+/* ---- tunnel -> stream ---- */
+
+static void pump_out(struct tunnel_bridge *b)
+{
+	struct iovec iov[N_IOV];
+
+	while (!b->over && !b->out_done) {
+		int n = net_tcp_peek(b->c, iov, N_IOV);
+		size_t took;
+		enum err e;
+
+		if (n == 0)
+			break;
+		e = os_stream_writev(b->s, iov, n, &took);
+		b->stream_full = e == ERR_AGAIN;
+		if (b->stream_full)
+			return;
+		if (e != OK) {
+			end(b, e);
+			return;
+		}
+		net_tcp_consume(b->c, took);
+	}
+	b->stream_full = false;
+	if (!b->over && !b->out_done && net_tcp_at_eof(b->c)) {
+		os_stream_shutdown(b->s);
+		b->out_done = true;
+	}
+}
+
+/* ---- stream -> tunnel ---- */
+
+static void pump_in(struct tunnel_bridge *b)
+{
+	static uint8_t chunk[CHUNK]; /* one loop thread; the bytes do not outlive the call */
+
+	while (!b->over && !b->in_done) {
+		size_t room = MIN(net_tcp_writable(b->c), (size_t)CHUNK), n;
+		enum err e;
+
+		b->tunnel_full = room == 0;
+		if (b->tunnel_full) {
+			/* A write that takes nothing asks to be told of room. */
+			if (net_tcp_write(b->c, chunk, 1) != 0)
+				end(b, ERR_INTERNAL);
+			return;
+		}
+		e = os_stream_read(b->s, chunk, room, &n);
+		if (e == ERR_AGAIN)
+			return;
+		if (e != OK) {
+			end(b, e);
+			return;
+		}
+		if (n == 0) {
+			net_tcp_shutdown(b->c);
+			b->in_done = true;
+			return;
+		}
+		/* Room was there: less than all would be a loss, so it is an error. */
+		if (net_tcp_write(b->c, chunk, n) != n)
+			end(b, ERR_NOMEM);
+		if (n < room)
+			return;
+	}
+}
+
+static void on_stream(void *ctx, struct os_stream *s, int events)
+{
+	struct tunnel_bridge *b = ctx;
+
+	if (events & OS_WRITE)
+		pump_out(b);
+	if (events & (OS_READ | OS_HANGUP))
+		pump_in(b);
+	update_interest(b);
+	tunnel_kick(b->t);
+}
+
+static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	struct tunnel_bridge *b = ctx;
+
+	if (ev == NET_TCP_READABLE && !b->stream_full)
+		pump_out(b);
+	else if (ev == NET_TCP_WRITABLE)
+		pump_in(b);
+	else if (ev == NET_TCP_ERROR)
+		end(b, net_tcp_error(c) == OK ? ERR_RESET : net_tcp_error(c));
+	update_interest(b);
+}
+
+enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, struct net_tcp *c, tunnel_bridge_fn fn,
+			     void *ctx, struct tunnel_bridge **ret)
+{
+	struct tunnel_bridge *b = calloc(1, sizeof(*b));
+	enum err e;
+
+	if (!b)
+		return ERR_NOMEM;
+	*b = (struct tunnel_bridge){ .loop = loop, .t = t, .c = c, .fn = fn, .ctx = ctx };
+	e = os_stream_new(loop, fd, on_stream, b, &b->s);
+	if (e != OK) {
+		free(b);
+		return e;
+	}
+	os_timer_init(&b->end_timer, loop, on_end, b);
+	net_tcp_set_fn(c, on_tcp, b);
+	*ret = b;
+	/* What came before we listened. */
+	if (net_tcp_error(c) != OK)
+		end(b, net_tcp_error(c));
+	else
+		pump_out(b);
+	update_interest(b);
+	return OK;
+}
+
+void tunnel_bridge_abort(struct tunnel_bridge *b)
+{
+	if (!b)
+		return;
+	os_timer_cancel(&b->end_timer);
+	net_tcp_abort(b->c);
+	os_stream_reset(b->s);
+	free(b);
+}

@@ -1,0 +1,162 @@
+/* tunnel/state.c - see state.h. */
+#include "tunnel/state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "os/file.h"
+
+#define STATE_VERSION 1
+#define AHEAD (60 * NSEC_PER_SEC)
+#define WRITE_INTERVAL (10 * NSEC_PER_SEC)
+#define LINE_BYTES 192
+#define STATE_BYTES_MAX ((TUNNEL_STATE_PEERS + 8) * LINE_BYTES)
+
+static struct tunnel_state_peer *find(const struct tunnel_state *s, const struct wg_public_key *key)
+{
+	for (size_t i = 0; i < s->n_peers; i++)
+		if (memcmp(s->peers[i].key.b, key->b, KEY_LEN) == 0)
+			return &s->peers[i];
+	return NULL;
+}
+
+const struct tunnel_state_peer *tunnel_state_find(const struct tunnel_state *s, const struct wg_public_key *key)
+{
+	return find(s, key);
+}
+
+static struct tunnel_state_peer *find_or_add(struct tunnel_state *s, const struct wg_public_key *key)
+{
+	struct tunnel_state_peer *p = find(s, key);
+
+	if (p || s->n_peers == TUNNEL_STATE_PEERS)
+		return p;
+	p = realloc(s->peers, (s->n_peers + 1) * sizeof(*p));
+	if (!p)
+		return NULL;
+	s->peers = p;
+	p += s->n_peers++;
+	*p = (struct tunnel_state_peer){ .key = *key };
+	return p;
+}
+
+/* "peer KEY ENDPOINT HANDSHAKE"; a line that does not parse is left out. */
+static void read_peer(struct tunnel_state *s, const char *line)
+{
+	char key_text[64], ep_text[80];
+	struct tunnel_state_peer *p;
+	struct wg_public_key key;
+	struct endpoint ep = { 0 };
+	uint64_t handshake;
+
+	if (sscanf(line, "peer %63s %79s %" SCNu64, key_text, ep_text, &handshake) != 3 ||
+	    key_from_base64(key_text, key.b) != OK)
+		return;
+	if (strcmp(ep_text, "-") != 0 && endpoint_parse(ep_text, &ep) != OK)
+		return;
+	p = find_or_add(s, &key);
+	if (p) {
+		p->endpoint = ep;
+		p->last_handshake_wall = handshake;
+	}
+}
+
+enum err tunnel_state_load(struct tunnel_state *s, const char *path)
+{
+	char *text, *save = NULL;
+	size_t len;
+	unsigned version = 0;
+	enum err e;
+
+	*s = (struct tunnel_state){ .path = path };
+	if (!path)
+		return OK;
+	e = os_file_read(path, STATE_BYTES_MAX, &text, &len);
+	if (e == ERR_NOT_FOUND)
+		return OK;
+	if (e != OK)
+		return e;
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		sscanf(line, "version %u", &version);
+		sscanf(line, "watermark %" SCNu64, &s->watermark);
+		read_peer(s, line);
+	}
+	free(text);
+	if (version > STATE_VERSION) {
+		tunnel_state_fini(s);
+		return ERR_VERSION;
+	}
+	return OK;
+}
+
+void tunnel_state_fini(struct tunnel_state *s)
+{
+	free(s->peers);
+	*s = (struct tunnel_state){ 0 };
+}
+
+static enum err write_state(struct tunnel_state *s)
+{
+	size_t cap = (s->n_peers + 8) * LINE_BYTES, len;
+	char *text = malloc(cap), key[KEY_STR_MAX], ep[ENDPOINT_STR_MAX];
+	enum err e;
+
+	if (!text)
+		return ERR_NOMEM;
+	len = (size_t)snprintf(text, cap, "version %u\nwatermark %" PRIu64 "\n", STATE_VERSION, s->watermark);
+	for (size_t i = 0; i < s->n_peers; i++) {
+		const struct tunnel_state_peer *p = &s->peers[i];
+
+		len += (size_t)snprintf(text + len, cap - len, "peer %s %s %" PRIu64 "\n",
+					key_to_base64(p->key.b, key),
+					endpoint_is_set(&p->endpoint) ? endpoint_format(&p->endpoint, ep) : "-",
+					p->last_handshake_wall);
+	}
+	e = os_file_write_atomic(s->path, text, len, 0600);
+	free(text);
+	if (e != OK)
+		log_warn("tunnel state not written path=%s error=%s", s->path, err_text(e));
+	return e;
+}
+
+enum err tunnel_state_cover(struct tunnel_state *s, uint64_t timestamp)
+{
+	uint64_t before = s->watermark;
+	enum err e;
+
+	if (!s->path || timestamp <= s->watermark)
+		return OK;
+	s->watermark = timestamp + AHEAD;
+	e = write_state(s);
+	if (e != OK)
+		s->watermark = before;
+	else
+		s->dirty = false;
+	return e;
+}
+
+void tunnel_state_note(struct tunnel_state *s, const struct wg_public_key *key, const struct endpoint *ep,
+		       uint64_t handshake_wall)
+{
+	struct tunnel_state_peer *p = s->path ? find_or_add(s, key) : NULL;
+
+	if (!p)
+		return;
+	if (endpoint_is_set(ep))
+		p->endpoint = *ep;
+	if (handshake_wall)
+		p->last_handshake_wall = handshake_wall;
+	s->dirty = true;
+}
+
+void tunnel_state_flush(struct tunnel_state *s, nsec_t now)
+{
+	if (!s->path || !s->dirty || now < s->next_write)
+		return;
+	s->next_write = now == NSEC_NEVER ? 0 : now + WRITE_INTERVAL;
+	if (write_state(s) == OK)
+		s->dirty = false;
+}

@@ -1,0 +1,41 @@
+/*
+ * tunnel/state.h - what a tunnel remembers on disk: the timestamp watermark and the peers' last endpoints.
+ *
+ * The watermark that is stored lies ahead of the timestamps in use, so that most initiations need no write: a
+ * restart begins after it. The file is versioned text, one "key value" a line; unknown keys are ignored.
+ */
+#ifndef TUNNEL_STATE_H
+#define TUNNEL_STATE_H
+
+#include "wg/wg.h"
+
+#define TUNNEL_STATE_PEERS 1024
+
+struct tunnel_state_peer {
+	struct wg_public_key key;
+	struct endpoint endpoint;
+	uint64_t last_handshake_wall; /* Unix ns; 0 = never */
+};
+
+struct tunnel_state {
+	const char *path; /* NULL = nothing is kept */
+	uint64_t watermark;
+	struct tunnel_state_peer *peers;
+	size_t n_peers;
+	bool dirty;
+	nsec_t next_write;
+};
+
+/** tunnel_state_load() - a missing file is an empty state. ERR_VERSION: newer than we know; it is left alone. */
+MUST_CHECK enum err tunnel_state_load(struct tunnel_state *s, const char *path);
+void tunnel_state_fini(struct tunnel_state *s);
+/** tunnel_state_cover() - the watermark on disk reaches @timestamp from here on */
+MUST_CHECK enum err tunnel_state_cover(struct tunnel_state *s, uint64_t timestamp);
+/** tunnel_state_note() - a peer's endpoint or handshake; written at most each 10 s by tunnel_state_flush() */
+void tunnel_state_note(struct tunnel_state *s, const struct wg_public_key *key, const struct endpoint *ep,
+		       uint64_t handshake_wall);
+const struct tunnel_state_peer *tunnel_state_find(const struct tunnel_state *s, const struct wg_public_key *key);
+/** tunnel_state_flush() - write when something changed; @now = NSEC_NEVER: at once */
+void tunnel_state_flush(struct tunnel_state *s, nsec_t now);
+
+#endif
