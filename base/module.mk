@@ -1,1 +1,1 @@
-LIBS_base := -lsodium
+LIBS_base := -lsodium -lyaml

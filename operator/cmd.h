@@ -1,0 +1,51 @@
+/* operator/cmd.h - the command line's frame: what every command gets, and the table of commands. */
+#ifndef OPERATOR_CMD_H
+#define OPERATOR_CMD_H
+
+#include <limits.h>
+
+#include "base/err.h"
+#include "operator/config.h"
+
+#define EXIT_OK 0
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+
+struct cli {
+	char home[PATH_MAX];   /* $NEFIA_HOME, else ~/.nefia; --config's folder when that is given */
+	char config[PATH_MAX]; /* the nefia.yaml in use */
+	bool json;             /* errors as JSON too */
+	bool colour;           /* standard output is a terminal, and NO_COLOR is not set */
+	struct config cfg;     /* after cli_load() */
+	bool loaded;
+};
+
+/** cli_load() - the configuration, once; prints the error itself. Return: an exit code, 0 = loaded. */
+MUST_CHECK int cli_load(struct cli *cli);
+/**
+ * cli_error() - "Error: [E1004] text" and "Try: hint" from the table of errors; @detail replaces the table's title
+ * Return: EXIT_FAILED, for `return cli_error(...)`.
+ */
+int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...) PRINTF_LIKE(3, 4);
+/** cli_usage() - a usage error on standard error. Return: EXIT_USAGE. */
+int cli_usage(const char *cmd, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+struct command {
+	const char *name;
+	int (*fn)(struct cli *cli, int argc, char **argv); /* argv[0] is the command's name */
+	const char *summary;
+	const char *help; /* after "Usage: nefia "; for --help */
+};
+extern const struct command commands[];
+extern const size_t n_commands;
+
+int cmd_init(struct cli *cli, int argc, char **argv);
+int cmd_host(struct cli *cli, int argc, char **argv);
+int cmd_hub(struct cli *cli, int argc, char **argv);
+int cmd_vpn(struct cli *cli, int argc, char **argv);
+int cmd_exec(struct cli *cli, int argc, char **argv);
+int cmd_fs(struct cli *cli, int argc, char **argv);
+int cmd_nc(struct cli *cli, int argc, char **argv);
+int cmd_version(struct cli *cli, int argc, char **argv);
+
+#endif
