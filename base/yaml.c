@@ -25,6 +25,9 @@ struct builder {
 	struct yaml_node **tail[DEPTH_MAX];
 	struct yaml_node *key[DEPTH_MAX]; /* the key that waits for its value */
 	size_t depth, n_nodes;
+	/* libyaml counts characters; a cursor turns that into bytes as the events pass by */
+	const char *text;
+	size_t len, at_chars, at_bytes;
 };
 
 static void *arena_alloc(struct yaml_doc *d, size_t len)
@@ -56,6 +59,19 @@ static enum err fail(struct builder *b, yaml_mark_t at, const char *what)
 	return ERR_FORMAT;
 }
 
+static size_t byte_offset(struct builder *b, size_t chars)
+{
+	if (chars < b->at_chars)
+		b->at_chars = b->at_bytes = 0;
+	while (b->at_chars < chars && b->at_bytes < b->len) {
+		b->at_bytes++;
+		while (b->at_bytes < b->len && ((uint8_t)b->text[b->at_bytes] & 0xc0) == 0x80)
+			b->at_bytes++;
+		b->at_chars++;
+	}
+	return b->at_bytes;
+}
+
 static struct yaml_node *node_new(struct builder *b, const yaml_event_t *ev, enum yaml_kind kind)
 {
 	struct yaml_node *n = ++b->n_nodes > NODES_MAX ? NULL : arena_alloc(b->doc, sizeof(*n));
@@ -65,8 +81,8 @@ static struct yaml_node *node_new(struct builder *b, const yaml_event_t *ev, enu
 	n->kind = kind;
 	n->line = (unsigned)ev->start_mark.line + 1;
 	n->column = (unsigned)ev->start_mark.column + 1;
-	n->start = ev->start_mark.index;
-	n->end = ev->end_mark.index;
+	n->start = byte_offset(b, ev->start_mark.index);
+	n->end = byte_offset(b, ev->end_mark.index);
 	return n;
 }
 
@@ -143,7 +159,7 @@ static enum err on_event(struct builder *b, const yaml_event_t *ev, bool *ret_do
 		return on_start(b, ev, YAML_MAP);
 	case YAML_SEQUENCE_END_EVENT:
 	case YAML_MAPPING_END_EVENT:
-		b->stack[--b->depth]->end = ev->end_mark.index;
+		b->stack[--b->depth]->end = byte_offset(b, ev->end_mark.index);
 		return OK;
 	case YAML_ALIAS_EVENT:
 		return fail(b, ev->start_mark, "aliases are not supported");
@@ -164,11 +180,13 @@ static enum err parser_error(struct builder *b)
 
 enum err yaml_parse(struct yaml_doc *ret, const char *text, size_t len)
 {
-	struct builder b = { .doc = ret };
+	struct builder b = { .doc = ret, .text = text, .len = len };
 	bool done = false;
 	enum err e = OK;
 
 	memset(ret, 0, sizeof(*ret));
+	if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+		return fail(&b, (yaml_mark_t){ 0 }, "a byte order mark stands here: save the file as plain UTF-8");
 	if (len > BYTES_MAX) {
 		snprintf(ret->error, sizeof(ret->error), "1:1: longer than 1 MiB");
 		return ERR_FORMAT;

@@ -8,177 +8,58 @@
 
 #include <pwd.h>
 #include <sodium.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "base/yaml.h"
+#include "base/conf.h"
 #include "os/file.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
 #define N_HOSTS_MAX 65536
 
-struct reader {
-	const char *file;
-	char *why;
-	size_t why_size;
-	enum err e;
-};
-
-PRINTF_LIKE(3, 4) static void wrong(struct reader *r, const struct yaml_node *n, const char *fmt, ...)
-{
-	char what[200];
-	va_list ap;
-
-	if (r->e != OK)
-		return;
-	r->e = ERR_FORMAT;
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	snprintf(r->why, r->why_size, "%s:%u:%u: %s", r->file, n->line, n->column, what);
-}
-
-/* Each reader leaves @ret alone when the field is not there. */
-static void read_text(struct reader *r, const struct yaml_node *n, char *ret, size_t size)
-{
-	const char *s = yaml_text(n);
-
-	if (!n)
-		return;
-	if (!s)
-		wrong(r, n, "a single value is expected for %s", n->key ? n->key->text : "this");
-	else if (strlen(s) >= size)
-		wrong(r, n, "%s is too long", n->key ? n->key->text : "this");
-	else
-		strcpy(ret, s);
-}
-
-static void read_key(struct reader *r, const struct yaml_node *n, uint8_t ret[KEY_LEN])
-{
-	const char *s = yaml_text(n);
-
-	if (n && s && s[0] && key_from_base64(s, ret) != OK)
-		wrong(r, n, "%s is not a key: 44 characters of base64 are expected", n->key->text);
-	else if (n && !s)
-		wrong(r, n, "%s must be a single value", n->key->text);
-}
-
-static void read_endpoint(struct reader *r, const struct yaml_node *n, struct endpoint *ret)
-{
-	const char *s = yaml_text(n);
-
-	if (n && s && s[0] && (endpoint_parse(s, ret) != OK || ret->port == 0))
-		wrong(r, n, "%s is not an endpoint: ADDRESS:PORT is expected", n->key->text);
-}
-
-static void read_number(struct reader *r, const struct yaml_node *n, unsigned long long max, unsigned long long *ret)
-{
-	const char *s = yaml_text(n);
-	char *end;
-
-	if (!n)
-		return;
-	if (!s || *s < '0' || *s > '9' || (*ret = strtoull(s, &end, 10), *end) || *ret > max)
-		wrong(r, n, "%s must be a number from 0 to %llu", n->key->text, max);
-}
-
-static void read_bool(struct reader *r, const struct yaml_node *n, bool *ret)
-{
-	const char *s = yaml_text(n);
-
-	if (!n)
-		return;
-	if (s && strcmp(s, "true") == 0)
-		*ret = true;
-	else if (s && strcmp(s, "false") == 0)
-		*ret = false;
-	else
-		wrong(r, n, "%s must be true or false", n->key->text);
-}
-
-/* One value or a list of them: calls @fn for each. */
-static void each(struct reader *r, const struct yaml_node *n,
-		 void (*fn)(struct reader *r, const struct yaml_node *item, void *ctx), void *ctx)
-{
-	if (!n)
-		return;
-	if (n->kind == YAML_SCALAR) {
-		if (n->text[0])
-			fn(r, n, ctx);
-		return;
-	}
-	if (n->kind == YAML_MAP) {
-		wrong(r, n, "%s must be a value or a list", n->key ? n->key->text : "this");
-		return;
-	}
-	yaml_for_each(item, n)
-		fn(r, item, ctx);
-}
-
-static void known_fields(struct reader *r, const struct yaml_node *map, const char *const *names)
-{
-	if (!map)
-		return;
-	if (map->kind != YAML_MAP) {
-		wrong(r, map, "a mapping is expected here");
-		return;
-	}
-	yaml_for_each(n, map) {
-		size_t i = 0;
-
-		while (names[i] && strcmp(names[i], n->key->text) != 0)
-			i++;
-		if (!names[i])
-			log_warn("%s:%u:%u: unknown field '%s' is ignored", r->file, n->key->line, n->key->column,
-				 n->key->text);
-	}
-}
-
 /* ---- vpn and ssh ---- */
 
-static void add_prefix(struct reader *r, const struct yaml_node *item, void *ctx)
+static void add_prefix(struct conf_reader *r, const struct yaml_node *item, void *ctx)
 {
 	struct config *c = ctx;
 
 	if (c->n_addrs == N_CONFIG_ADDRS || !yaml_text(item) ||
 	    ip_prefix_parse(item->text, &c->addrs[c->n_addrs]) != OK)
-		wrong(r, item, "not an address with a prefix length, as in 10.99.0.1/24");
+		conf_wrong(r, item, "not an address with a prefix length, as in 10.99.0.1/24");
 	else
 		c->n_addrs++;
 }
 
-static void read_vpn(struct reader *r, const struct yaml_node *vpn, struct config *c)
+static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct config *c)
 {
 	static const char *const fields[] = { "enabled",    "private_key", "address",	"listen_port", "mtu",
 					      "derp_servers", "magic_dns", "multipath", NULL };
 	const struct yaml_node *dns = yaml_get(vpn, "magic_dns"), *key = yaml_get(vpn, "private_key");
 	unsigned long long port = 51820, mtu = 1420;
 
-	known_fields(r, vpn, fields);
-	read_key(r, key, c->private_key.b);
-	each(r, yaml_get(vpn, "address"), add_prefix, c);
-	read_number(r, yaml_get(vpn, "listen_port"), 65535, &port);
-	read_number(r, yaml_get(vpn, "mtu"), WG_MTU_MAX, &mtu);
+	conf_known_fields(r, vpn, fields);
+	conf_read_key(r, key, c->private_key.b);
+	conf_each(r, yaml_get(vpn, "address"), add_prefix, c);
+	conf_read_number(r, yaml_get(vpn, "listen_port"), 65535, &port);
+	conf_read_number(r, yaml_get(vpn, "mtu"), WG_MTU_MAX, &mtu);
 	if (mtu < WG_MTU_MIN)
-		wrong(r, yaml_get(vpn, "mtu"), "mtu must be from %d to %d", WG_MTU_MIN, WG_MTU_MAX);
-	read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
-	read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
+		conf_wrong(r, yaml_get(vpn, "mtu"), "mtu must be from %d to %d", WG_MTU_MIN, WG_MTU_MAX);
+	conf_read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
+	conf_read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
 	c->listen_port = (uint16_t)port;
 	c->mtu = (uint16_t)mtu;
 }
 
-static void add_identity(struct reader *r, const struct yaml_node *item, void *ctx)
+static void add_identity(struct conf_reader *r, const struct yaml_node *item, void *ctx)
 {
 	struct config *c = ctx;
 	const char *s = yaml_text(item), *home = os_home();
 	size_t size = s ? strlen(s) + (home ? strlen(home) : 0) + 2 : 0;
 
 	if (!s || c->n_identities == N_IDENTITIES) {
-		wrong(r, item, "at most %d identity files are expected here", N_IDENTITIES);
+		conf_wrong(r, item, "at most %d identity files are expected here", N_IDENTITIES);
 		return;
 	}
 	c->identities[c->n_identities] = malloc(size);
@@ -193,15 +74,15 @@ static void add_identity(struct reader *r, const struct yaml_node *item, void *c
 	c->n_identities++;
 }
 
-static void read_ssh(struct reader *r, const struct yaml_node *ssh, struct config *c)
+static void read_ssh(struct conf_reader *r, const struct yaml_node *ssh, struct config *c)
 {
 	static const char *const fields[] = { "identities", "user", "max_file_size_bytes", NULL };
 	unsigned long long max = 0;
 
-	known_fields(r, ssh, fields);
-	each(r, yaml_get(ssh, "identities"), add_identity, c);
-	read_text(r, yaml_get(ssh, "user"), c->ssh_user, sizeof(c->ssh_user));
-	read_number(r, yaml_get(ssh, "max_file_size_bytes"), UINT64_MAX / 2, &max);
+	conf_known_fields(r, ssh, fields);
+	conf_each(r, yaml_get(ssh, "identities"), add_identity, c);
+	conf_read_text(r, yaml_get(ssh, "user"), c->ssh_user, sizeof(c->ssh_user));
+	conf_read_number(r, yaml_get(ssh, "max_file_size_bytes"), UINT64_MAX / 2, &max);
 	c->max_file_size_bytes = max;
 }
 
@@ -214,72 +95,72 @@ bool config_host_id_ok(const char *id)
 	return n > 0 && n <= HOST_ID_MAX && id[n] == '\0' && id[0] != '-' && id[0] != '.' && strcmp(id, "all") != 0;
 }
 
-static void add_addr(struct reader *r, const struct yaml_node *item, void *ctx)
+static void add_addr(struct conf_reader *r, const struct yaml_node *item, void *ctx)
 {
 	struct host_config *h = ctx;
 
 	if (h->n_addrs == N_CONFIG_ADDRS || !yaml_text(item) ||
 	    ip_addr_parse(item->text, &h->addrs[h->n_addrs]) != OK)
-		wrong(r, item, "not an IP address, as in 10.99.0.2");
+		conf_wrong(r, item, "not an IP address, as in 10.99.0.2");
 	else
 		h->n_addrs++;
 }
 
-static void add_tag(struct reader *r, const struct yaml_node *item, void *ctx)
+static void add_tag(struct conf_reader *r, const struct yaml_node *item, void *ctx)
 {
 	struct host_config *h = ctx;
 
 	if (h->n_tags == N_HOST_TAGS)
-		wrong(r, item, "more than %d tags", N_HOST_TAGS);
+		conf_wrong(r, item, "more than %d tags", N_HOST_TAGS);
 	else
-		read_text(r, item, h->tags[h->n_tags++], sizeof(h->tags[0]));
+		conf_read_text(r, item, h->tags[h->n_tags++], sizeof(h->tags[0]));
 }
 
-static void read_host_vpn(struct reader *r, const struct yaml_node *vpn, struct host_config *h)
+static void read_host_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct host_config *h)
 {
 	static const char *const fields[] = { "addr", "public_key", "endpoint", "local_endpoint", "preshared_key", NULL };
 	static const struct wg_public_key none;
 
-	known_fields(r, vpn, fields);
-	each(r, yaml_get(vpn, "addr"), add_addr, h);
-	read_key(r, yaml_get(vpn, "public_key"), h->public_key.b);
-	read_key(r, yaml_get(vpn, "preshared_key"), h->psk.b);
-	read_endpoint(r, yaml_get(vpn, "endpoint"), &h->endpoint);
-	read_endpoint(r, yaml_get(vpn, "local_endpoint"), &h->local_endpoint);
+	conf_known_fields(r, vpn, fields);
+	conf_each(r, yaml_get(vpn, "addr"), add_addr, h);
+	conf_read_key(r, yaml_get(vpn, "public_key"), h->public_key.b);
+	conf_read_key(r, yaml_get(vpn, "preshared_key"), h->psk.b);
+	conf_read_endpoint(r, yaml_get(vpn, "endpoint"), &h->endpoint);
+	conf_read_endpoint(r, yaml_get(vpn, "local_endpoint"), &h->local_endpoint);
 	h->has_key = memcmp(&h->public_key, &none, sizeof(none)) != 0;
 }
 
-static void read_host(struct reader *r, const struct yaml_node *n, struct config *c)
+static void read_host(struct conf_reader *r, const struct yaml_node *n, struct config *c)
 {
 	static const char *const fields[] = { "id", "group", "tags", "user", "identity", "state", "os", "vpn", NULL };
 	struct host_config *h = &c->hosts[c->n_hosts];
 
-	known_fields(r, n, fields);
+	conf_known_fields(r, n, fields);
 	strcpy(h->state, "active");
-	read_text(r, yaml_get(n, "id"), h->id, sizeof(h->id));
-	read_text(r, yaml_get(n, "group"), h->group, sizeof(h->group));
-	each(r, yaml_get(n, "tags"), add_tag, h);
-	read_text(r, yaml_get(n, "user"), h->user, sizeof(h->user));
-	read_text(r, yaml_get(n, "identity"), h->identity, sizeof(h->identity));
-	read_text(r, yaml_get(n, "state"), h->state, sizeof(h->state));
+	conf_read_text(r, yaml_get(n, "id"), h->id, sizeof(h->id));
+	conf_read_text(r, yaml_get(n, "group"), h->group, sizeof(h->group));
+	conf_each(r, yaml_get(n, "tags"), add_tag, h);
+	conf_read_text(r, yaml_get(n, "user"), h->user, sizeof(h->user));
+	conf_read_text(r, yaml_get(n, "identity"), h->identity, sizeof(h->identity));
+	conf_read_text(r, yaml_get(n, "state"), h->state, sizeof(h->state));
 	read_host_vpn(r, yaml_get(n, "vpn"), h);
 	if (r->e != OK)
 		return;
 	if (!config_host_id_ok(h->id))
-		wrong(r, n, "a host needs an id of letters, digits, '-', '_' and '.'");
+		conf_wrong(r, n, "a host needs an id of letters, digits, '-', '_' and '.'");
 	else if (config_host(c, h->id))
-		wrong(r, yaml_get(n, "id"), "the host %s stands here twice", h->id);
+		conf_wrong(r, yaml_get(n, "id"), "the host %s stands here twice", h->id);
 	c->n_hosts++;
 }
 
-static void read_hosts(struct reader *r, const struct yaml_node *hosts, struct config *c)
+static void read_hosts(struct conf_reader *r, const struct yaml_node *hosts, struct config *c)
 {
 	size_t n_items = 0;
 
 	if (!hosts || (hosts->kind == YAML_SCALAR && !hosts->text[0]))
 		return;
 	if (hosts->kind != YAML_SEQ) {
-		wrong(r, hosts, "hosts must be a list");
+		conf_wrong(r, hosts, "hosts must be a list");
 		return;
 	}
 	yaml_for_each(item, hosts)
@@ -295,32 +176,32 @@ static void read_hosts(struct reader *r, const struct yaml_node *hosts, struct c
 
 /* ---- the file ---- */
 
-static void read_root(struct reader *r, const struct yaml_node *root, struct config *c)
+static void read_root(struct conf_reader *r, const struct yaml_node *root, struct config *c)
 {
 	static const char *const fields[] = { "version", "vpn", "ssh", "hosts", "mcp", "alerts", "telemetry", NULL };
 	const struct yaml_node *v = yaml_get(root, "version");
 	static const struct wg_private_key none;
 	unsigned long long version = CONFIG_VERSION;
 
-	read_number(r, v, UINT32_MAX, &version);
+	conf_read_number(r, v, UINT32_MAX, &version);
 	if (r->e == OK && version > CONFIG_VERSION) {
-		wrong(r, v, "version %llu is newer than this program knows (%d): update nefia", version, CONFIG_VERSION);
+		conf_wrong(r, v, "version %llu is newer than this program knows (%d): update nefia", version, CONFIG_VERSION);
 		r->e = ERR_VERSION;
 		return;
 	}
-	known_fields(r, root, fields);
+	conf_known_fields(r, root, fields);
 	read_vpn(r, yaml_get(root, "vpn"), c);
 	read_ssh(r, yaml_get(root, "ssh"), c);
 	read_hosts(r, yaml_get(root, "hosts"), c);
 	if (r->e == OK && memcmp(&c->private_key, &none, sizeof(none)) == 0)
-		wrong(r, root, "vpn.private_key is missing");
+		conf_wrong(r, root, "vpn.private_key is missing");
 	if (r->e == OK && c->n_addrs == 0)
-		wrong(r, root, "vpn.address is missing");
+		conf_wrong(r, root, "vpn.address is missing");
 }
 
 enum err config_parse(const char *file, const char *text, size_t len, struct config *ret, char *why, size_t why_size)
 {
-	struct reader r = { file, why, why_size, OK };
+	struct conf_reader r = { file, why, why_size, OK };
 	struct config c = { .magic_dns = true, .magic_dns_domain = "nefia" };
 	struct yaml_doc doc;
 

@@ -1,1 +1,1 @@
-LIBS_operator := -ljansson -lyaml -lsodium
+LIBS_operator := -ljansson -lsodium

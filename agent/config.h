@@ -1,0 +1,35 @@
+/*
+ * agent/config.h - agent.yaml.
+ *
+ * Unknown fields are ignored with a warning; a greater version is refused. Fields of features that come later are read, and named
+ * in @later, so that the agent can say so.
+ */
+#ifndef AGENT_CONFIG_H
+#define AGENT_CONFIG_H
+
+#include "tunnel/tunnel.h"
+
+#define AGENT_CONFIG_VERSION 1
+#define N_AGENT_PEERS 64
+
+struct agent_config {
+	struct wg_private_key private_key;
+	uint16_t listen_port;
+	struct ip_prefix addrs[8];
+	size_t n_addrs;
+	char ssh_addr[128];
+	char host_id[64];
+	struct tunnel_peer peers[N_AGENT_PEERS];
+	size_t n_peers;
+	char later[256]; /* names of fields whose feature comes later, "a, b" */
+};
+
+/** agent_config_parse() - @why: "file:line:column: what" */
+MUST_CHECK enum err agent_config_parse(const char *file, const char *text, size_t len, struct agent_config *ret,
+				       char *why, size_t why_size);
+/** agent_config_load() - @strict: ERR_PERMISSION when group or others may read it and it holds a key; else warn */
+MUST_CHECK enum err agent_config_load(const char *file, bool strict, struct agent_config *ret, char *why,
+				      size_t why_size);
+void agent_config_wipe(struct agent_config *c);
+
+#endif
