@@ -23,8 +23,8 @@
 #include <sodium.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "operator/hub_internal.h"
-#include "operator/version.h"
 #include "os/log.h"
 #include "os/proc.h"
 

@@ -22,10 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/version.h"
 #include "operator/hub.h"
 #include "operator/hub_attach.h"
 #include "operator/hub_wire.h"
-#include "operator/version.h"
 #include "os/loop.h"
 #include "os/proc.h"
 #include "os/stream.h"

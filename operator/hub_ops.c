@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "operator/hub_internal.h"
-#include "operator/version.h"
 
 /* ---- dial ---- */
 
