@@ -22,6 +22,7 @@
 
 #include <sodium.h>
 
+#include "base/ecode.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "operator/hub_internal.h"
@@ -79,10 +80,10 @@ static void report(struct hub *h, enum err e, unsigned ecode, const char *messag
 	char *text = json_dumps(o, JSON_COMPACT);
 
 	if (e != OK && h->opt.report_fd < 0) {
-		if (ecode == 1004)
+		if (ecode == HUB_ECODE_PORT)
 			hub_print_port_error(stderr, h->listen_port);
 		else
-			fprintf(stderr, "Error: [E%04u] %s\n", ecode ? ecode : HUB_ECODE_START, message);
+			fprintf(stderr, "Error: [E%04u] %s\nTry: %s\n", ecode, message, ecode_find(ecode)->hint);
 	}
 	if (text && h->opt.report_fd >= 0 && write(h->opt.report_fd, text, strlen(text)) < 0)
 		log_debug("whoever started the hub is gone");
@@ -95,9 +96,9 @@ static void report(struct hub *h, enum err e, unsigned ecode, const char *messag
 
 void hub_print_port_error(FILE *f, unsigned port)
 {
-	fprintf(f,
-		"Error: [E1004] VPN setup failed\n"
-		"Try: Check that no other VPN or WireGuard instance is using the same listen port (default: 51820).\n");
+	const struct ecode *e = ecode_find(HUB_ECODE_PORT);
+
+	fprintf(f, "Error: [E%u] %s\nTry: %s\n", e->number, e->title, e->hint);
 	if (port && port != 51820)
 		fprintf(f, "The configured port is %u: lsof -i :%u shows who uses it.\n", port, port);
 	else
@@ -130,8 +131,8 @@ static void on_persist(void *ctx)
 {
 	struct hub *h = ctx;
 
-	if (hub_seen_update(h))
-		hub_seen_save(h);
+	hub_seen_update(h);
+	hub_seen_save(h);
 	os_timer_set(&h->persist, os_now() + HUB_PERSIST_EVERY);
 }
 
@@ -236,10 +237,17 @@ static enum err open_tunnel(struct hub *h)
 	e = tunnel_open(h->loop, &cfg, &h->tunnel);
 	sodium_memzero(&cfg.private_key, sizeof(cfg.private_key));
 	if (e == ERR_IN_USE)
-		report(h, e, 1004, "VPN setup failed");
+		report(h, e, HUB_ECODE_PORT, "VPN setup failed");
 	else if (e != OK)
 		report(h, e, HUB_ECODE_START, err_text(e));
 	return e;
+}
+
+static unsigned config_ecode(enum err e)
+{
+	if (e == ERR_NOT_FOUND)
+		return 1001;
+	return e == ERR_PERMISSION ? 1003 : HUB_ECODE_CONFIG;
 }
 
 static enum err open_all(struct hub *h)
@@ -248,7 +256,7 @@ static enum err open_all(struct hub *h)
 	enum err e = hub_setup_load(h, &why);
 
 	if (e != OK) {
-		report(h, e, HUB_ECODE_CONFIG, why ? why : err_text(e));
+		report(h, e, config_ecode(e), why ? why : err_text(e));
 		free(why);
 		return e;
 	}
@@ -295,8 +303,8 @@ static void close_all(struct hub *h)
 		hub_host_stop(h->hosts[i]);
 	if (h->tunnel) {
 		hub_bridges_abort(h);
-		if (hub_seen_update(h))
-			hub_seen_save(h);
+		hub_seen_update(h);
+		hub_seen_save(h);
 		tunnel_uapi_close(h->uapi);
 		tunnel_close(h->tunnel);
 	}

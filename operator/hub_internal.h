@@ -66,6 +66,7 @@ struct hub {
 	struct os_timer linger, persist;
 	nsec_t started;
 	bool stopping;
+	bool seen_dirty; /* a handshake that the file does not know yet */
 	int exit_code;
 };
 
@@ -115,8 +116,9 @@ void hub_op_run(struct hub_conn *c, const json_t *req);
 
 /* ---- hub_seen.c: last handshakes across runs ---- */
 void hub_seen_load(struct hub *h);
-/** hub_seen_update() - ask the device; true when something changed */
-bool hub_seen_update(struct hub *h);
+/** hub_seen_update() - ask the device */
+void hub_seen_update(struct hub *h);
+/** hub_seen_save() - write the file when something changed since the last time */
 void hub_seen_save(struct hub *h);
 /** hub_seen_read() - the file, or NULL when there is none that we understand */
 json_t *hub_seen_read(const char *path);

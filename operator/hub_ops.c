@@ -142,7 +142,6 @@ struct ping;
 struct ping_one {
 	struct ping *all;
 	struct tunnel_dial *dial; /* NULL = over */
-	struct hub_host *host;
 	nsec_t took;
 	enum err outcome;
 	char name[64];

@@ -56,10 +56,9 @@ void hub_seen_load(struct hub *h)
 	json_decref(file);
 }
 
-bool hub_seen_update(struct hub *h)
+void hub_seen_update(struct hub *h)
 {
 	struct wg_device *dev = tunnel_device(h->tunnel);
-	bool changed = false;
 
 	for (size_t i = 0; i < h->n_hosts; i++) {
 		struct hub_host *hh = h->hosts[i];
@@ -71,10 +70,9 @@ bool hub_seen_update(struct hub *h)
 		explicit_bzero(&info.psk, sizeof(info.psk));
 		if (info.last_handshake_wall > hh->seen_wall) {
 			hh->seen_wall = info.last_handshake_wall;
-			changed = true;
+			h->seen_dirty = true;
 		}
 	}
-	return changed;
 }
 
 void hub_seen_save(struct hub *h)
@@ -84,6 +82,10 @@ void hub_seen_save(struct hub *h)
 	char key[KEY_STR_MAX];
 	char *text;
 
+	if (!h->seen_dirty) {
+		json_decref(file);
+		return;
+	}
 	for (size_t i = 0; i < h->n_hosts; i++) {
 		struct hub_host *hh = h->hosts[i];
 
@@ -93,6 +95,7 @@ void hub_seen_save(struct hub *h)
 						      (json_int_t)(hh->seen_wall / NSEC_PER_SEC), "public_key",
 						      key_to_base64(hh->peer.key.b, key)));
 	}
+	h->seen_dirty = false;
 	text = json_dumps(file, JSON_INDENT(1) | JSON_SORT_KEYS);
 	if (!text || os_file_write_atomic(h->paths.seen, text, strlen(text), 0600) != OK)
 		log_warn("last handshakes not saved path=%s", h->paths.seen);
