@@ -8,3 +8,4 @@ CFLAGS_FOREIGN := -std=gnu11 -O2 -g -w $(REPRO) $(HARDEN) $(SANFLAGS)
 
 include third_party/libb2.mk
 include third_party/lwip.mk
+include third_party/libssh2.mk
