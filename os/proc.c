@@ -207,7 +207,7 @@ static const int worker_calls[] = {
 	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),   SCMP_SYS(gettimeofday),
 	SCMP_SYS(getrandom),	 SCMP_SYS(futex),	   SCMP_SYS(exit),	   SCMP_SYS(exit_group),
 	SCMP_SYS(rt_sigreturn),	 SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(restart_syscall),
-	SCMP_SYS(getpid),	 SCMP_SYS(gettid),	   SCMP_SYS(tgkill),	   SCMP_SYS(time),
+	SCMP_SYS(getpid),	 SCMP_SYS(gettid),	   SCMP_SYS(tgkill),	   SCMP_SYS(setitimer),
 };
 
 static int allow_calls(scmp_filter_ctx ctx)

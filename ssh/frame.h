@@ -1,0 +1,60 @@
+/*
+ * ssh/frame.h - byte queues, and frames on them: u32 length, u8 type, body (ssh/session.h).
+ *
+ * Also the messages between hub and worker, which are frames without the length (a SEQPACKET socket keeps borders).
+ */
+#ifndef SSH_FRAME_H
+#define SSH_FRAME_H
+
+#include "base/err.h"
+#include "base/types.h"
+#include "ssh/session.h"
+
+/* A byte queue; [off, len) is what is in it. Zero-initialise; ssh_buf_fini() wipes. */
+struct ssh_buf {
+	uint8_t *p;
+	size_t off, len, cap;
+};
+
+void ssh_buf_fini(struct ssh_buf *b);
+static inline size_t ssh_buf_used(const struct ssh_buf *b)
+{
+	return b->len - b->off;
+}
+/** ssh_buf_room() - make room for @len more; return: where they go, NULL without memory */
+uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len);
+MUST_CHECK enum err ssh_buf_add(struct ssh_buf *b, const void *p, size_t len);
+void ssh_buf_drop(struct ssh_buf *b, size_t len);
+
+/** ssh_frame_add() - one frame, its body of up to two parts */
+MUST_CHECK enum err ssh_frame_add(struct ssh_buf *b, enum ssh_frame type, struct bytes a, struct bytes c);
+/** ssh_frame_next() - the first whole frame; views into @b. OK; ERR_AGAIN: more bytes are needed; ERR_PROTOCOL. */
+MUST_CHECK enum err ssh_frame_next(const struct ssh_buf *b, uint8_t *ret_type, struct bytes *ret_body,
+				   size_t *ret_total);
+
+/* A reader with a sticky failure: read all, then look at @bad once. */
+struct ssh_reader {
+	const uint8_t *p;
+	size_t len;
+	bool bad;
+};
+uint32_t ssh_read_u32(struct ssh_reader *r);
+/** ssh_read_string() - a view; without a NUL after it */
+struct bytes ssh_read_string(struct ssh_reader *r);
+/** ssh_read_text() - copied with its NUL; too long, or one inside, is bad */
+void ssh_read_text(struct ssh_reader *r, char *ret, size_t size);
+MUST_CHECK enum err ssh_put_u32(struct ssh_buf *b, uint32_t v);
+MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len);
+
+/* hub -> worker and back; the first byte of a message */
+enum ssh_control {
+	SSH_C_CONFIG = 'C',  /* string host, user; u32 n; n x (string path, string pem) */
+	SSH_C_DIALED = 'D',  /* u32 dial, u32 err; with a descriptor when OK */
+	SSH_C_SESSION = 'S', /* with a descriptor */
+	SSH_C_VERDICT = 'K', /* u32 dial, u32 err, string message */
+	SSH_C_DIAL = 'd',    /* worker: u32 dial */
+	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob */
+};
+#define SSH_CONTROL_MAX (128 * 1024)
+
+#endif
