@@ -155,7 +155,7 @@ enum err agent_config_parse(const char *file, const char *text, size_t len, stru
 	} else if (r.e == OK) {
 		read_root(&r, doc.root, &c);
 	}
-	yaml_free(&doc);
+	yaml_doc_free(&doc);
 	if (r.e == OK)
 		*ret = c;
 	agent_config_wipe(&c);

@@ -42,7 +42,7 @@ static void *arena_alloc(struct yaml_doc *d, size_t len)
 	return c->data;
 }
 
-void yaml_free(struct yaml_doc *d)
+void yaml_doc_free(struct yaml_doc *d)
 {
 	for (struct chunk *c = d->arena, *next; c; c = next) {
 		next = c->next;

@@ -30,10 +30,10 @@ struct yaml_doc {
 	char error[256]; /* "line:column: what", after a failure */
 };
 
-/** yaml_parse() - ERR_FORMAT with @ret->error; yaml_free(@ret) in any case */
+/** yaml_parse() - ERR_FORMAT with @ret->error; yaml_doc_free(@ret) in any case */
 MUST_CHECK enum err yaml_parse(struct yaml_doc *ret, const char *text, size_t len);
-/** yaml_free() - wipes the values: configurations hold keys */
-void yaml_free(struct yaml_doc *d);
+/** yaml_doc_free() - wipes the values: configurations hold keys. (libyaml exports a yaml_free of its own.) */
+void yaml_doc_free(struct yaml_doc *d);
 /** yaml_get() - the value of @key in a mapping, or NULL (also when @map is NULL or no mapping) */
 struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);
 /** yaml_text() - a scalar's value, or NULL */

@@ -215,7 +215,7 @@ enum err config_parse(const char *file, const char *text, size_t len, struct con
 	} else if (r.e == OK) {
 		read_root(&r, doc.root, &c);
 	}
-	yaml_free(&doc);
+	yaml_doc_free(&doc);
 	if (r.e == OK)
 		*ret = c;
 	else

@@ -135,7 +135,7 @@ enum err edit_add_host(const char *text, size_t len, const char *entry, char **r
 		e = add_to_list(text, len, hosts, entry, ret);
 	else if (e == OK)
 		e = add_list(text, len, hosts, entry, ret);
-	yaml_free(&doc);
+	yaml_doc_free(&doc);
 	return e;
 }
 
@@ -170,7 +170,7 @@ enum err edit_remove_host(const char *text, size_t len, const char *id, char **r
 		*ret = splice(text, len, from, to, "");
 		e = *ret ? OK : ERR_NOMEM;
 	}
-	yaml_free(&doc);
+	yaml_doc_free(&doc);
 	return e;
 }
 
@@ -189,7 +189,7 @@ enum err edit_rename_host(const char *text, size_t len, const char *id, const ch
 		*ret = splice(text, len, v->start, v->end, new_id);
 		e = *ret ? OK : ERR_NOMEM;
 	}
-	yaml_free(&doc);
+	yaml_doc_free(&doc);
 	return e;
 }
 

@@ -1,1 +1,1 @@
-LIBS_operator := -ljansson
+LIBS_operator := -ljansson -lsodium

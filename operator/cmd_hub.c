@@ -1,0 +1,184 @@
+/*
+ * operator/cmd_hub.c - `nefia hub`, `nefia hub stop`, `nefia hub logs`, `nefia hub reload`.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "operator/cmd.h"
+#include "operator/hub.h"
+#include "operator/hub_attach.h"
+#include "operator/hub_wire.h"
+#include "os/file.h"
+#include "os/loop.h"
+
+#define CALL_MAX (3 * NSEC_PER_SEC)
+#define STOP_MAX (10 * NSEC_PER_SEC)
+
+static unsigned ecode_of_attach(enum err e, const struct hub_client *hc)
+{
+	unsigned ecode = hub_client_ecode(hc);
+
+	if (ecode)
+		return ecode;
+	switch (e) {
+	case ERR_NOT_FOUND:
+		return 1013;
+	case ERR_VERSION:
+		return 1014;
+	case ERR_TIMEOUT:
+		return 1015;
+	case ERR_IN_USE:
+		return HUB_ECODE_RUNNING;
+	default:
+		return HUB_ECODE_START;
+	}
+}
+
+enum err hub_client_open(struct cli *cli, bool may_start, struct hub_client **ret)
+{
+	struct hub_client *hc = NULL;
+	enum err e = hub_attach(cli->home, cli->config, may_start, &hc);
+
+	if (e == OK) {
+		*ret = hc;
+		return OK;
+	}
+	if (!hc)
+		cli_error(cli, 1099, "%s", err_text(e));
+	else if (hub_client_ecode(hc) == HUB_ECODE_PORT)
+		hub_print_port_error(stderr, 0);
+	else
+		cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
+	hub_client_close(hc);
+	return e;
+}
+
+/* ---- stop, reload ---- */
+
+/* A hub that was asked to stop is gone when nobody holds its lock any more. */
+static bool wait_for_end(const struct cli *cli)
+{
+	nsec_t deadline = os_now() + STOP_MAX;
+	struct hub_paths paths;
+	struct os_lock *lock;
+
+	if (hub_paths_init(cli->home, &paths) != OK)
+		return false;
+	while (os_now() < deadline) {
+		if (os_lock_take(paths.lock, 1, &lock) == OK) {
+			os_lock_free(lock);
+			return true;
+		}
+		poll(NULL, 0, 20);
+	}
+	return false;
+}
+
+static int hub_ask(struct cli *cli, const char *op, json_t **ret_reply)
+{
+	struct hub_client *hc;
+	enum err e = hub_client_open(cli, false, &hc);
+
+	if (e != OK)
+		return EXIT_FAILED;
+	e = hub_client_call(hc, op, NULL, CALL_MAX, ret_reply, NULL);
+	if (e != OK)
+		cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
+	hub_client_close(hc);
+	return e == OK ? EXIT_OK : EXIT_FAILED;
+}
+
+static int hub_stop_cmd(struct cli *cli)
+{
+	json_t *reply = NULL;
+
+	if (hub_ask(cli, "stop", &reply) != EXIT_OK)
+		return EXIT_FAILED;
+	if (!wait_for_end(cli)) {
+		json_decref(reply);
+		return cli_error(cli, 1015, "the hub was asked to stop and still runs");
+	}
+	printf("Hub stopped (pid %d)\n", (int)hub_json_int(reply, "pid", 0));
+	json_decref(reply);
+	return EXIT_OK;
+}
+
+static int hub_reload_cmd(struct cli *cli)
+{
+	json_t *reply = NULL;
+
+	if (hub_ask(cli, "reload", &reply) != EXIT_OK)
+		return EXIT_FAILED;
+	json_decref(reply);
+	printf("Configuration loaded\n");
+	return EXIT_OK;
+}
+
+/* ---- logs ---- */
+
+static int hub_logs(struct cli *cli)
+{
+	struct hub_paths paths;
+	char buf[16384];
+	ssize_t n;
+	int fd;
+
+	if (hub_paths_init(cli->home, &paths) != OK)
+		return cli_error(cli, HUB_ECODE_START, "the path of the control socket is too long");
+	fd = open(paths.log, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT) {
+		fprintf(stderr, "No log yet: %s\n", paths.log);
+		return EXIT_OK;
+	}
+	if (fd < 0)
+		return cli_error(cli, 1041, "%s: %s", paths.log, strerror(errno));
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		if (fwrite(buf, 1, (size_t)n, stdout) != (size_t)n)
+			break;
+	close(fd);
+	return fflush(stdout) == 0 && n == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+/* ---- run ---- */
+
+static int hub_run(struct cli *cli, int argc, char **argv)
+{
+	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1 };
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		const char *a = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (strcmp(a, "--transient") == 0)
+			opt.transient = true;
+		else if (strcmp(a, "--report-fd") == 0 && value)
+			opt.report_fd = atoi(argv[++i]);
+		else if (strcmp(a, "--uapi-dir") == 0 && value)
+			opt.uapi_dir = argv[++i];
+		else if (strcmp(a, "--log-level") == 0 && value)
+			opt.log_level = argv[++i];
+		else if (strcmp(a, "--config") == 0 && value)
+			opt.config = argv[++i];
+		else
+			return cli_usage("hub", "unknown argument: %s", a);
+	}
+	return hub_main(&opt);
+}
+
+int cmd_hub(struct cli *cli, int argc, char **argv)
+{
+	const char *sub = argc > 1 ? argv[1] : "";
+
+	if (strcmp(sub, "stop") == 0 && argc == 2)
+		return hub_stop_cmd(cli);
+	if (strcmp(sub, "reload") == 0 && argc == 2)
+		return hub_reload_cmd(cli);
+	if (strcmp(sub, "logs") == 0 && argc == 2)
+		return hub_logs(cli);
+	return hub_run(cli, argc, argv);
+}

@@ -1,0 +1,128 @@
+/* operator/hub_internal.h - what the hub's own files share. */
+#ifndef OPERATOR_HUB_INTERNAL_H
+#define OPERATOR_HUB_INTERNAL_H
+
+#include <limits.h>
+#include <jansson.h>
+#include <sys/stat.h>
+
+#include "base/list.h"
+#include "operator/hub.h"
+#include "operator/hub_wire.h"
+#include "os/file.h"
+#include "os/loop.h"
+#include "os/stream.h"
+#include "ssh/worker.h"
+#include "tunnel/tunnel.h"
+
+#define HUB_CLIENTS_MAX 64
+#define HUB_PEERS_MAX 4096
+#define HUB_LINGER (200 * NSEC_PER_MSEC)
+#define HUB_FIRST_CLIENT (5 * NSEC_PER_SEC) /* a transient hub that nobody reaches ends after this */
+#define HUB_DIAL_MAX (10 * NSEC_PER_SEC)
+#define HUB_PING_MAX (3 * NSEC_PER_SEC)
+#define HUB_PERSIST_EVERY (10 * NSEC_PER_SEC)
+#define HUB_IDENTITIES_MAX 8
+#define HUB_SSH_PORT 22
+
+/* One host of nefia.yaml, as far as the hub needs it. */
+struct hub_host {
+	struct tunnel_peer peer;
+	char addr[IP_ADDR_STR_MAX]; /* its first VPN address */
+	struct ip_addr ip;
+	char *user;
+	char *ids[HUB_IDENTITIES_MAX];
+	size_t n_ids;
+	bool has_key;       /* it can be a peer of the tunnel */
+	bool gone;          /* not in the file any more; kept while its worker runs */
+	uint64_t seen_wall; /* last handshake, Unix ns, from this run or an earlier one; 0 = never */
+	/* runtime */
+	struct hub *hub;
+	struct list dials;  /* struct worker_dial */
+	struct ssh_worker *worker;
+};
+
+struct hub_bridge;
+
+struct hub {
+	struct hub_options opt;
+	struct hub_paths paths;
+	struct os_loop *loop;
+	struct os_lock *lock;
+	struct os_listener *listener;
+	struct tunnel *tunnel;
+	struct tunnel_uapi *uapi;
+	struct hub_host **hosts;
+	size_t n_hosts;
+	struct stat config_stat; /* of the file that is loaded */
+	struct wg_private_key private_key;
+	struct ip_prefix addrs[8];
+	size_t n_addrs;
+	uint16_t listen_port, mtu;
+	char *aead;
+	struct list conns;
+	size_t n_conns;
+	struct list bridges; /* of dials that a client asked for */
+	struct os_timer linger, persist;
+	nsec_t started;
+	bool stopping;
+	bool seen_dirty; /* a handshake that the file does not know yet */
+	int exit_code;
+};
+
+/* ---- hub.c ---- */
+/** hub_stop() - leave the loop */
+void hub_stop(struct hub *h);
+/** hub_client_gone() - a client or a bridge ended; a transient hub may end too */
+void hub_user_gone(struct hub *h);
+struct hub_host *hub_find(struct hub *h, const char *name);
+/** hub_reload() - read nefia.yaml again and tell the tunnel; on an error all stays, *ret_why is to be freed */
+MUST_CHECK enum err hub_reload(struct hub *h, char **ret_why);
+
+/* ---- hub_setup.c: nefia.yaml as the hub sees it ---- */
+/** hub_setup_load() - read the file; on an error the running configuration stays, *ret_why says which line */
+MUST_CHECK enum err hub_setup_load(struct hub *h, char **ret_why);
+/** hub_setup_changed() - was the file written since it was loaded? */
+bool hub_setup_changed(const struct hub *h);
+/** hub_setup_apply() - give the tunnel the peers that the configuration has */
+MUST_CHECK enum err hub_setup_apply(struct hub *h);
+void hub_host_free(struct hub_host *hh);
+
+/* ---- hub_host.c: workers and dials ---- */
+/** hub_host_attach() - start @hh's worker when none runs, and give it one end of a session; *ret_fd the other */
+MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[256]);
+/** hub_host_stop() - end the worker and its dials */
+void hub_host_stop(struct hub_host *hh);
+/** hub_bridge_add() - join a virtual connection and one end of a new pair. *ret_fd: the client's end. */
+MUST_CHECK enum err hub_bridge_add(struct hub *h, struct net_tcp *c, bool counts, int *ret_fd);
+/** hub_bridges_in_use() - does a client still use one? */
+bool hub_bridges_in_use(const struct hub *h);
+void hub_bridges_abort(struct hub *h);
+
+/* ---- hub_conn.c: clients of the control socket ---- */
+struct hub_conn;
+MUST_CHECK enum err hub_conns_listen(struct hub *h);
+void hub_conns_close(struct hub *h);
+/** hub_conn_reply() - the answer to the request under way; steals @reply; @fd is given away (-1 = none) */
+void hub_conn_reply(struct hub_conn *c, json_t *reply, int fd);
+void hub_conn_fail(struct hub_conn *c, enum err e, unsigned ecode, const char *fmt, ...) PRINTF_LIKE(4, 5);
+struct hub *hub_conn_hub(struct hub_conn *c);
+/** hub_conn_set_job() - what is under way for this client, and how to cancel it when the client goes away */
+void hub_conn_set_job(struct hub_conn *c, void *job, void (*cancel)(void *job));
+
+/* ---- hub_ops.c ---- */
+/** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */
+void hub_op_run(struct hub_conn *c, const json_t *req);
+
+/* ---- hub_seen.c: last handshakes across runs ---- */
+void hub_seen_load(struct hub *h);
+/** hub_seen_update() - ask the device */
+void hub_seen_update(struct hub *h);
+/** hub_seen_save() - write the file when something changed since the last time */
+void hub_seen_save(struct hub *h);
+/** hub_seen_read() - the file, or NULL when there is none that we understand */
+json_t *hub_seen_read(const char *path);
+/** hub_seen_of() - Unix time in ns at which @host with @key was last heard; 0 = never */
+uint64_t hub_seen_of(const json_t *file, const char *host, const char *key);
+
+#endif

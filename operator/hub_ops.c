@@ -1,0 +1,360 @@
+/*
+ * operator/hub_ops.c - what clients may ask the hub. doc/control.md is the contract.
+ *
+ * An operation is a row of the table: a function that answers at once, or leaves a job with the connection and
+ * answers later. Unknown fields of a request are ignored; an unknown operation and a request of a later major
+ * version are refused with the versions on both sides, so that the person knows which program to update.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "operator/hub_internal.h"
+
+/* ---- dial ---- */
+
+struct client_dial {
+	struct hub_conn *conn;
+	struct tunnel_dial *dial;
+	char host[64];
+	unsigned port;
+};
+
+static void cancel_client_dial(void *job)
+{
+	struct client_dial *d = job;
+
+	tunnel_dial_cancel(d->dial);
+	free(d);
+}
+
+static void fail_dial(struct hub_conn *c, const char *host, unsigned port, enum err e)
+{
+	switch (e) {
+	case ERR_REFUSED:
+		hub_conn_fail(c, e, 0, "host %s refused the connection to port %u", host, port);
+		break;
+	case ERR_NO_ROUTE:
+		hub_conn_fail(c, e, 0, "host %s has no known endpoint and has not called yet", host);
+		break;
+	case ERR_TIMEOUT:
+		hub_conn_fail(c, e, 0, "host %s does not answer through the tunnel", host);
+		break;
+	default:
+		hub_conn_fail(c, e, 0, "connection to host %s port %u failed: %s", host, port, err_text(e));
+	}
+}
+
+static void on_client_dialed(void *ctx, enum err e, struct net_tcp *tcp)
+{
+	struct client_dial *d = ctx;
+	struct hub_conn *c = d->conn;
+	struct client_dial copy = *d;
+	int fd = -1;
+
+	hub_conn_set_job(c, NULL, NULL);
+	free(d);
+	if (e == OK)
+		e = hub_bridge_add(hub_conn_hub(c), tcp, true, &fd);
+	if (e == OK)
+		hub_conn_reply(c, json_object(), fd);
+	else
+		fail_dial(c, copy.host, copy.port, e);
+}
+
+/* The host that a request names; answers itself when there is none. */
+static struct hub_host *need_host(struct hub_conn *c, const json_t *req)
+{
+	const char *name = hub_json_string(req, "host");
+	struct hub_host *hh = name ? hub_find(hub_conn_hub(c), name) : NULL;
+
+	if (!hh)
+		hub_conn_fail(c, ERR_NOT_FOUND, 0, "unknown host: %s", name ? name : "(none given)");
+	else if (!hh->has_key)
+		hub_conn_fail(c, ERR_NOT_FOUND, 0, "host %s has no public key yet", name);
+	else
+		return hh;
+	return NULL;
+}
+
+static nsec_t deadline_of(const json_t *req, nsec_t max)
+{
+	json_int_t ms = hub_json_int(req, "timeout_ms", 0);
+
+	return os_now() + (ms > 0 && (nsec_t)ms * NSEC_PER_MSEC < max ? (nsec_t)ms * NSEC_PER_MSEC : max);
+}
+
+static void op_dial(struct hub_conn *c, const json_t *req)
+{
+	struct hub_host *hh = need_host(c, req);
+	json_int_t port = hub_json_int(req, "port", 0);
+	struct client_dial *d;
+	enum err e;
+
+	if (!hh)
+		return;
+	if (port < 1 || port > 65535) {
+		hub_conn_fail(c, ERR_RANGE, 0, "port must be 1 to 65535");
+		return;
+	}
+	d = calloc(1, sizeof(*d));
+	e = d ? OK : ERR_NOMEM;
+	if (e == OK) {
+		struct endpoint remote = { .ip = hh->ip, .port = (uint16_t)port };
+
+		d->conn = c;
+		d->port = (unsigned)port;
+		memcpy(d->host, hh->peer.name, sizeof(d->host));
+		e = tunnel_dial_start(hh->hub->tunnel, &remote, deadline_of(req, HUB_DIAL_MAX), on_client_dialed, d,
+				      &d->dial);
+	}
+	if (e == OK) {
+		hub_conn_set_job(c, d, cancel_client_dial);
+		return;
+	}
+	free(d);
+	fail_dial(c, hh->peer.name, (unsigned)port, e);
+}
+
+/* ---- session ---- */
+
+static void op_session(struct hub_conn *c, const json_t *req)
+{
+	struct hub_host *hh = need_host(c, req);
+	char why[256] = "";
+	int fd = -1;
+	enum err e;
+
+	if (!hh)
+		return;
+	e = hub_host_attach(hh, &fd, why);
+	if (e == OK)
+		hub_conn_reply(c, json_object(), fd);
+	else
+		hub_conn_fail(c, e, 0, "%s", why);
+}
+
+/* ---- ping ---- */
+
+struct ping;
+struct ping_one {
+	struct ping *all;
+	struct tunnel_dial *dial; /* NULL = over */
+	nsec_t took;
+	enum err outcome;
+	char name[64];
+};
+
+struct ping {
+	struct hub_conn *conn;
+	nsec_t started;
+	size_t n, n_running;
+	bool starting;
+	struct ping_one one[];
+};
+
+static void cancel_ping(void *job)
+{
+	struct ping *p = job;
+
+	for (size_t i = 0; i < p->n; i++)
+		tunnel_dial_cancel(p->one[i].dial);
+	free(p);
+}
+
+static void ping_finish(struct ping *p)
+{
+	json_t *results = json_array();
+	struct hub_conn *c = p->conn;
+
+	for (size_t i = 0; i < p->n; i++) {
+		struct ping_one *o = &p->one[i];
+		json_t *r = json_pack("{s:s, s:b, s:f}", "host", o->name, "reachable", o->outcome == OK, "ms",
+				      (double)o->took / NSEC_PER_MSEC);
+
+		if (o->outcome != OK)
+			json_object_set_new(r, "error", json_string(err_name(o->outcome)));
+		json_array_append_new(results, r);
+	}
+	hub_conn_set_job(c, NULL, NULL);
+	free(p);
+	hub_conn_reply(c, json_pack("{s:o}", "results", results), -1);
+}
+
+static void on_pinged(void *ctx, enum err e, struct net_tcp *tcp)
+{
+	struct ping_one *o = ctx;
+	struct ping *p = o->all;
+
+	if (e == OK)
+		net_tcp_abort(tcp);
+	o->dial = NULL;
+	o->outcome = e;
+	o->took = os_now() - p->started;
+	if (--p->n_running == 0 && !p->starting)
+		ping_finish(p);
+}
+
+static void ping_start_one(struct ping *p, struct hub_host *hh, nsec_t deadline)
+{
+	struct ping_one *o = &p->one[p->n++];
+	struct endpoint remote = { .ip = hh->ip, .port = HUB_SSH_PORT };
+
+	o->all = p;
+	memcpy(o->name, hh->peer.name, sizeof(o->name));
+	p->n_running++;
+	o->outcome = tunnel_dial_start(hh->hub->tunnel, &remote, deadline, on_pinged, o, &o->dial);
+	if (o->outcome != OK) {
+		o->dial = NULL;
+		p->n_running--;
+	}
+}
+
+/* "host": one, or none: all that have a key */
+static void op_ping(struct hub_conn *c, const json_t *req)
+{
+	struct hub *h = hub_conn_hub(c);
+	const char *name = hub_json_string(req, "host");
+	struct ping *p;
+
+	if (name && !need_host(c, req))
+		return;
+	p = calloc(1, sizeof(*p) + h->n_hosts * sizeof(p->one[0]));
+	if (!p) {
+		hub_conn_fail(c, ERR_NOMEM, 0, "out of memory");
+		return;
+	}
+	p->conn = c;
+	p->started = os_now();
+	p->starting = true;
+	for (size_t i = 0; i < h->n_hosts; i++) {
+		struct hub_host *hh = h->hosts[i];
+
+		if (hh->has_key && !hh->gone && (!name || strcmp(name, hh->peer.name) == 0))
+			ping_start_one(p, hh, deadline_of(req, HUB_PING_MAX));
+	}
+	p->starting = false;
+	hub_conn_set_job(c, p, cancel_ping);
+	if (p->n_running == 0)
+		ping_finish(p);
+}
+
+/* ---- status ---- */
+
+static json_t *peer_status(struct hub *h, struct hub_host *hh)
+{
+	struct wg_device *dev = tunnel_device(h->tunnel);
+	json_t *o = json_pack("{s:s, s:s}", "host", hh->peer.name, "addr", hh->addr);
+	wg_peer_id id = hh->has_key ? wg_peer_find(dev, &hh->peer.key) : 0;
+	uint64_t wall = os_wall_now();
+	struct wg_peer_info info;
+	char buf[ENDPOINT_STR_MAX];
+
+	json_object_set_new(o, "last_handshake_age_ms",
+			    hh->seen_wall ? json_integer(wall > hh->seen_wall ?
+				(json_int_t)((wall - hh->seen_wall) / NSEC_PER_MSEC) : 0) : json_null());
+	if (!id || !wg_peer_get_info(dev, id, os_now(), &info))
+		return o;
+	explicit_bzero(&info.psk, sizeof(info.psk));
+	if (endpoint_is_set(&info.endpoint))
+		json_object_set_new(o, "endpoint", json_string(endpoint_format(&info.endpoint, buf)));
+	json_object_set_new(o, "rx_bytes", json_integer((json_int_t)info.rx_bytes));
+	json_object_set_new(o, "tx_bytes", json_integer((json_int_t)info.tx_bytes));
+	json_object_set_new(o, "up", json_boolean(info.is_up));
+	json_object_set_new(o, "path", json_string("direct"));
+	return o;
+}
+
+static void op_status(struct hub_conn *c, const json_t *req)
+{
+	struct hub *h = hub_conn_hub(c);
+	json_t *peers = json_array();
+
+	hub_seen_update(h);
+	for (size_t i = 0; i < h->n_hosts; i++)
+		if (!h->hosts[i]->gone)
+			json_array_append_new(peers, peer_status(h, h->hosts[i]));
+	hub_conn_reply(c,
+		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o}", "pid", (int)getpid(), "version",
+				 NEFIA_VERSION, "transient", h->opt.transient, "port", (int)tunnel_port(h->tunnel),
+				 "uptime_ms", (json_int_t)((os_now() - h->started) / NSEC_PER_MSEC), "aead",
+				 h->aead ? h->aead : "auto", "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
+				 "peers", peers),
+		       -1);
+}
+
+/* ---- the rest ---- */
+
+static void op_hello(struct hub_conn *c, const json_t *req)
+{
+	struct hub *h = hub_conn_hub(c);
+	const char *config = hub_json_string(req, "config");
+
+	if (config && strcmp(config, h->opt.config) != 0) {
+		hub_conn_fail(c, ERR_IN_USE, 0, "the running hub (pid %d) uses another configuration: %s", (int)getpid(),
+			      h->opt.config);
+		return;
+	}
+	hub_conn_reply(c,
+		       json_pack("{s:s, s:i, s:b}", "version", NEFIA_VERSION, "pid", (int)getpid(), "transient",
+				 h->opt.transient),
+		       -1);
+}
+
+static void op_stop(struct hub_conn *c, const json_t *req)
+{
+	struct hub *h = hub_conn_hub(c);
+
+	log_info("stopped by a client");
+	hub_conn_reply(c, json_pack("{s:i}", "pid", (int)getpid()), -1);
+	hub_stop(h);
+}
+
+static void op_reload(struct hub_conn *c, const json_t *req)
+{
+	char *why = NULL;
+	enum err e = hub_reload(hub_conn_hub(c), &why);
+
+	if (e == OK)
+		hub_conn_reply(c, json_object(), -1);
+	else
+		hub_conn_fail(c, e, 0, "%s", why ? why : err_text(e));
+	free(why);
+}
+
+static const struct op {
+	const char *name;
+	void (*run)(struct hub_conn *c, const json_t *req);
+} ops[] = {
+	{ "hello", op_hello }, { "status", op_status },	  { "ping", op_ping },	   { "dial", op_dial },
+	{ "stop", op_stop },   { "session", op_session }, { "reload", op_reload },
+};
+
+void hub_op_run(struct hub_conn *c, const json_t *req)
+{
+	const char *name = hub_json_string(req, "op");
+	json_int_t v = hub_json_int(req, "v", 0);
+	struct hub *h = hub_conn_hub(c);
+	char *why = NULL;
+
+	if (v != HUB_WIRE_VERSION) {
+		hub_conn_fail(c, ERR_VERSION, 0,
+			      "the hub (nefia %s) speaks control protocol %d, this command %d: restart the hub or use "
+			      "the same version", NEFIA_VERSION, HUB_WIRE_VERSION, (int)v);
+		return;
+	}
+	/* A host that was added a moment ago must be there for the command that follows. */
+	if (hub_setup_changed(h) && hub_reload(h, &why) != OK)
+		log_error("configuration not reloaded: %s", why ? why : "unknown reason");
+	free(why);
+	for (size_t i = 0; name && i < ARRAY_SIZE(ops); i++) {
+		if (strcmp(ops[i].name, name) == 0) {
+			ops[i].run(c, req);
+			return;
+		}
+	}
+	hub_conn_fail(c, ERR_UNSUPPORTED, 0, "the hub (nefia %s) does not know the operation %s", NEFIA_VERSION,
+		      name ? name : "(none)");
+}

@@ -1,0 +1,47 @@
+/* operator/status.h - what `nefia vpn status` shows, as text and as JSON. */
+#ifndef OPERATOR_STATUS_H
+#define OPERATOR_STATUS_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "base/types.h"
+
+#define STATUS_NEVER UINT64_MAX
+#define STATUS_WARN_S (5 * 60)
+#define STATUS_STALE_S (30 * 60)
+
+struct status_peer {
+	const char *host;
+	const char *addr;
+	bool pending;        /* no key yet */
+	uint64_t age_s;      /* since its last handshake; STATUS_NEVER */
+	/* with --live */
+	const char *endpoint; /* NULL = unknown */
+	uint64_t rx_bytes, tx_bytes;
+	bool up;
+	const char *path;    /* NULL = none */
+	/* with --ping */
+	bool pinged, reachable;
+	double ping_ms;
+	const char *ping_error;
+};
+
+struct status {
+	bool live, pinged;
+	const struct status_peer *peers;
+	size_t n_peers;
+	bool magic_dns;
+	const char *domain;
+	const char *operator_addr; /* NULL = none yet */
+};
+
+/** status_mark() - "", "WARN" or "STALE" */
+const char *status_mark(const struct status_peer *p);
+/** status_age() - "never", "12s ago", "2m ago", "3h ago", "4d ago" into @buf */
+const char *status_age(uint64_t age_s, char buf[32]);
+void status_print(FILE *f, const struct status *s);
+/** status_json() - the same as an object; NULL when out of memory */
+json_t *status_json(const struct status *s);
+
+#endif

@@ -1,0 +1,59 @@
+#!/bin/bash
+# test/demo.sh - the product in half a minute: one command on another "machine" through our own WireGuard and TCP/IP.
+#
+# `make demo` runs it, through test/e2e/drop.sh, as an ordinary user without any capability.
+. "${NEFIA_LIB:-$(dirname "$0")/e2e/lib.sh}"
+TEST_NAME=demo
+say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+run() { printf '$ %s\n' "$*"; "$@" || fail "this command failed: $*"; }
+nefia() { "$NEFIA" "$@"; }
+
+say "Who we are: $(id -un), capabilities $(awk '/^CapEff/ {print $2}' /proc/self/status)"
+[ "$(awk '/^CapEff/ {print $2}' /proc/self/status)" = 0000000000000000 ] || fail "this user has capabilities"
+
+say "A real sshd on a loopback port, with throw-away keys"
+start_sshd
+echo "sshd listens on 127.0.0.1:$SSH_PORT"
+
+say "The operator's key and configuration"
+operator_init
+cat "$T/init.out"
+
+say "A host \"web\" with its agent (its own process, TCP/IP stack and UDP socket)"
+add_agent web
+start_agent web
+echo "nefia-agent runs, UDP port $AGENT_PORT_web"
+
+say "The hub"
+start_hub
+echo "nefia hub runs, UDP port $HUB_PORT, pid $HUB_PID"
+
+say "A command through the tunnel"
+begin=$(now_ms)
+run nefia exec --target web -- 'echo "hello from $(id -un), kernel $(uname -r)"'
+echo "($(($(now_ms) - begin)) ms with host key, login and handshake)"
+begin=$(now_ms)
+run nefia exec --target web -- true
+echo "(and $(($(now_ms) - begin)) ms for the next one)"
+
+say "64 MiB each way, checksums compared"
+head -c 67108864 /dev/urandom >"$T/big"
+sum=$(sha256sum <"$T/big")
+begin=$(now_ms)
+run nefia fs put "$T/big" "web:$T/there"
+put=$(($(now_ms) - begin))
+begin=$(now_ms)
+run nefia fs get "web:$T/there" "$T/back"
+get=$(($(now_ms) - begin))
+[ "$(sha256sum <"$T/there")" = "$sum" ] || fail "the file that was put differs"
+[ "$(sha256sum <"$T/back")" = "$sum" ] || fail "the file that was got differs"
+echo "sha256 ${sum%% *}: equal on both sides"
+echo "put $((67108 / (put + 1))) MB/s, get $((67108 / (get + 1))) MB/s"
+
+say "The tunnel"
+run nefia vpn status --live
+
+say "No device, no route, no privilege"
+ip -o link show type wireguard 2>/dev/null | grep . && echo "(those are not ours)"
+grep -h '^Cap\(Eff\|Prm\|Bnd\)' "/proc/$HUB_PID/status"
+say "Done in $(($(now_ms) - STARTED)) ms"

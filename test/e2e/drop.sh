@@ -1,0 +1,48 @@
+#!/bin/sh
+# test/e2e/drop.sh SCRIPT [ARG...] - run SCRIPT as an ordinary user without any capability.
+#
+# As an ordinary user: runs it at once. As root: in a private mount namespace whose /etc/passwd has one more user
+# (nothing on this machine changes), with the programs copied to a folder of that user's, all capabilities dropped
+# and no way to get one back. sshd then logs in that same user, so it needs no privilege either.
+# BUILD names the folder with nefia and nefia-agent. Used by demo.sh and run.sh.
+set -eu
+HERE=$(cd "$(dirname "$0")" && pwd)
+BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
+export BUILD
+if [ "$(id -u)" -ne 0 ]; then
+	export NEFIA_TEST_USER="${NEFIA_TEST_USER:-$(id -un)}"
+	exec "$@"
+fi
+for tool in unshare setpriv; do
+	command -v "$tool" >/dev/null || { echo "drop.sh: $tool (util-linux) is needed to leave root" >&2; exit 1; }
+done
+uid=64873
+while getent passwd "$uid" >/dev/null || getent group "$uid" >/dev/null; do uid=$((uid + 1)); done
+base=$(mktemp -d /tmp/nefia-user.XXXXXX)
+trap 'rm -rf "$base"' EXIT
+trap 'exit 130' INT TERM HUP
+mkdir "$base/home" "$base/bin" "$base/test"
+cp "$BUILD/nefia" "$BUILD/nefia-agent" "$base/bin/"
+cp "$HERE"/*.sh "$base/test/"
+[ ! -f "$HERE/../demo.sh" ] || cp "$HERE/../demo.sh" "$base/"
+{ cat /etc/passwd; echo "nefia-test:x:$uid:$uid:nefia test user:$base/home:/bin/sh"; } >"$base/passwd"
+{ cat /etc/group; echo "nefia-test:x:$uid:"; } >"$base/group"
+chown -R "$uid:$uid" "$base/home" "$base/bin" "$base/test"
+chown "$uid:$uid" "$base"
+chmod 755 "$base"
+script=$1
+shift
+case $script in
+*/e2e/*) script=$base/test/$(basename "$script") ;;
+*) script=$base/$(basename "$script") ;;
+esac
+env -i PATH="$PATH" HOME="$base/home" USER=nefia-test LOGNAME=nefia-test TMPDIR="$base/home" LANG=C.UTF-8 \
+	BUILD="$base/bin" NEFIA_TEST_USER=nefia-test E2E_ONLY="${E2E_ONLY:-}" E2E_KEEP_GOING="${E2E_KEEP_GOING:-}" \
+	NEFIA_LIB="$base/test/lib.sh" ASAN_OPTIONS="${ASAN_OPTIONS:-}" \
+	unshare -m sh -c '
+		mount --make-rprivate / && mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group || {
+			echo "drop.sh: no private mount namespace here" >&2; exit 1; }
+		uid=$2; shift 2
+		cd "$HOME"
+		exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all --ambient-caps=-all \
+			--bounding-set=-all --no-new-privs "$@"' sh "$base" "$uid" bash "$script" "$@"

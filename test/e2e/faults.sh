@@ -1,0 +1,96 @@
+#!/bin/bash
+# what goes wrong: each a clear error in bounded time, or a recovery
+. "$(dirname "$0")/lib.sh"
+setup
+start_hub
+expect 0 "all is well at first" nefia exec --target web -- true
+
+# a second hub
+expect 1 "a second hub is refused" "$NEFIA" hub
+check "it names the first" contains "$ERR" "a hub is already running (pid $HUB_PID)"
+
+# the port is in use
+mkdir "$T/second"
+cp "$NEFIA_HOME/nefia.yaml" "$T/second/nefia.yaml"
+expect 1 "port in use" env NEFIA_HOME="$T/second" "$NEFIA" hub
+check "E1004" contains "$ERR" "Error: [E1004] VPN setup failed"
+check "its hint" contains "$ERR" "Try: Check that no other VPN or WireGuard instance is using the same listen port (default: 51820)."
+
+# sshd is missing
+stop_sshd
+"$NEFIA" hub stop >/dev/null || fail "hub stop"
+start_hub
+begin=$(now_ms)
+expect 255 "no sshd" nefia exec --target web -- true
+check "refused at once" test $(($(now_ms) - begin)) -lt 5000
+start_sshd
+expect 0 "sshd is back" nefia exec --target web -- true
+
+# kill -9 of the worker, then of the hub
+for w in $(ps -o pid= --ppid "$HUB_PID"); do kill -9 "$w"; done
+expect 0 "a killed worker is replaced" nefia exec --target web -- true
+kill -9 "$HUB_PID"
+wait "$HUB_PID" 2>/dev/null
+expect 0 "a killed hub leaves nothing in the way" nefia exec --target web -- true
+wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock"
+start_hub
+expect 0 "with a new hub" nefia exec --target web -- true
+
+# the agent is killed and comes back
+stop_pid "$AGENT_PID" KILL
+start_agent web
+begin=$(now_ms)
+expect 0 "a restarted agent" nefia exec --target web -- true
+check "is back in 3 s" test $(($(now_ms) - begin)) -le 4000
+
+# the hub restarts
+"$NEFIA" hub stop >/dev/null || fail "hub stop"
+start_hub
+begin=$(now_ms)
+expect 0 "a restarted hub" nefia exec --target web -- true
+check "is back in 3 s" test $(($(now_ms) - begin)) -le 4000
+
+# SIGHUP, and a host added while the hub runs
+kill -HUP "$HUB_PID"
+expect 0 "after SIGHUP" nefia exec --target web -- true
+add_agent late
+start_agent late
+LATE_PID=$AGENT_PID
+expect 0 "a host added while the hub runs" nefia exec --target late -- true
+
+# an unreachable peer
+stop_pid "$LATE_PID" KILL
+"$NEFIA" hub stop >/dev/null || fail "hub stop"
+start_hub
+begin=$(now_ms)
+expect 255 "an unreachable peer" nefia exec --target late -- true
+check "within 15 s" test $(($(now_ms) - begin)) -le 15000
+
+# another host key
+"$NEFIA" hub stop >/dev/null || fail "hub stop"
+stop_sshd
+rm "$T/sshd/host_key" "$T/sshd/host_key.pub"
+start_sshd
+start_hub
+expect 255 "a changed host key is refused" nefia exec --target web -- touch "$T/must-not-be"
+check "nothing ran" test ! -e "$T/must-not-be"
+
+# configurations that are wrong
+cp "$NEFIA_HOME/nefia.yaml" "$T/good"
+expect 1 "hub stop" sh -c "'$NEFIA' hub stop >/dev/null && exit 1"
+chmod 644 "$NEFIA_HOME/nefia.yaml"
+expect 1 "a configuration open to others" "$NEFIA" hub
+check "says so" contains "$ERR" "Error: [E100"
+chmod 600 "$NEFIA_HOME/nefia.yaml"
+printf 'vpn:\n  private_key: [\n' >"$NEFIA_HOME/nefia.yaml"
+expect 1 "malformed YAML" "$NEFIA" hub
+case $ERR in *nefia.yaml:[0-9]*:[0-9]*) ;; *) fail "no line and column: $ERR" ;; esac
+cat "$T/good" >"$NEFIA_HOME/nefia.yaml"
+
+# SIGTERM
+start_hub
+kill -TERM "$HUB_PID"
+wait "$HUB_PID"
+check "SIGTERM ends the hub cleanly" equal $? 0
+check "the socket is gone" test ! -e "$NEFIA_HOME/run/hub.sock"
+done_all

@@ -1,0 +1,33 @@
+#!/bin/bash
+# nefia vpn status: stored, live, ping, JSON
+. "$(dirname "$0")/lib.sh"
+setup
+expect 0 "status of a fresh installation" nefia vpn status
+check "first line" equal "$(printf '%s\n' "$OUT" | head -1)" "VPN: enabled (not probed)"
+check "never heard" contains "$OUT" "last handshake: never [STALE]"
+check "trailer" contains "$OUT" "Troubleshooting: 1 stale peer detected. Run 'nefia vpn diagnose' to investigate."
+check "names" contains "$OUT" "MagicDNS: active (.nefia, 2 records)"
+check "no hub was started for it" test ! -e "$NEFIA_HOME/run/hub.sock"
+expect 0 "live" nefia vpn status --live
+check "endpoint" contains "$OUT" "endpoint: 127.0.0.1:$AGENT_PORT_web"
+check "path" contains "$OUT" "path: direct"
+check "heard a moment ago" contains "$OUT" "s ago"
+expect 0 "ping" nefia vpn status --ping
+check "reachable" contains "$OUT" "ping: reachable"
+wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "the transient hub did not end"
+expect 0 "the stored time" nefia vpn status
+check "first line again" equal "$(printf '%s\n' "$OUT" | head -1)" "VPN: enabled (not probed)"
+check "stored" contains "$OUT" "s ago"
+expect 0 "json" nefia vpn status --json
+check "is JSON" contains "$OUT" '"magic_dns"'
+sed -i 's/"last_handshake": *[0-9]*/"last_handshake": '$(($(date +%s) - 12 * 60 - 5))'/' "$NEFIA_HOME/vpn-status.json"
+expect 0 "old" nefia vpn status
+check "12 minutes" contains "$OUT" "last handshake: 12m ago [WARN]"
+sed -i 's/"last_handshake": *[0-9]*/"last_handshake": '$(($(date +%s) - 45 * 60 - 5))'/' "$NEFIA_HOME/vpn-status.json"
+expect 0 "older" nefia vpn status
+check "45 minutes" contains "$OUT" "last handshake: 45m ago [STALE]"
+start_hub
+stop_pid "$AGENT_PID" KILL
+expect 0 "ping of a dead agent" nefia vpn status --ping
+check "unreachable" contains "$OUT" "ping: unreachable"
+done_all

@@ -1,0 +1,89 @@
+/* test/unit/operator/hub_wire_test.c - the control socket's framing: round trip, truncation, nonsense. */
+#include "base/endian.h"
+#include "operator/hub_wire.h"
+#include "test/lib/testing.h"
+
+static void test_round_trip(void **state)
+{
+	json_t *msg = json_pack("{s:i, s:s}", "v", 1, "op", "hello"), *got = NULL;
+	char *buf;
+	size_t len, used;
+
+	assert_int_equal(hub_wire_encode(msg, &buf, &len), OK);
+	for (size_t n = 0; n < len; n++)
+		assert_int_equal(hub_wire_decode(buf, n, &got, &used), ERR_AGAIN);
+	assert_int_equal(hub_wire_decode(buf, len, &got, &used), OK);
+	assert_int_equal(used, len);
+	assert_true(json_equal(msg, got));
+	json_decref(msg);
+	json_decref(got);
+	free(buf);
+}
+
+static void test_malformed(void **state)
+{
+	static const char *const texts[] = { "", "{", "[]", "1", "\"x\"", "{}x", "{\"a\":1,\"a\":2}", "\xff\xfe", "{\"a\":}" };
+	char buf[64];
+	json_t *got;
+	size_t used;
+
+	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+		size_t n = strlen(texts[i]);
+
+		put_le32(buf, (uint32_t)n);
+		memcpy(buf + 4, texts[i], n);
+		assert_int_equal(hub_wire_decode(buf, n + 4, &got, &used), ERR_PROTOCOL);
+	}
+	put_le32(buf, HUB_MSG_MAX + 1);
+	assert_int_equal(hub_wire_decode(buf, 4, &got, &used), ERR_PROTOCOL);
+	put_le32(buf, UINT32_MAX);
+	assert_int_equal(hub_wire_decode(buf, 4, &got, &used), ERR_PROTOCOL);
+}
+
+static void test_deep_nesting(void **state)
+{
+	size_t n = 100000, used;
+	char *buf = malloc(n + 4);
+	json_t *got;
+
+	put_le32(buf, (uint32_t)n);
+	memset(buf + 4, '[', n);
+	assert_int_equal(hub_wire_decode(buf, n + 4, &got, &used), ERR_PROTOCOL);
+	free(buf);
+}
+
+static void test_too_long(void **state)
+{
+	char *text = malloc(HUB_MSG_MAX + 1);
+	json_t *msg;
+	char *buf;
+	size_t len;
+
+	memset(text, 'a', HUB_MSG_MAX);
+	text[HUB_MSG_MAX] = '\0';
+	msg = json_pack("{s:s}", "a", text);
+	assert_int_equal(hub_wire_encode(msg, &buf, &len), ERR_TOO_LONG);
+	json_decref(msg);
+	free(text);
+}
+
+static void test_error_names(void **state)
+{
+	for (int e = OK + 1; e < ERR_N; e++)
+		assert_int_equal(hub_err_from_name(err_name((enum err)e)), e);
+	assert_int_equal(hub_err_from_name("ERR_OF_TOMORROW"), ERR_INTERNAL);
+	assert_int_equal(hub_err_from_name(NULL), ERR_INTERNAL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_malformed),
+		cmocka_unit_test(test_deep_nesting),
+		cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_error_names),
+	};
+
+	return RUN_TESTS(tests);
+}
