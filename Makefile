@@ -27,6 +27,9 @@ PREFIX ?= /usr/local
 
 CSTD := -std=gnu11
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wno-unused-parameter
+ifeq ($(findstring clang,$(CC)),)
+WARN += -Wno-format-truncation # a message that is too long is cut
+endif
 WERROR ?= -Werror
 # Paths are cut out of the objects, so that two build folders give the same bytes.
 REPRO := -ffile-prefix-map=$(CURDIR)/= -fmacro-prefix-map=$(CURDIR)/=

@@ -78,7 +78,7 @@
 #define LWIP_TCP_SACK_OUT 1
 #define LWIP_TCP_TIMESTAMPS 0
 #define LWIP_TCP_RTO_TIME 1000 /* RFC 6298 */
-#define TCP_SYNMAXRTX 12       /* the one who dials sets the time limit */
+#define TCP_SYNMAXRTX 12       /* ten minutes: the one who dials sets the time limit */
 #define TCP_TMR_INTERVAL 50    /* the retransmission timer counts in twice that, and at least 3 of them */
 #define TCP_MSL 5000           /* the tunnel is private */
 #define TCP_LISTEN_BACKLOG 1

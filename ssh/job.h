@@ -1,0 +1,37 @@
+/* ssh/job.h - inside the worker: one session of a command, from its first frame to the last. */
+#ifndef SSH_JOB_H
+#define SSH_JOB_H
+
+#include "ssh/conn.h"
+
+enum ssh_job_state { JOB_NEW, JOB_WAIT_CONN, JOB_OPEN, JOB_START, JOB_RUN, JOB_FINISH, JOB_CLOSE, JOB_DONE };
+
+struct ssh_job {
+	struct list link;
+	int fd;
+	enum ssh_job_state state;
+	enum ssh_frame kind;
+	char *arg; /* command, path or host */
+	uint32_t number; /* mode or port */
+	struct ssh_conn *conn;
+	LIBSSH2_CHANNEL *channel;
+	LIBSSH2_SFTP_HANDLE *file;
+	char *temp; /* PUT: the name under which the bytes arrive */
+	struct ssh_buf in, out; /* from and to the command */
+	struct ssh_buf data;    /* towards the host */
+	bool in_eof;            /* the command has gone */
+	bool data_eof, data_eof_sent, out_eof_told, started, want_close;
+	bool rename_pending;
+	nsec_t deadline;
+};
+
+struct ssh_job *ssh_job_new(int fd);
+void ssh_job_free(struct ssh_job *j);
+/** ssh_job_step() - as far as it goes without blocking; JOB_DONE with an empty @out ends it */
+void ssh_job_step(struct ssh_job *j, nsec_t now);
+/** ssh_job_conn_dead() - its connection ended */
+void ssh_job_conn_dead(struct ssh_job *j, enum err e, const char *message);
+/** ssh_job_wants_read() - is there room for more from the command? */
+bool ssh_job_wants_read(const struct ssh_job *j);
+
+#endif

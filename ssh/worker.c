@@ -1,0 +1,312 @@
+/*
+ * ssh/worker.c - the hub's side of a worker: its process, its questions.
+ *
+ * The hub owns known_hosts: the worker asks with the key, the hub looks, remembers a new one, or refuses. The worker's messages are
+ * read with the same care as a stranger's, for that is what it may have become.
+ */
+#include "ssh/worker.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/evp.h>
+
+#include "base/log.h"
+#include "os/file.h"
+#include "os/proc.h"
+#include "os/stream.h"
+#include "ssh/frame.h"
+#include "ssh/known_hosts.h"
+
+#define KNOWN_HOSTS_MAX (4u << 20)
+#define LOCK_TRIES 10
+
+struct ssh_worker {
+	struct os_loop *loop;
+	struct ssh_worker_config cfg;
+	char host[64], vpn_addr[64], known_hosts[4096];
+	struct os_child *child;
+	int ctl;
+	struct os_watch *watch;
+	struct os_timer end_timer, idle_timer;
+	char why[128];
+	bool ended;
+};
+
+/* ---- end ---- */
+
+static void on_end_timer(void *ctx)
+{
+	struct ssh_worker *w = ctx;
+
+	w->cfg.on_end(w->cfg.ctx, w, w->why[0] ? w->why : NULL);
+}
+
+static void end(struct ssh_worker *w, const char *why)
+{
+	if (w->ended)
+		return;
+	w->ended = true;
+	snprintf(w->why, sizeof(w->why), "%s", why ? why : "");
+	os_watch_set(w->watch, 0);
+	os_timer_set(&w->end_timer, 0);
+}
+
+static void on_exit_child(void *ctx, int exit_code, int term_signal)
+{
+	struct ssh_worker *w = ctx;
+	char why[128];
+
+	if (term_signal == SIGSYS)
+		snprintf(why, sizeof(why), "it tried what its sandbox forbids");
+	else if (term_signal == SIGPROF || term_signal == SIGXCPU)
+		snprintf(why, sizeof(why), "the server made it compute without end");
+	else if (term_signal)
+		snprintf(why, sizeof(why), "killed by signal %d", term_signal);
+	else
+		snprintf(why, sizeof(why), "ended with status %d", exit_code);
+	end(w, why);
+}
+
+/* ---- host keys ---- */
+
+static enum err remember(struct ssh_worker *w, const char *old, size_t old_len, const char *type, const char *b64)
+{
+	bool newline = old_len > 0 && old[old_len - 1] != '\n';
+	char *text = NULL;
+	int len = asprintf(&text, "%.*s%s%s.nefia,%s %s %s\n", (int)old_len, old, newline ? "\n" : "", w->host, w->vpn_addr,
+			   type, b64);
+	enum err e = len < 0 ? ERR_NOMEM : os_file_write_atomic(w->known_hosts, text, (size_t)len, 0600);
+
+	free(text);
+	return e;
+}
+
+static enum err judge(struct ssh_worker *w, const char *type, struct bytes blob, char *why, size_t size)
+{
+	char name[80], fingerprint[64], *file = NULL, *b64 = malloc(blob.len / 3 * 4 + 8);
+	const char *names[] = { name, w->vpn_addr, NULL };
+	size_t len = 0;
+	unsigned line = 0;
+	enum err e = os_file_read(w->known_hosts, KNOWN_HOSTS_MAX, &file, &len);
+
+	snprintf(name, sizeof(name), "%s.nefia", w->host);
+	known_hosts_fingerprint(blob, fingerprint);
+	if (!b64 || (e != OK && e != ERR_NOT_FOUND)) {
+		snprintf(why, size, "%s: %s", w->known_hosts, err_text(b64 ? e : ERR_NOMEM));
+		free(b64);
+		return ERR_IO;
+	}
+	EVP_EncodeBlock((uint8_t *)b64, blob.p, (int)blob.len);
+	switch (known_hosts_check((struct bytes){ (uint8_t *)file, len }, names, type, b64, &line)) {
+	case KNOWN_HOST_MATCH:
+		e = OK;
+		break;
+	case KNOWN_HOST_UNKNOWN:
+		e = remember(w, file ? file : "", len, type, b64);
+		snprintf(why, size, "%s: the host key could not be stored: %s", w->known_hosts, err_text(e));
+		if (e == OK && w->cfg.on_host_key)
+			w->cfg.on_host_key(w->cfg.ctx, w, true, fingerprint);
+		break;
+	case KNOWN_HOST_REVOKED:
+		e = ERR_HOST_KEY;
+		snprintf(why, size, "%s:%u: the key %s of %s is revoked", w->known_hosts, line, fingerprint, w->host);
+		break;
+	case KNOWN_HOST_CA_ONLY:
+		e = ERR_HOST_KEY;
+		snprintf(why, size, "%s: %s is known by @cert-authority only, and certificates are not checked yet",
+			 w->known_hosts, w->host);
+		break;
+	case KNOWN_HOST_MISMATCH:
+		e = ERR_HOST_KEY;
+		snprintf(why, size,
+			 "the host key of %s is now %s (%s), which is not the one in %s:%u. Somebody may be in between "
+			 "(man in the middle), or the host was installed anew",
+			 w->host, fingerprint, type, w->known_hosts, line);
+		break;
+	}
+	if (e == ERR_HOST_KEY && w->cfg.on_host_key)
+		w->cfg.on_host_key(w->cfg.ctx, w, false, fingerprint);
+	free(file);
+	free(b64);
+	return e;
+}
+
+static void send_buf(struct ssh_worker *w, struct ssh_buf *b, const int *fds, size_t n_fds)
+{
+	if (os_send_fds(w->ctl, b->p + b->off, ssh_buf_used(b), fds, n_fds) != OK)
+		end(w, "it does not listen any more");
+	ssh_buf_fini(b);
+}
+
+static void answer_host_key(struct ssh_worker *w, struct ssh_reader *r)
+{
+	uint32_t id = ssh_read_u32(r);
+	char type[64], lock_path[4200], why[512] = "";
+	struct bytes blob;
+	struct os_lock *lock = NULL;
+	struct ssh_buf b = { 0 };
+	uint8_t kind = SSH_C_VERDICT;
+	enum err e;
+
+	ssh_read_text(r, type, sizeof(type));
+	blob = ssh_read_string(r);
+	if (r->bad || blob.len > 16384 || strpbrk(type, " \t\r\n")) {
+		end(w, "it sent a malformed message");
+		return;
+	}
+	snprintf(lock_path, sizeof(lock_path), "%s.lock", w->known_hosts);
+	e = os_lock_take(lock_path, LOCK_TRIES, &lock);
+	if (e == OK)
+		e = judge(w, type, blob, why, sizeof(why));
+	else
+		snprintf(why, sizeof(why), "%s: %s", lock_path, err_text(e));
+	os_lock_free(lock);
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
+	    ssh_put_string(&b, why, strlen(why)) == OK)
+		send_buf(w, &b, NULL, 0);
+}
+
+/* ---- messages ---- */
+
+static void on_readable(void *ctx, int events)
+{
+	static uint8_t buf[SSH_CONTROL_MAX];
+	struct ssh_worker *w = ctx;
+	int fds[OS_FDS_MAX];
+	size_t n = 0, n_fds = 0;
+	struct ssh_reader r;
+	enum err e = os_recv_fds(w->ctl, buf, sizeof(buf), &n, fds, &n_fds);
+
+	if (e == ERR_AGAIN)
+		return;
+	for (size_t i = 0; i < n_fds; i++)
+		close(fds[i]); /* it has none to give */
+	if (e != OK || n == 0) {
+		os_watch_set(w->watch, 0); /* on_exit_child() tells why */
+		return;
+	}
+	r = (struct ssh_reader){ buf + 1, n - 1, false };
+	if (buf[0] == SSH_C_DIAL)
+		w->cfg.on_dial(w->cfg.ctx, w, ssh_read_u32(&r));
+	else if (buf[0] == SSH_C_HOST_KEY)
+		answer_host_key(w, &r);
+	else
+		end(w, "it sent a malformed message");
+}
+
+void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd)
+{
+	struct ssh_buf b = { 0 };
+	uint8_t kind = SSH_C_DIALED;
+
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK)
+		send_buf(w, &b, &fd, e == OK ? 1 : 0);
+	if (e == OK)
+		close(fd);
+}
+
+static void on_idle(void *ctx)
+{
+	end(ctx, NULL);
+}
+
+static void restart_idle(struct ssh_worker *w)
+{
+	/* Generous: the worker itself cannot say when it is idle without being believed. */
+	os_timer_set(&w->idle_timer, os_loop_now(w->loop) + 3600 * NSEC_PER_SEC);
+}
+
+enum err ssh_worker_attach(struct ssh_worker *w, int fd)
+{
+	uint8_t kind = SSH_C_SESSION;
+	enum err e = w->ended ? ERR_CLOSED : os_send_fds(w->ctl, &kind, 1, &fd, 1);
+
+	close(fd);
+	restart_idle(w);
+	return e;
+}
+
+/* ---- start ---- */
+
+static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config *cfg)
+{
+	struct ssh_buf b = { 0 };
+	uint8_t kind = SSH_C_CONFIG;
+	enum err e = ssh_buf_add(&b, &kind, 1);
+
+	if (e == OK)
+		e = ssh_put_string(&b, cfg->host, strlen(cfg->host));
+	if (e == OK)
+		e = ssh_put_string(&b, cfg->user, strlen(cfg->user));
+	if (e == OK)
+		e = ssh_put_u32(&b, (uint32_t)cfg->n_ids);
+	for (size_t i = 0; i < cfg->n_ids && e == OK; i++) {
+		e = ssh_put_string(&b, cfg->ids[i].path, strlen(cfg->ids[i].path));
+		if (e == OK)
+			e = ssh_put_string(&b, cfg->ids[i].pem, cfg->ids[i].len);
+	}
+	if (e == OK)
+		e = os_send_fds(w->ctl, b.p, ssh_buf_used(&b), NULL, 0);
+	ssh_buf_fini(&b);
+	return e;
+}
+
+static enum err spawn(struct ssh_worker *w, int child_fd)
+{
+	const char *argv[] = { os_self_path(), "ssh-worker", NULL };
+	struct os_spawn sp = { .argv = argv, .fds = { -1, -1, 2, child_fd }, .n_fds = 4 };
+
+	return os_child_spawn(w->loop, &sp, on_exit_child, w, &w->child);
+}
+
+enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg, struct ssh_worker **ret)
+{
+	struct ssh_worker *w = calloc(1, sizeof(*w));
+	int pair[2];
+	enum err e;
+
+	if (!w)
+		return ERR_NOMEM;
+	*w = (struct ssh_worker){ .loop = loop, .cfg = *cfg, .ctl = -1 };
+	snprintf(w->host, sizeof(w->host), "%s", cfg->host);
+	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
+	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
+	os_timer_init(&w->end_timer, loop, on_end_timer, w);
+	os_timer_init(&w->idle_timer, loop, on_idle, w);
+	e = os_seqpacket_pair(pair);
+	if (e == OK) {
+		w->ctl = pair[0];
+		e = spawn(w, pair[1]);
+		close(pair[1]);
+	}
+	if (e == OK)
+		e = os_watch_new(loop, w->ctl, on_readable, w, &w->watch);
+	if (e == OK)
+		e = send_config(w, cfg);
+	if (e != OK) {
+		ssh_worker_free(w);
+		return e;
+	}
+	os_watch_set(w->watch, OS_READ);
+	restart_idle(w);
+	*ret = w;
+	return OK;
+}
+
+void ssh_worker_free(struct ssh_worker *w)
+{
+	if (!w)
+		return;
+	os_timer_cancel(&w->end_timer);
+	os_timer_cancel(&w->idle_timer);
+	os_watch_free(w->watch);
+	os_child_free(w->child);
+	if (w->ctl >= 0)
+		close(w->ctl);
+	free(w);
+}
