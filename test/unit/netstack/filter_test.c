@@ -4,7 +4,7 @@
 #include "netstack/filter.h"
 #include "test/lib/netpair.h"
 
-static const struct ip_prefix ours[2] = { { ip_addr_v4(10, 99, 0, 1), 24 }, { { IP_V6, { 0xfd, [15] = 1 } }, 64 } };
+static const struct ip_prefix ours[2] = { { { IP_V4, { 10, 99, 0, 1 } }, 24 }, { { IP_V6, { 0xfd, [15] = 1 } }, 64 } };
 
 struct pkt {
 	uint8_t b[128];
