@@ -74,6 +74,7 @@ struct net_tcp {
 	size_t rx_head, rx_n, rx_cap;
 	size_t rx_off;   /* consumed of the first */
 	size_t rx_bytes; /* not yet consumed */
+	size_t wnd_held; /* of lwIP's compile-time window, never offered */
 	size_t tx_bytes; /* written, not yet acknowledged */
 	uint32_t events; /* bits of enum net_tcp_event to tell */
 	bool connected, eof, want_write, want_sent, shut, failed;

@@ -192,11 +192,24 @@ static void on_err(void *arg, err_t err)
 		net_tcp_fail(c, err == ERR_RST && !c->connected ? ERR_REFUSED : net_from_lwip_err(err));
 }
 
+/* lwIP's window is a constant; what is above the configured one is held back. */
+static void limit_window(struct net_tcp *c, struct tcp_pcb *pcb)
+{
+	tcpwnd_size_t max = MAX(net_g.cfg.wnd_bytes_max, 65536u);
+
+	if (!net_g.cfg.wnd_bytes_max || max >= pcb->rcv_wnd)
+		return;
+	c->wnd_held = pcb->rcv_wnd - max;
+	pcb->rcv_wnd = max;
+	pcb->rcv_ann_wnd = MIN(pcb->rcv_ann_wnd, max);
+}
+
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 {
 	struct net_tcp *c = arg;
 
 	c->connected = true;
+	limit_window(c, pcb);
 	net_tcp_raise(c, NET_TCP_CONNECTED);
 	if (c->shut)
 		tcp_shutdown(pcb, 0, 1);
@@ -367,7 +380,7 @@ static void let_go(struct tcp_pcb *pcb)
 /* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. */
 static void forget_unread(struct net_tcp *c)
 {
-	for (size_t left = c->rx_bytes; c->pcb && left > 0;) {
+	for (size_t left = c->rx_bytes + c->wnd_held; c->pcb && left > 0;) {
 		u16_t n = (u16_t)MIN(left, (size_t)0xffff);
 
 		tcp_recved(c->pcb, n);

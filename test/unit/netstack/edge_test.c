@@ -278,6 +278,29 @@ static void memory_stays_within_the_limit(void **state)
 	netpair_fini(&p);
 }
 
+static void the_window_is_as_configured(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = 0 };
+	struct peer a = { 0 };
+	struct net_listener *l;
+	static uint8_t block[1 << 20];
+
+	netpair_init_limits(&p, 32, &(struct net_config){ .wnd_bytes_max = 128 << 10 });
+	open_one(&p, &s, &a, &l);
+	assert_int_equal(net_tcp_write(a.c, block, sizeof(block)), sizeof(block));
+	run_ms(&p, 2000);
+	assert_in_range(net_tcp_readable(s.ends[0].c), 100 << 10, 128 << 10);
+	/* Closing with bytes unread is a FIN, no reset. */
+	net_tcp_shutdown(a.c);
+	net_tcp_close(s.ends[0].c);
+	run_ms(&p, 1);
+	assert_false(a.failed);
+	net_tcp_abort(a.c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
 static size_t n_datagrams;
 static void on_datagram(void *ctx, struct net_udp *u, const struct endpoint *from, struct bytes data)
 {
@@ -371,6 +394,7 @@ int main(void)
 		cmocka_unit_test(a_remote_has_only_its_share),
 		cmocka_unit_test(a_full_process_does_not_dial),
 		cmocka_unit_test(memory_stays_within_the_limit),
+		cmocka_unit_test(the_window_is_as_configured),
 		cmocka_unit_test(datagrams_cross_and_a_port_is_taken_once),
 		cmocka_unit_test(blocked_output_is_shared),
 	};
