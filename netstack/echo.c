@@ -1,4 +1,5 @@
 /* netstack/echo.c - pings: a limit on those we answer, and those we send. lwIP answers; requests are built here. */
+#include <sodium.h>
 #include <string.h>
 
 #include "base/endian.h"
@@ -9,10 +10,15 @@
 
 bool net_echo_admit(struct net_if *nif, const struct ip_addr *src)
 {
-	struct echo_bucket *b = &nif->echo[(src->b[3] ^ src->b[15]) % ARRAY_SIZE(nif->echo)];
+	struct echo_bucket *b;
+	uint64_t hash;
 
-	if (!ip_addr_equal(&b->src, src) || net_g.now - b->window >= NSEC_PER_SEC)
-		*b = (struct echo_bucket){ .src = *src, .window = net_g.now };
+	crypto_shorthash((uint8_t *)&hash, (const uint8_t *)src, sizeof(*src), net_g.isn_key);
+	b = &nif->echo[hash % ARRAY_SIZE(nif->echo)];
+
+	/* Sources that share a bucket share its rate: else two of them could renew it for each other. */
+	if (net_g.now - b->window >= NSEC_PER_SEC)
+		*b = (struct echo_bucket){ .window = net_g.now };
 	return b->n++ < NET_ECHO_RATE;
 }
 
@@ -87,7 +93,8 @@ enum err net_echo_send(struct net_if *nif, const struct ip_addr *to, uint16_t id
 		return ERR_TOO_LONG;
 	put_be16(pkt + ip_len + 4, id);
 	put_be16(pkt + ip_len + 6, seq);
-	memcpy(pkt + ip_len + HEADER_LEN, data, len);
+	if (len > 0)
+		memcpy(pkt + ip_len + HEADER_LEN, data, len);
 	if (to->family == IP_V6)
 		build6(pkt, total, from, to);
 	else

@@ -20,11 +20,12 @@ static bool is_ours(const struct ip_addr *a, const struct ip_prefix *ours, size_
 
 static bool bad_source(const struct ip_addr *a, const struct ip_prefix *ours, size_t n_ours)
 {
+	static const uint8_t mapped[12] = { [10] = 0xff, 0xff };
 	static const uint8_t broadcast[4] = { 255, 255, 255, 255 };
 
 	return ip_addr_is_multicast(a) || ip_addr_is_loopback(a) || ip_addr_is_unspecified(a) ||
 	       (a->family == IP_V4 && (memcmp(a->b, broadcast, 4) == 0 || a->b[0] == 0)) ||
-	       is_ours(a, ours, n_ours);
+	       (a->family == IP_V6 && memcmp(a->b, mapped, 12) == 0) || is_ours(a, ours, n_ours);
 }
 
 static enum net_verdict judge_tcp(const struct net_packet *pkt)

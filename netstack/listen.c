@@ -62,10 +62,20 @@ static bool is_connection(struct net_if *nif, const struct endpoint *remote, con
 	return false;
 }
 
+static uint32_t count_held(struct net_if *nif, const struct ip_addr *peer)
+{
+	uint32_t n = 0;
+
+	list_for_each(it, &nif->listeners)
+		list_for_each(s, &container_of(it, struct net_listener, link)->syns)
+			n += ip_addr_equal(&container_of(s, struct net_syn, link)->remote.ip, peer);
+	return n;
+}
+
 static bool is_full(const struct net_listener *l, const struct ip_addr *peer)
 {
 	return l->n_used >= l->n_max || net_g.stats.n_tcp + net_g.stats.n_syn_held >= net_g.cfg.n_tcp_max ||
-	       net_tcp_count_peer(l->nif, peer) >= net_g.cfg.n_tcp_peer_max;
+	       net_tcp_count_peer(l->nif, peer) + count_held(l->nif, peer) >= net_g.cfg.n_tcp_peer_max;
 }
 
 bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_packet *pkt)
@@ -119,7 +129,7 @@ enum err net_tcp_listen(struct net_if *nif, uint16_t port, uint32_t n_max, net_s
 	}
 	ip_set_option(pcb, SOF_REUSEADDR);
 	tcp_bind_netif(pcb, &nif->lw);
-	listening = tcp_bind(pcb, IP_ANY_TYPE, port) == ERR_OK ? tcp_listen_with_backlog(pcb, 255) : NULL;
+	listening = tcp_bind(pcb, IP_ANY_TYPE, port) == ERR_OK ? tcp_listen(pcb) : NULL;
 	if (!listening) {
 		tcp_close(pcb);
 		free(l);
@@ -149,8 +159,8 @@ void net_listener_close(struct net_listener *l)
 {
 	if (!l)
 		return;
-	list_for_each_safe(it, &l->syns) {
-		struct net_syn *syn = container_of(it, struct net_syn, link);
+	while (!list_empty(&l->syns)) {
+		struct net_syn *syn = container_of(list_first(&l->syns), struct net_syn, link);
 
 		send_reset(l->nif, &syn->local, &syn->remote, syn->seq);
 		syn_gone(syn);
@@ -173,15 +183,26 @@ void net_listen_close_if(struct net_if *nif)
 		net_listener_close(container_of(list_first(&nif->listeners), struct net_listener, link));
 }
 
+static struct net_syn *find_expired(struct net_if *nif)
+{
+	list_for_each(it, &nif->listeners) {
+		/* In order of arrival: the first ends first. */
+		struct list *first = list_first(&container_of(it, struct net_listener, link)->syns);
+		struct net_syn *syn = first ? container_of(first, struct net_syn, link) : NULL;
+
+		if (syn && syn->until <= net_g.now)
+			return syn;
+	}
+	return NULL;
+}
+
 void net_listen_expire(struct net_if *nif)
 {
-	list_for_each(it, &nif->listeners)
-		list_for_each_safe(s, &container_of(it, struct net_listener, link)->syns) {
-			struct net_syn *syn = container_of(s, struct net_syn, link);
+	struct net_syn *syn;
 
-			if (syn->until <= net_g.now)
-				syn_gone(syn);
-		}
+	/* Sought anew each time: the one who is told may close anything. */
+	while ((syn = find_expired(nif)))
+		syn_gone(syn);
 }
 
 nsec_t net_listen_deadline(const struct net_if *nif)
@@ -189,7 +210,6 @@ nsec_t net_listen_deadline(const struct net_if *nif)
 	nsec_t at = NSEC_NEVER;
 
 	list_for_each(it, &((struct net_if *)nif)->listeners) {
-		/* In order of arrival: the first ends first. */
 		struct list *first = list_first(&container_of(it, struct net_listener, link)->syns);
 
 		if (first)
@@ -219,6 +239,25 @@ static struct tcp_pcb *find_pcb(const struct net_tcp *c)
 	return NULL;
 }
 
+/*
+ * A former connection of the same ends may wait in TIME_WAIT; lwIP would answer the SYN with a reset or an old ACK. A
+ * higher sequence number is a new connection (RFC 6191), and ISNs grow (RFC 6528).
+ */
+static void drop_time_wait(const struct net_tcp *c, uint32_t seq)
+{
+	for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb; pcb = pcb->next) {
+		struct ip_addr remote;
+
+		net_from_lwip(&pcb->remote_ip, &remote);
+		if (pcb->local_port == c->local.port && pcb->remote_port == c->remote.port &&
+		    ip_addr_equal(&remote, &c->remote.ip) && pcb->netif_idx == netif_get_index(&c->nif->lw) &&
+		    TCP_SEQ_GT(seq, pcb->rcv_nxt)) {
+			tcp_abandon(pcb, 0);
+			return;
+		}
+	}
+}
+
 enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct net_tcp **ret)
 {
 	struct net_listener *l = syn->listener;
@@ -234,6 +273,7 @@ enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct ne
 	c->remote = syn->remote;
 	pb = syn->pb;
 	syn->pb = NULL;
+	drop_time_wait(c, syn->seq);
 	net_if_inject(l->nif, pb);
 	pcb = find_pcb(c);
 	if (!pcb) {

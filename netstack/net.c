@@ -42,6 +42,7 @@ uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *rem
 enum err net_init(const struct net_config *cfg, nsec_t now)
 {
 	static bool lwip_is_up;
+	static uint8_t pcb_arg;
 
 	ASSERT(!net_g.running);
 	memset(&net_g, 0, sizeof(net_g));
@@ -56,10 +57,13 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	list_init(&net_g.dirty);
 	rng_bytes(cfg->rng, net_g.isn_key, sizeof(net_g.isn_key));
 	/* lwIP has no end: its state is made once, and empty again when all interfaces are closed. */
-	if (!lwip_is_up)
+	if (!lwip_is_up) {
 		lwip_init();
-	else
+		pcb_arg = tcp_ext_arg_alloc_id();
+	} else {
 		sys_restart_timeouts();
+	}
+	net_g.pcb_arg = pcb_arg;
 	lwip_is_up = true;
 	net_g.running = true;
 	return OK;
@@ -81,6 +85,9 @@ nsec_t net_deadline(void)
 	u32_t ms = sys_timeouts_sleeptime();
 	nsec_t at = ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? NSEC_NEVER : net_g.now + ms * NSEC_PER_MSEC;
 
+	/* More to tell than one flush may. */
+	if (!list_empty(&net_g.ready))
+		return net_g.now;
 	list_for_each(it, &net_g.ifs)
 		at = nsec_min(at, net_listen_deadline(container_of(it, struct net_if, link)));
 	return at;
@@ -89,17 +96,21 @@ nsec_t net_deadline(void)
 void net_expire(nsec_t now)
 {
 	net_g.now = now;
+	net_enter();
 	sys_check_timeouts();
 	list_for_each(it, &net_g.ifs)
 		net_listen_expire(container_of(it, struct net_if, link));
 	net_flush();
+	net_leave();
 }
 
 void net_flush(void)
 {
+	net_enter();
 	net_tcp_output_dirty();
 	net_tcp_tell_all();
 	net_tcp_output_dirty();
+	net_leave();
 }
 
 void net_get_stats(struct net_stats *ret)

@@ -36,12 +36,13 @@ struct net_state {
 	struct list ready; /* connections with events to tell */
 	struct list dirty; /* connections with bytes for tcp_output */
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
+	uint8_t pcb_arg;         /* our slot in a PCB: its handle */
+	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_stats stats;
 };
 extern struct net_state net_g;
 
 struct echo_bucket {
-	struct ip_addr src;
 	nsec_t window;
 	unsigned n;
 };
@@ -51,10 +52,10 @@ struct net_if {
 	struct netif lw;
 	struct net_if_config cfg;
 	struct list tcps, listeners, udps;
-	struct echo_bucket echo[16];
+	struct echo_bucket echo[64];
 	net_echo_fn echo_fn;
 	void *echo_ctx;
-	unsigned resume_from;
+	bool orphans_first; /* at the next resume */
 	bool blocked, closing;
 };
 
@@ -73,6 +74,7 @@ struct net_tcp {
 	size_t rx_head, rx_n, rx_cap;
 	size_t rx_off;   /* consumed of the first */
 	size_t rx_bytes; /* not yet consumed */
+	size_t wnd_held; /* of lwIP's compile-time window, never offered */
 	size_t tx_bytes; /* written, not yet acknowledged */
 	uint32_t events; /* bits of enum net_tcp_event to tell */
 	bool connected, eof, want_write, want_sent, shut, failed;
@@ -118,6 +120,9 @@ enum err net_from_lwip_err(err_t e);
 const struct ip_addr *net_if_addr(const struct net_if *nif, uint8_t family);
 
 /* netif.c */
+/** net_enter(), net_leave() - around calls of user callbacks: interfaces closed there are freed at the end */
+void net_enter(void);
+void net_leave(void);
 /** net_if_inject() - hand a packet to lwIP, which owns it then */
 void net_if_inject(struct net_if *nif, struct pktbuf *pb);
 
@@ -132,6 +137,10 @@ void net_tcp_tell_all(void);
 void net_tcp_output_dirty(void);
 err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote);
+
+/* udp.c */
+/** net_udp_input() - to the socket of that port, if there is one */
+void net_udp_input(struct net_if *nif, const struct net_packet *pkt);
 
 /* listen.c */
 /** net_listen_input() - a SYN: true when it was kept, swallowed or answered here, and @pb with it */

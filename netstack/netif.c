@@ -55,28 +55,48 @@ static bool wants_output(const struct tcp_pcb *pcb, u8_t index)
 	       (pcb->unsent || pcb->flags & (TF_ACK_NOW | TF_ACK_DELAY | TF_NAGLEMEMERR));
 }
 
+/* Who had a turn goes to the end, so that the one at which output blocked again is not the first next time. */
+static void resume_handles(struct net_if *nif, u8_t index)
+{
+	struct list done;
+
+	list_init(&done);
+	list_for_each_safe(it, &nif->tcps) {
+		struct net_tcp *c = container_of(it, struct net_tcp, link);
+
+		if (nif->blocked)
+			break;
+		if (!c->pcb || !wants_output(c->pcb, index))
+			continue;
+		tcp_output(c->pcb);
+		list_del(it);
+		list_add_tail(&done, it);
+	}
+	list_for_each_safe(it2, &done) {
+		list_del(it2);
+		list_add_tail(&nif->tcps, it2);
+	}
+}
+
+/* Connections whose handle was given back, with bytes still to deliver. */
+static void resume_orphans(struct net_if *nif, u8_t index)
+{
+	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb && !nif->blocked; pcb = pcb->next)
+		if (!pcb->callback_arg && wants_output(pcb, index))
+			tcp_output(pcb);
+}
+
 void net_if_resume(struct net_if *nif)
 {
 	u8_t index = netif_get_index(&nif->lw);
-	unsigned n = 0, i;
 
 	nif->blocked = false;
-	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
-		n += wants_output(pcb, index);
-	if (n == 0)
-		return;
-	nif->resume_from = (nif->resume_from + 1) % n;
-	/* Two rounds over the list: from the starting one to the end, then the rest. */
-	for (int round = 0; round < 2 && !nif->blocked; round++) {
-		i = 0;
-		for (struct tcp_pcb *pcb = tcp_active_pcbs, *next; pcb && !nif->blocked; pcb = next) {
-			next = pcb->next;
-			if (pcb->netif_idx != index)
-				continue;
-			if ((i++ >= nif->resume_from) == (round == 0))
-				tcp_output(pcb);
-		}
-	}
+	nif->orphans_first = !nif->orphans_first;
+	if (nif->orphans_first)
+		resume_orphans(nif, index);
+	resume_handles(nif, index);
+	if (!nif->orphans_first)
+		resume_orphans(nif, index);
 	net_flush();
 }
 
@@ -101,6 +121,9 @@ void net_if_inject(struct net_if *nif, struct pktbuf *pb)
 	custom->custom_free_function = free_custom;
 	p = pbuf_alloced_custom(PBUF_RAW, pb->len, PBUF_REF, custom, pb->data + pb->off, pb->len);
 	ASSERT(p);
+	/* An interface has one IPv4 address in lwIP; the filter has checked that this one is ours too. */
+	if (pb->data[pb->off] >> 4 == 4)
+		memcpy(&ip_2_ip4(&nif->lw.lwip_ip_addr)->addr, pb->data + pb->off + 16, 4);
 	if (nif->lw.input(p, &nif->lw) != ERR_OK)
 		pbuf_free(p);
 }
@@ -114,6 +137,11 @@ static bool admit(struct net_if *nif, struct pktbuf *pb, bool *ret_kept)
 	*ret_kept = false;
 	switch (v) {
 	case NET_PASS_TCP:
+		/* SYN with FIN or RST: nobody means well with that. */
+		if ((pkt.l4[13] & 0x02) && (pkt.l4[13] & 0x05)) {
+			net_g.stats.n_filtered++;
+			return false;
+		}
 		/* SYN without ACK: perhaps a listener's to decide. */
 		if ((pkt.l4[13] & 0x12) == 0x02)
 			*ret_kept = net_listen_input(nif, pb, &pkt);
@@ -124,6 +152,9 @@ static bool admit(struct net_if *nif, struct pktbuf *pb, bool *ret_kept)
 		net_echo_reply(nif, &pkt);
 		return false;
 	case NET_PASS_UDP:
+		/* Past lwIP, which would send "port unreachable" by its own routing: perhaps to another tunnel. */
+		net_udp_input(nif, &pkt);
+		return false;
 	case NET_PASS_ICMP_ERROR:
 		return true;
 	default:
@@ -134,16 +165,20 @@ static bool admit(struct net_if *nif, struct pktbuf *pb, bool *ret_kept)
 
 void net_if_input(struct net_if *nif, struct pktbuf **pbs, size_t n)
 {
-	bool kept;
+	bool kept = false;
 
+	net_enter();
 	for (size_t i = 0; i < n; i++) {
 		net_g.stats.n_rx++;
-		if (admit(nif, pbs[i], &kept))
+		if (nif->closing)
+			pktbuf_free(pbs[i]);
+		else if (admit(nif, pbs[i], &kept))
 			net_if_inject(nif, pbs[i]);
 		else if (!kept)
 			pktbuf_free(pbs[i]);
 	}
 	net_flush();
+	net_leave();
 }
 
 /* ---- life ---- */
@@ -220,12 +255,52 @@ static void abort_leftovers(struct tcp_pcb **list, u8_t index)
 	}
 }
 
+/* lwIP aborts every connection with a removed address, of other interfaces too: so it finds none to remove. */
+static void forget_addresses(struct netif *lw)
+{
+	ip_addr_set_zero_ip4(&lw->lwip_ip_addr);
+	for (int i = 0; i < LWIP_IPV6_NUM_ADDRESSES; i++)
+		lw->ip6_addr_state[i] = IP6_ADDR_INVALID;
+}
+
+void net_enter(void)
+{
+	net_g.n_busy++;
+}
+
+void net_leave(void)
+{
+	if (--net_g.n_busy > 0)
+		return;
+	list_for_each_safe(it, &net_g.ifs) {
+		struct net_if *nif = container_of(it, struct net_if, link);
+
+		if (nif->closing) {
+			list_del(it);
+			free(nif);
+		}
+	}
+}
+
+static void close_udps(struct net_if *nif)
+{
+	list_for_each_safe(it, &nif->udps) {
+		struct net_udp *u = container_of(it, struct net_udp, link);
+
+		udp_remove(u->pcb);
+		u->pcb = NULL;
+		u->nif = NULL;
+		list_del(it);
+	}
+}
+
 void net_if_close(struct net_if *nif)
 {
 	u8_t index;
 
-	if (!nif)
+	if (!nif || nif->closing)
 		return;
+	net_enter();
 	nif->closing = true;
 	index = netif_get_index(&nif->lw);
 	net_listen_close_if(nif);
@@ -241,18 +316,11 @@ void net_if_close(struct net_if *nif)
 		c->nif = NULL;
 		list_del(&c->link);
 	}
-	list_for_each_safe(it2, &nif->udps) {
-		struct net_udp *u = container_of(it2, struct net_udp, link);
-
-		udp_remove(u->pcb);
-		u->pcb = NULL;
-		u->nif = NULL;
-		list_del(it2);
-	}
+	close_udps(nif);
 	abort_leftovers(&tcp_active_pcbs, index);
 	abort_leftovers(&tcp_tw_pcbs, index);
+	forget_addresses(&nif->lw);
 	netif_remove(&nif->lw);
-	list_del(&nif->link);
-	free(nif);
 	net_tcp_tell_all();
+	net_leave();
 }

@@ -82,6 +82,39 @@ static void mark_dirty(struct net_tcp *c)
 
 /* ---- lwIP's callbacks ---- */
 
+/* Every way on which a PCB ends comes here; TIME_WAIT's end, for one, is told nowhere else. */
+static void on_destroyed(u8_t id, void *arg)
+{
+	if (arg)
+		((struct net_tcp *)arg)->pcb = NULL;
+}
+
+static const struct tcp_ext_arg_callbacks pcb_callbacks = { .destroy = on_destroyed };
+
+static size_t writable_min(void)
+{
+	return MIN((size_t)WRITABLE_MIN, (size_t)net_g.cfg.snd_bytes_max / 2 + 1);
+}
+
+/*
+ * Units of the pool are for packets on their way. When they run short, what an owner leaves lying is moved to the
+ * heap, so that one slow reader does not starve the other connections of its peer.
+ */
+static struct pbuf *move_to_heap(struct pbuf *p)
+{
+	struct pktpool_stats s;
+	struct pbuf *copy;
+
+	pktpool_get_stats(net_g.cfg.pool, &s);
+	if (s.n_used < s.n_max / 2 || net_g.stats.mem_bytes + p->tot_len > net_g.cfg.mem_bytes_max)
+		return p;
+	copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
+	if (!copy)
+		return p;
+	pbuf_free(p);
+	return copy;
+}
+
 static bool rx_push(struct net_tcp *c, struct pbuf *p)
 {
 	size_t cap = c->rx_cap ? c->rx_cap * 2 : 16;
@@ -108,6 +141,8 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 {
 	struct net_tcp *c = arg;
 
+	if (p && c->rx_n > 0 && net_g.cfg.pool)
+		p = move_to_heap(p);
 	if (!p)
 		c->eof = true;
 	else if (!rx_push(c, p))
@@ -123,7 +158,7 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 
 	c->tx_bytes -= n;
 	net_g.stats.mem_bytes -= n;
-	if (c->want_write && net_tcp_writable(c) >= WRITABLE_MIN) {
+	if (c->want_write && net_tcp_writable(c) >= writable_min()) {
 		c->want_write = false;
 		net_tcp_raise(c, NET_TCP_WRITABLE);
 	}
@@ -134,12 +169,39 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 	return ERR_OK;
 }
 
+static void finish(struct net_tcp *c)
+{
+	c->pcb = NULL;
+	net_g.stats.mem_bytes -= c->tx_bytes;
+	c->tx_bytes = 0;
+	if (c->want_sent)
+		net_tcp_raise(c, NET_TCP_SENT_ALL);
+	c->want_sent = c->want_write = false;
+}
+
 static void on_err(void *arg, err_t err)
 {
 	struct net_tcp *c = arg;
 
-	if (c)
+	if (!c)
+		return;
+	/* Both directions ended in order: no error. What was received can still be read. */
+	if (err == ERR_CLSD && c->eof && c->shut)
+		finish(c);
+	else
 		net_tcp_fail(c, err == ERR_RST && !c->connected ? ERR_REFUSED : net_from_lwip_err(err));
+}
+
+/* lwIP's window is a constant; what is above the configured one is held back. */
+static void limit_window(struct net_tcp *c, struct tcp_pcb *pcb)
+{
+	tcpwnd_size_t max = MAX(net_g.cfg.wnd_bytes_max, 65536u);
+
+	if (!net_g.cfg.wnd_bytes_max || max >= pcb->rcv_wnd)
+		return;
+	c->wnd_held = pcb->rcv_wnd - max;
+	pcb->rcv_wnd = max;
+	pcb->rcv_ann_wnd = MIN(pcb->rcv_ann_wnd, max);
 }
 
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
@@ -147,7 +209,13 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 	struct net_tcp *c = arg;
 
 	c->connected = true;
+	limit_window(c, pcb);
 	net_tcp_raise(c, NET_TCP_CONNECTED);
+	if (c->shut)
+		tcp_shutdown(pcb, 0, 1);
+	else if (c->want_write)
+		net_tcp_raise(c, NET_TCP_WRITABLE);
+	c->want_write = false;
 	return ERR_OK;
 }
 
@@ -163,6 +231,8 @@ void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
 {
 	c->pcb = pcb;
 	tcp_arg(pcb, c);
+	tcp_ext_arg_set_callbacks(pcb, net_g.pcb_arg, &pcb_callbacks);
+	tcp_ext_arg_set(pcb, net_g.pcb_arg, c);
 	tcp_recv(pcb, on_recv);
 	tcp_sent(pcb, on_sent);
 	tcp_err(pcb, on_err);
@@ -214,24 +284,24 @@ void net_tcp_free(struct net_tcp *c)
 	free(c);
 }
 
-static bool port_is_free(const struct net_if *nif, uint16_t port, const struct endpoint *remote)
+/* Over all interfaces: those with equal addresses would clash within lwIP. */
+static bool port_is_free(uint16_t port, const struct endpoint *remote)
 {
 	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
-		if (pcb->local_port == port && pcb->netif_idx == netif_get_index(&nif->lw))
+		if (pcb->local_port == port)
 			return false;
 	for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb; pcb = pcb->next)
-		if (pcb->local_port == port && pcb->remote_port == remote->port &&
-		    pcb->netif_idx == netif_get_index(&nif->lw))
+		if (pcb->local_port == port && pcb->remote_port == remote->port)
 			return false;
 	return true;
 }
 
-static uint16_t draw_port(const struct net_if *nif, const struct endpoint *remote)
+static uint16_t draw_port(const struct endpoint *remote)
 {
 	for (int i = 0; i < N_PORT_TRIES; i++) {
 		uint16_t port = (uint16_t)(PORT_MIN + rng_below(net_g.cfg.rng, 65536 - PORT_MIN));
 
-		if (port_is_free(nif, port, remote))
+		if (port_is_free(port, remote))
 			return port;
 	}
 	return 0;
@@ -240,7 +310,7 @@ static uint16_t draw_port(const struct net_if *nif, const struct endpoint *remot
 static enum err start_connect(struct net_tcp *c, const struct ip_addr *from)
 {
 	struct tcp_pcb *pcb = tcp_new_ip_type(from->family == IP_V6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4);
-	uint16_t port = draw_port(c->nif, &c->remote);
+	uint16_t port = draw_port(&c->remote);
 	ip_addr_t local, remote;
 	err_t err = ERR_USE;
 
@@ -297,10 +367,20 @@ void net_tcp_set_fn(struct net_tcp *c, net_tcp_fn fn, void *ctx)
 	c->ctx = ctx;
 }
 
+/* The handle goes, the PCB may stay. */
+static void let_go(struct tcp_pcb *pcb)
+{
+	tcp_arg(pcb, NULL);
+	tcp_ext_arg_set(pcb, net_g.pcb_arg, NULL);
+	tcp_recv(pcb, NULL);
+	tcp_sent(pcb, NULL);
+	tcp_err(pcb, NULL);
+}
+
 /* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. */
 static void forget_unread(struct net_tcp *c)
 {
-	for (size_t left = c->rx_bytes; c->pcb && left > 0;) {
+	for (size_t left = c->rx_bytes + c->wnd_held; c->pcb && left > 0;) {
 		u16_t n = (u16_t)MIN(left, (size_t)0xffff);
 
 		tcp_recved(c->pcb, n);
@@ -319,10 +399,7 @@ void net_tcp_close(struct net_tcp *c)
 	forget_unread(c);
 	pcb = c->pcb;
 	if (pcb) {
-		tcp_arg(pcb, NULL);
-		tcp_recv(pcb, NULL);
-		tcp_sent(pcb, NULL);
-		tcp_err(pcb, NULL);
+		let_go(pcb);
 		tcp_close(pcb);
 	}
 	net_tcp_free(c);
@@ -330,12 +407,14 @@ void net_tcp_close(struct net_tcp *c)
 
 void net_tcp_abort(struct net_tcp *c)
 {
+	struct tcp_pcb *pcb = c ? c->pcb : NULL;
+
 	if (!c)
 		return;
-	if (c->pcb) {
-		tcp_arg(c->pcb, NULL);
-		tcp_err(c->pcb, NULL);
-		tcp_abort(c->pcb);
+
+	if (pcb) {
+		let_go(pcb);
+		tcp_abort(pcb);
 	}
 	net_tcp_free(c);
 }
@@ -455,7 +534,7 @@ void net_tcp_shutdown(struct net_tcp *c)
 	if (c->shut)
 		return;
 	c->shut = true;
-	if (c->pcb)
+	if (c->pcb && c->connected)
 		tcp_shutdown(c->pcb, 0, 1);
 }
 

@@ -1,18 +1,30 @@
-/* netstack/udp.c - datagram sockets on an interface. */
+/* netstack/udp.c - datagram sockets on an interface. What comes in is told straight from the filter; lwIP sends. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/endian.h"
 #include "netstack/net_internal.h"
 
-static void on_recv(void *arg, struct udp_pcb *pcb, struct pbuf *p, const ip_addr_t *addr, u16_t port)
-{
-	struct net_udp *u = arg;
-	struct endpoint from = { .port = port };
+#define HEADER_LEN 8
 
-	net_from_lwip(addr, &from.ip);
-	/* A received packet is one buffer: units are not chained below TCP. */
-	u->fn(u->ctx, u, &from, (struct bytes){ p->payload, p->len });
-	pbuf_free(p);
+static struct net_udp *udp_find(struct net_if *nif, uint16_t port)
+{
+	list_for_each(it, &nif->udps) {
+		struct net_udp *u = container_of(it, struct net_udp, link);
+
+		if (u->pcb->local_port == port)
+			return u;
+	}
+	return NULL;
+}
+
+void net_udp_input(struct net_if *nif, const struct net_packet *pkt)
+{
+	struct endpoint from = { pkt->src, get_be16(pkt->l4), 0 };
+	struct net_udp *u = udp_find(nif, get_be16(pkt->l4 + 2));
+
+	if (u)
+		u->fn(u->ctx, u, &from, (struct bytes){ pkt->l4 + HEADER_LEN, pkt->l4_len - HEADER_LEN });
 }
 
 enum err net_udp_open(struct net_if *nif, uint16_t port, net_udp_fn fn, void *ctx, struct net_udp **ret)
@@ -27,6 +39,8 @@ enum err net_udp_open(struct net_if *nif, uint16_t port, net_udp_fn fn, void *ct
 	for (int tries = 0; tries < 64; tries++) {
 		uint16_t want = port ? port : (uint16_t)(1024 + rng_below(net_g.cfg.rng, 64512));
 
+		if (udp_find(nif, want))
+			continue;
 		udp_bind_netif(pcb, &nif->lw);
 		ip_set_option(pcb, SOF_REUSEADDR);
 		if (udp_bind(pcb, IP_ANY_TYPE, want) == ERR_OK)
@@ -38,7 +52,6 @@ enum err net_udp_open(struct net_if *nif, uint16_t port, net_udp_fn fn, void *ct
 		return ERR_IN_USE;
 	}
 	*u = (struct net_udp){ .nif = nif, .pcb = pcb, .fn = fn, .ctx = ctx };
-	udp_recv(pcb, on_recv, u);
 	list_add_tail(&nif->udps, &u->link);
 	net_g.stats.n_udp++;
 	*ret = u;
@@ -59,7 +72,8 @@ enum err net_udp_send(struct net_udp *u, const struct endpoint *to, const void *
 	p = pbuf_alloc(PBUF_TRANSPORT, (u16_t)len, PBUF_RAM);
 	if (!p)
 		return ERR_NOMEM;
-	memcpy(p->payload, buf, len);
+	if (len > 0)
+		memcpy(p->payload, buf, len);
 	net_to_lwip(&to->ip, &dst);
 	net_to_lwip(from, &src);
 	err = udp_sendto_if_src(u->pcb, p, &dst, to->port, &u->nif->lw, &src);

@@ -23,3 +23,5 @@ unit-%:
 	@set -e; for t in $(patsubst test/unit/%.c,$(B)/test/unit/%,$(wildcard test/unit/$*/*_test.c)); do echo "== $$t"; $$t; done
 .PHONY: unit-bins
 .SECONDARY:
+
+include test/fuzz/module.mk

@@ -15,3 +15,10 @@ edit core/tcp_out.c 1 \
 	'$n += s{for \(; useg->next != NULL; useg = useg->next\);}{useg = pcb->unacked_tail;}'
 edit core/tcp_out.c 2 \
 	'$n += s{(pcb->unacked = seg;\n\s*useg = seg;)}{$1\n          pcb->unacked_tail = seg;}; $n += s{(useg->next = seg;\n\s*useg = useg->next;)}{$1\n            pcb->unacked_tail = useg;}'
+
+# Without memory for a PCB, tcp_alloc would kill a live connection: it gets none instead.
+edit core/tcp.c 3 \
+	'$n += s{\n\s*tcp_kill_prio\(prio\);}{}g; $n += s{\n\s*tcp_kill_state\((?:LAST_ACK|CLOSING)\);}{}g'
+# A TCP option cut off at the end of the option area was read past it (upstream 3d896ba): those bytes are 0 now.
+edit core/tcp_in.c 1 \
+	'$n += s{(  u16_t optidx = tcp_optidx\+\+;\n)}{$1  if (optidx >= tcphdr_optlen) {\n    return 0;\n  }\n}'

@@ -81,7 +81,8 @@
 #define TCP_SYNMAXRTX 12       /* ten minutes: the one who dials sets the time limit */
 #define TCP_TMR_INTERVAL 50    /* the retransmission timer counts in twice that, and at least 3 of them */
 #define TCP_MSL 5000           /* the tunnel is private */
-#define TCP_LISTEN_BACKLOG 1
+#define TCP_LISTEN_BACKLOG 0   /* listen.c limits; lwIP's own stops at 255 */
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* tells us when a PCB dies, whatever the way */
 #define LWIP_TCP_KEEPALIVE 1
 #define SO_REUSE 1
 #define LWIP_TCP_CALC_INITIAL_CWND(mss) ((tcpwnd_size_t)(10u * (mss))) /* RFC 6928 */

@@ -160,9 +160,19 @@ static void side_init(struct netpair *p, struct netside *s, uint8_t last)
 	assert_int_equal(net_if_open(&cfg, &s->nif), OK);
 }
 
+void netpair_open_twin(struct netpair *p, struct netside *s, uint8_t last)
+{
+	side_init(p, s, last);
+}
+
 void netpair_init(struct netpair *p, uint64_t seed)
 {
-	struct net_config cfg = { 0 };
+	netpair_init_limits(p, seed, &(struct net_config){ 0 });
+}
+
+void netpair_init_limits(struct netpair *p, uint64_t seed, const struct net_config *limits)
+{
+	struct net_config cfg = *limits;
 
 	memset(p, 0, sizeof(*p));
 	rng_seeded_init(&p->rng, seed);
@@ -176,15 +186,21 @@ void netpair_init(struct netpair *p, uint64_t seed)
 	side_init(p, &p->b, 2);
 }
 
-static void side_fini(struct netside *s)
+void netpair_drop_queue(struct netside *s)
 {
-	net_if_close(s->nif);
 	while (s->first) {
 		struct netlink_pkt *k = s->first;
 
 		s->first = k->next;
 		free(k);
 	}
+	s->last = &s->first;
+}
+
+static void side_fini(struct netside *s)
+{
+	net_if_close(s->nif);
+	netpair_drop_queue(s);
 	assert_int_equal(s->n_bad, 0);
 }
 

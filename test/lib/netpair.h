@@ -32,6 +32,11 @@ struct netpair {
 };
 
 void netpair_init(struct netpair *p, uint64_t seed);
+/** netpair_init_limits() - the same; what @limits leaves 0 is as usual */
+void netpair_init_limits(struct netpair *p, uint64_t seed, const struct net_config *limits);
+/** netpair_open_twin() - one more interface with the addresses of the side 10.99.0.@last; what it sends is only queued */
+void netpair_open_twin(struct netpair *p, struct netside *s, uint8_t last);
+void netpair_drop_queue(struct netside *s);
 void netpair_fini(struct netpair *p);
 /** netpair_run() - until @done(ctx) or @limit of virtual time; return: was it done? */
 bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void *ctx);

@@ -1,0 +1,402 @@
+/* What happens at the edges: equal addresses, half-closed ends, limits, UDP, long-lived handles. */
+#include "base/endian.h"
+#include "test/lib/netpair.h"
+
+struct peer {
+	struct net_tcp *c;
+	size_t got, want;
+	bool connected, failed, eof, sent_all;
+	enum err error;
+};
+
+static void on_event(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	struct peer *e = ctx;
+	uint8_t buf[4096];
+	size_t n;
+
+	e->connected |= ev == NET_TCP_CONNECTED;
+	e->sent_all |= ev == NET_TCP_SENT_ALL;
+	if (ev == NET_TCP_ERROR) {
+		e->failed = true;
+		e->error = net_tcp_error(c);
+	}
+	while (ev == NET_TCP_READABLE && e->got < e->want && (n = net_tcp_read(c, buf, sizeof(buf))) > 0)
+		e->got += n;
+	e->eof |= net_tcp_at_eof(c);
+}
+
+struct server {
+	struct peer ends[64];
+	struct net_syn *held[64];
+	size_t n, n_held, n_gone;
+	size_t want;
+	bool hold;
+};
+
+static void on_gone(void *ctx)
+{
+	((struct server *)ctx)->n_gone++;
+}
+
+static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	struct server *s = ctx;
+	struct peer *e = &s->ends[s->n];
+
+	if (s->hold) {
+		net_syn_set_gone(syn, on_gone, s);
+		s->held[s->n_held++] = syn;
+		return;
+	}
+	e->want = s->want;
+	assert_int_equal(net_syn_accept(syn, on_event, e, &e->c), OK);
+	s->n++;
+}
+
+static const struct endpoint b22 = { { IP_V4, { 10, 99, 0, 2 } }, 22, 0 };
+
+static bool never(void *ctx)
+{
+	return false;
+}
+
+static void run_ms(struct netpair *p, unsigned ms)
+{
+	netpair_run(p, ms * NSEC_PER_MSEC, never, NULL);
+}
+
+static void open_one(struct netpair *p, struct server *s, struct peer *a, struct net_listener **l)
+{
+	assert_int_equal(net_tcp_listen(p->b.nif, 22, 32, on_syn, s, l), OK);
+	assert_int_equal(net_tcp_dial(p->a.nif, &b22, on_event, a, &a->c), OK);
+	run_ms(p, 5);
+	assert_true(a->connected && s->ends[0].connected);
+}
+
+/* Key rotation: the old interface goes, connections on the new one with the same address stay. */
+static void closing_a_twin_interface_spares_the_other(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = SIZE_MAX };
+	struct net_listener *l;
+	struct net_if *twin;
+	struct net_if_config cfg = { .n_addrs = 2, .addrs = { { ip_addr_v4(10, 99, 0, 1), 24 }, { { IP_V6, { 0xfd, [15] = 1 } }, 64 } } };
+
+	netpair_init(&p, 21);
+	assert_int_equal(net_if_open(&cfg, &twin), OK);
+	open_one(&p, &s, &a, &l);
+	net_if_close(twin);
+	assert_false(a.failed);
+	assert_int_equal(net_tcp_write(a.c, "hello", 5), 5);
+	run_ms(&p, 10);
+	assert_int_equal(s.ends[0].got, 5);
+	net_tcp_close(a.c);
+	net_tcp_close(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+/* A packet for the twin's connection, come by the wrong tunnel, must not reach it. */
+static void a_twin_interface_cannot_reach_my_connection(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = SIZE_MAX };
+	struct net_listener *l;
+	struct net_if *old;
+	struct netside twin = { .pair = &p };
+
+	netpair_init(&p, 22);
+	netpair_open_twin(&p, &twin, 1);
+	open_one(&p, &s, &a, &l);
+	old = p.a.nif;
+	p.a.nif = twin.nif; /* what b sends arrives on the twin now */
+	assert_int_equal(net_tcp_write(s.ends[0].c, "secret", 6), 6);
+	run_ms(&p, 50);
+	assert_int_equal(a.got, 0);
+	p.a.nif = old;
+	run_ms(&p, 3000);
+	assert_int_equal(a.got + a.failed * 6, 6);
+	net_tcp_abort(a.c);
+	net_tcp_abort(s.ends[0].c);
+	net_listener_close(l);
+	net_if_close(twin.nif);
+	netpair_drop_queue(&twin);
+	netpair_fini(&p);
+}
+
+/* lwIP frees a PCB at the end of TIME_WAIT without a word: the handle must know. */
+static void a_handle_outlives_time_wait(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = 0 };
+	struct net_listener *l;
+	uint8_t buf[64];
+
+	netpair_init(&p, 23);
+	open_one(&p, &s, &a, &l);
+	net_tcp_shutdown(a.c);
+	run_ms(&p, 5);
+	assert_true(s.ends[0].eof);
+	assert_int_equal(net_tcp_write(s.ends[0].c, "last words", 10), 10);
+	net_tcp_close(s.ends[0].c);
+	run_ms(&p, 60000);
+	assert_false(a.failed);
+	assert_int_equal(net_tcp_readable(a.c), 10);
+	assert_int_equal(net_tcp_read(a.c, buf, sizeof(buf)), 10);
+	assert_true(net_tcp_at_eof(a.c));
+	net_tcp_close(a.c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+static void an_orderly_end_of_both_ways_is_no_error(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = SIZE_MAX };
+	struct net_listener *l;
+
+	netpair_init(&p, 24);
+	open_one(&p, &s, &a, &l);
+	net_tcp_shutdown(a.c);
+	run_ms(&p, 5);
+	net_tcp_shutdown(s.ends[0].c);
+	run_ms(&p, 30000);
+	assert_true(a.eof && s.ends[0].eof);
+	assert_false(a.failed || s.ends[0].failed);
+	net_tcp_close(a.c);
+	net_tcp_close(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+static void a_held_syn_ends_after_thirty_seconds(void **state)
+{
+	struct netpair p;
+	struct server s = { .hold = true };
+	struct peer a = { 0 };
+	struct net_listener *l;
+	struct net_stats st;
+
+	netpair_init(&p, 25);
+	assert_int_equal(net_tcp_listen(p.b.nif, 22, 32, on_syn, &s, &l), OK);
+	assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a, &a.c), OK);
+	run_ms(&p, 100);
+	net_tcp_abort(a.c);
+	run_ms(&p, 29000);
+	assert_int_equal(s.n_gone, 0);
+	run_ms(&p, 2000);
+	assert_int_equal(s.n_gone, 1);
+	net_get_stats(&st);
+	assert_int_equal(st.n_syn_held, 0);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+static void a_dial_into_silence_ends_in_a_timeout(void **state)
+{
+	struct netpair p;
+	struct peer a = { 0 };
+
+	netpair_init(&p, 26);
+	p.loss_ppm = 1000000;
+	assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a, &a.c), OK);
+	netpair_run(&p, 3600 * NSEC_PER_SEC, never, NULL);
+	assert_true(a.failed);
+	assert_int_equal(a.error, ERR_TIMEOUT);
+	net_tcp_close(a.c);
+	netpair_fini(&p);
+}
+
+static void a_remote_has_only_its_share(void **state)
+{
+	struct netpair p;
+	struct server s = { .hold = true };
+	struct peer a[6] = { 0 };
+	struct net_listener *l;
+	int n_refused = 0;
+
+	netpair_init_limits(&p, 27, &(struct net_config){ .n_tcp_peer_max = 3 });
+	assert_int_equal(net_tcp_listen(p.b.nif, 22, 32, on_syn, &s, &l), OK);
+	for (int i = 0; i < 6; i++)
+		assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a[i], &a[i].c), OK);
+	run_ms(&p, 10);
+	for (int i = 0; i < 6; i++)
+		n_refused += a[i].failed && a[i].error == ERR_REFUSED;
+	assert_int_equal(s.n_held, 3);
+	assert_int_equal(n_refused, 3);
+	for (int i = 0; i < 6; i++)
+		net_tcp_abort(a[i].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+static void a_full_process_does_not_dial(void **state)
+{
+	struct netpair p;
+	struct peer a[3] = { 0 };
+
+	netpair_init_limits(&p, 28, &(struct net_config){ .n_tcp_max = 2 });
+	assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a[0], &a[0].c), OK);
+	assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a[1], &a[1].c), OK);
+	assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a[2], &a[2].c), ERR_FULL);
+	net_tcp_abort(a[0].c);
+	net_tcp_abort(a[1].c);
+	netpair_fini(&p);
+}
+
+/* A reader who does not read: the writer is stopped by window and queue, and memory is given back. */
+static void memory_stays_within_the_limit(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = 0 };
+	struct peer a = { 0 };
+	struct net_listener *l;
+	struct net_stats st;
+	static uint8_t block[65536];
+	size_t written = 0, n;
+
+	netpair_init_limits(&p, 29, &(struct net_config){ .mem_bytes_max = 3 << 20, .snd_bytes_max = 1 << 20 });
+	open_one(&p, &s, &a, &l);
+	for (int i = 0; i < 400; i++) {
+		while ((n = net_tcp_write(a.c, block, sizeof(block))) > 0)
+			written += n;
+		run_ms(&p, 5);
+		net_get_stats(&st);
+		assert_true(st.mem_bytes <= (5u << 20));
+	}
+	assert_true(written > 2 << 20 && written < 6 << 20);
+	net_tcp_abort(a.c);
+	net_tcp_abort(s.ends[0].c);
+	net_listener_close(l);
+	net_get_stats(&st);
+	assert_int_equal(st.mem_bytes, 0);
+	netpair_fini(&p);
+}
+
+static void the_window_is_as_configured(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = 0 };
+	struct peer a = { 0 };
+	struct net_listener *l;
+	static uint8_t block[1 << 20];
+
+	netpair_init_limits(&p, 32, &(struct net_config){ .wnd_bytes_max = 128 << 10 });
+	open_one(&p, &s, &a, &l);
+	assert_int_equal(net_tcp_write(a.c, block, sizeof(block)), sizeof(block));
+	run_ms(&p, 2000);
+	assert_in_range(net_tcp_readable(s.ends[0].c), 100 << 10, 128 << 10);
+	/* Closing with bytes unread is a FIN, no reset. */
+	net_tcp_shutdown(a.c);
+	net_tcp_close(s.ends[0].c);
+	run_ms(&p, 1);
+	assert_false(a.failed);
+	net_tcp_abort(a.c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+static size_t n_datagrams;
+static void on_datagram(void *ctx, struct net_udp *u, const struct endpoint *from, struct bytes data)
+{
+	n_datagrams++;
+	assert_int_equal(data.len, 4);
+	assert_memory_equal(data.p, "ping", 4);
+	if (ctx)
+		assert_int_equal(net_udp_send(u, from, "ping", 4), OK);
+}
+
+static void datagrams_cross_and_a_port_is_taken_once(void **state)
+{
+	struct netpair p;
+	struct net_udp *a, *b, *again;
+	struct endpoint to[2] = { { b22.ip, 53, 0 }, { { IP_V6, { 0xfd, [15] = 2 } }, 53, 0 } };
+	static uint8_t big[1500];
+
+	netpair_init(&p, 30);
+	n_datagrams = 0;
+	assert_int_equal(net_udp_open(p.b.nif, 53, on_datagram, &p, &b), OK);
+	assert_int_equal(net_udp_open(p.b.nif, 53, on_datagram, &p, &again), ERR_IN_USE);
+	assert_int_equal(net_udp_open(p.a.nif, 0, on_datagram, NULL, &a), OK);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(net_udp_send(a, &to[i], "ping", 4), OK);
+	assert_int_equal(net_udp_send(a, &to[0], big, sizeof(big)), ERR_TOO_LONG);
+	run_ms(&p, 10);
+	assert_int_equal(n_datagrams, 4);
+	/* To a closed port: silence, above all nothing on another interface. */
+	to[0].port = 54;
+	assert_int_equal(net_udp_send(a, &to[0], "ping", 4), OK);
+	uint64_t n_a = p.a.n_sent + 0, n_b = p.b.n_sent;
+	run_ms(&p, 10);
+	assert_true(p.a.n_sent == n_a && p.b.n_sent == n_b);
+	net_udp_close(a);
+	net_udp_close(b);
+	netpair_fini(&p);
+}
+
+static bool all_sent(void *ctx)
+{
+	struct server *s = ctx;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->ends[i].got < 1 << 20)
+			return false;
+	return true;
+}
+
+/* Eight uploads through an output that takes four packets at a time: none starves. */
+static void blocked_output_is_shared(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a[8] = { 0 };
+	struct net_listener *l;
+	static uint8_t block[1 << 20];
+	size_t low = SIZE_MAX, high = 0;
+
+	netpair_init(&p, 31);
+	assert_int_equal(net_tcp_listen(p.b.nif, 22, 32, on_syn, &s, &l), OK);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a[i], &a[i].c), OK);
+	run_ms(&p, 20);
+	p.queue_max = 4;
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(net_tcp_write(a[i].c, block, sizeof(block)), sizeof(block));
+	run_ms(&p, 100);
+	for (size_t i = 0; i < 8; i++) {
+		low = MIN(low, s.ends[i].got);
+		high = MAX(high, s.ends[i].got);
+	}
+	assert_true(low > 0 && high < 1 << 20 && high < 4 * low);
+	assert_true(netpair_run(&p, 600 * NSEC_PER_SEC, all_sent, &s));
+	for (int i = 0; i < 8; i++) {
+		net_tcp_close(a[i].c);
+		net_tcp_close(s.ends[i].c);
+	}
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(closing_a_twin_interface_spares_the_other),
+		cmocka_unit_test(a_twin_interface_cannot_reach_my_connection),
+		cmocka_unit_test(a_handle_outlives_time_wait),
+		cmocka_unit_test(an_orderly_end_of_both_ways_is_no_error),
+		cmocka_unit_test(a_held_syn_ends_after_thirty_seconds),
+		cmocka_unit_test(a_dial_into_silence_ends_in_a_timeout),
+		cmocka_unit_test(a_remote_has_only_its_share),
+		cmocka_unit_test(a_full_process_does_not_dial),
+		cmocka_unit_test(memory_stays_within_the_limit),
+		cmocka_unit_test(the_window_is_as_configured),
+		cmocka_unit_test(datagrams_cross_and_a_port_is_taken_once),
+		cmocka_unit_test(blocked_output_is_shared),
+	};
+	return RUN_TESTS(tests);
+}
