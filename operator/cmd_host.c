@@ -1,383 +1,418 @@
 /*
- * operator/cmd_host.c - `nefia host add|list|show|rename|remove`: pairing by hand.
+ * operator/cmd_host.c - `nefia host`: pairing by hand, and the list of hosts.
  *
- * With a public key the agent exists already, and gets the lines to put into its agent.yaml. Without one we make its
- * key and write a whole agent.yaml, which is not kept here. The address is chosen under the file's lock, so that two
- * adds at once cannot take the same one.
+ * Without --public-key the agent's key is made here, written into a complete agent.yaml, and forgotten: the operator
+ * keeps the public half only.
  */
-#include <fcntl.h>
-#include <stdarg.h>
+#include <getopt.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include <jansson.h>
 
 #include "operator/cmd.h"
 #include "operator/edit.h"
 #include "os/file.h"
 #include "os/loop.h"
 
-struct add {
+struct host_add {
 	const char *name, *public_key, *vpn_addr, *endpoint, *user, *identity, *group, *psk_file, *agent_config;
 	const char *tags[N_HOST_TAGS];
 	size_t n_tags;
-	char psk[KEY_STR_MAX]; /* empty = none */
-	struct wg_private_key agent_private;
-	struct wg_public_key key;
-	struct ip_addr addr;
-	bool exists, addr_taken;
+	char addr[IP_ADDR_STR_MAX], key[KEY_STR_MAX], psk[KEY_STR_MAX];
+	unsigned ecode; /* why the edit was refused; 0 = see why */
+	char detail[256];
 };
 
-static bool addr_is_taken(const struct config *cfg, const struct ip_addr *a)
+static int add_options(struct host_add *a, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "public-key", required_argument, NULL, 'k' }, { "vpn-addr", required_argument, NULL, 'a' },
+		{ "endpoint", required_argument, NULL, 'e' },	{ "user", required_argument, NULL, 'u' },
+		{ "identity", required_argument, NULL, 'i' },	{ "group", required_argument, NULL, 'g' },
+		{ "tag", required_argument, NULL, 't' },	{ "preshared-key-file", required_argument, NULL, 'p' },
+		{ "agent-config", required_argument, NULL, 'c' }, { NULL, 0, NULL, 0 },
+	};
+	const char **fields[128] = { ['k'] = &a->public_key, ['a'] = &a->vpn_addr, ['e'] = &a->endpoint,
+				     ['u'] = &a->user,	     ['i'] = &a->identity, ['g'] = &a->group,
+				     ['p'] = &a->psk_file,   ['c'] = &a->agent_config };
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == '?')
+			return EXIT_USAGE;
+		if (opt != 't')
+			*fields[opt] = optarg;
+		else if (a->n_tags < N_HOST_TAGS)
+			a->tags[a->n_tags++] = optarg;
+	}
+	if (optind + 1 != argc)
+		return cli_usage("host", "add expects one NAME");
+	a->name = argv[optind];
+	if (!config_host_id_ok(a->name))
+		return cli_usage("host", "'%s' cannot be a host's name: use letters, digits, '-', '_', '.'", a->name);
+	return 0;
+}
+
+static int check_values(struct cli *cli, struct host_add *a)
+{
+	uint8_t key[KEY_LEN];
+	struct endpoint ep;
+	struct ip_addr ip;
+	char *text;
+	size_t len;
+
+	if (a->public_key && key_from_base64(a->public_key, key) != OK)
+		return cli_error(cli, 1023, "--public-key is not a key");
+	if (a->endpoint && (endpoint_parse(a->endpoint, &ep) != OK || ep.port == 0))
+		return cli_usage("host", "--endpoint must be IP:PORT, as in 192.0.2.7:51820");
+	if (a->vpn_addr && ip_addr_parse(a->vpn_addr, &ip) != OK)
+		return cli_error(cli, 1024, "--vpn-addr %s is not an IP address", a->vpn_addr);
+	if (a->psk_file) {
+		enum err e = os_file_read(a->psk_file, 4096, &text, &len);
+
+		if (e != OK)
+			return cli_error(cli, 1041, "%s: %s", a->psk_file, err_text(e));
+		text[strcspn(text, "\r\n \t")] = '\0';
+		e = key_from_base64(text, key);
+		if (e == OK)
+			memcpy(a->psk, text, KEY_STR_MAX);
+		sodium_memzero(text, len);
+		free(text);
+		if (e != OK)
+			return cli_error(cli, 1023, "%s does not hold a key", a->psk_file);
+	}
+	return 0;
+}
+
+static bool addr_taken(const struct config *cfg, const struct ip_addr *ip)
 {
 	for (size_t i = 0; i < cfg->n_addrs; i++)
-		if (ip_addr_equal(&cfg->addrs[i].ip, a))
+		if (ip_addr_equal(&cfg->addrs[i].ip, ip))
 			return true;
 	for (size_t i = 0; i < cfg->n_hosts; i++)
 		for (size_t k = 0; k < cfg->hosts[i].n_addrs; k++)
-			if (ip_addr_equal(&cfg->hosts[i].addrs[k], a))
+			if (ip_addr_equal(&cfg->hosts[i].addrs[k], ip))
 				return true;
 	return false;
 }
 
-/* A value as YAML: single quotes hold anything but line ends. */
-static void put_quoted(FILE *f, const char *s)
+static void line(char *text, size_t size, const char *fmt, const char *value)
 {
-	fputc('\'', f);
-	for (; *s; s++) {
-		if (*s == '\'')
-			fputc('\'', f);
-		if ((unsigned char)*s >= 0x20)
-			fputc(*s, f);
-	}
-	fputc('\'', f);
+	size_t used = strlen(text);
+
+	if (value && *value)
+		snprintf(text + used, size - used, fmt, value);
 }
 
-static void put_field(FILE *f, const char *name, const char *value)
+/* A value from the command line as a quoted scalar, so that no character of it is syntax. */
+static void quoted(char *text, size_t size, const char *key, const char *value)
 {
-	if (!value)
+	size_t n = strlen(text);
+
+	if (!value || !*value)
 		return;
-	fprintf(f, "  %s: ", name);
-	put_quoted(f, value);
-	fputc('\n', f);
-}
-
-static char *make_entry(const struct add *a)
-{
-	char *text = NULL, key[KEY_STR_MAX], addr[IP_ADDR_STR_MAX];
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
-
-	if (!f)
-		return NULL;
-	fprintf(f, "- id: %s\n", a->name);
-	put_field(f, "group", a->group);
-	for (size_t i = 0; i < a->n_tags; i++) {
-		fputs(i == 0 ? "  tags: [" : ", ", f);
-		put_quoted(f, a->tags[i]);
+	n += (size_t)snprintf(text + n, size - n, "  %s'", key);
+	for (; *value && n + 4 < size; value++) {
+		if (*value == '\'')
+			text[n++] = '\'';
+		text[n++] = *value;
 	}
-	if (a->n_tags)
-		fputs("]\n", f);
-	put_field(f, "user", a->user);
-	put_field(f, "identity", a->identity);
-	fprintf(f, "  vpn:\n    addr: %s\n    public_key: %s\n", ip_addr_format(&a->addr, addr),
-		key_to_base64(a->key.b, key));
-	if (a->endpoint)
-		fprintf(f, "    endpoint: '%s'\n", a->endpoint);
-	if (a->psk[0])
-		fprintf(f, "    preshared_key: %s\n", a->psk);
-	return fclose(f) == 0 ? text : NULL;
+	snprintf(text + n, size - n, "'\n");
 }
 
-static enum err edit_add(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
+static enum err add_edit(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
 {
-	struct add *a = ctx;
-	char *entry;
+	struct host_add *a = ctx;
+	char entry[4096] = "";
+	struct ip_addr ip;
 	enum err e = OK;
 
 	if (config_host(cfg, a->name)) {
-		a->exists = true;
+		a->ecode = 1022;
+		snprintf(a->detail, sizeof(a->detail), "The host %s exists already", a->name);
 		return ERR_EXISTS;
 	}
-	if (a->vpn_addr && addr_is_taken(cfg, &a->addr)) {
-		a->addr_taken = true;
-		return ERR_EXISTS;
+	if (a->vpn_addr)
+		e = ip_addr_parse(a->vpn_addr, &ip);
+	else
+		e = config_next_addr(cfg, &ip);
+	if (e != OK || addr_taken(cfg, &ip)) {
+		a->ecode = 1024;
+		snprintf(a->detail, sizeof(a->detail), "%s", a->vpn_addr ? "The address is in use" : "No free address is left");
+		return ERR_IN_USE;
 	}
-	if (!a->vpn_addr)
-		e = config_next_addr(cfg, &a->addr);
-	if (e != OK)
-		return e;
-	entry = make_entry(a);
-	if (!entry)
-		return ERR_NOMEM;
+	ip_addr_format(&ip, a->addr);
+	line(entry, sizeof(entry), "- id: %s\n", a->name);
+	quoted(entry, sizeof(entry), "group: ", a->group);
+	if (a->n_tags > 0)
+		line(entry, sizeof(entry), "  tags:%s\n", " ");
+	for (size_t i = 0; i < a->n_tags; i++)
+		quoted(entry, sizeof(entry), "  - ", a->tags[i]);
+	quoted(entry, sizeof(entry), "user: ", a->user);
+	quoted(entry, sizeof(entry), "identity: ", a->identity);
+	line(entry, sizeof(entry), "  vpn:\n    addr: \"%s\"\n", a->addr);
+	line(entry, sizeof(entry), "    public_key: %s\n", a->key);
+	line(entry, sizeof(entry), "    endpoint: \"%s\"\n", a->endpoint);
+	line(entry, sizeof(entry), "    preshared_key: %s\n", a->psk);
 	e = edit_add_host(text, len, entry, ret);
-	explicit_bzero(entry, strlen(entry));
-	free(entry);
+	sodium_memzero(entry, sizeof(entry));
 	return e;
 }
 
-/* ---- what the agent gets ---- */
-
-static void put_peer(FILE *f, const struct cli *cli, const struct add *a)
+/* The operator as the agent's peer. */
+static void peer_block(const struct cli *cli, const struct host_add *a, char *text, size_t size)
 {
 	struct wg_public_key pub;
 	char key[KEY_STR_MAX], addr[IP_ADDR_STR_MAX];
 
 	wg_public_from_private(&cli->cfg.private_key, &pub);
-	fprintf(f, "peers:\n  - public_key: %s\n    vpn_addr: %s\n", key_to_base64(pub.b, key),
-		ip_addr_format(&cli->cfg.addrs[0].ip, addr));
-	if (a->psk[0])
-		fprintf(f, "    preshared_key: %s\n", a->psk);
-	fprintf(f, "    endpoint: ''   # the operator's IP:port, when it can be reached from there\n");
+	snprintf(text, size,
+		 "peers:\n"
+		 "  - public_key: %s\n"
+		 "    # The operator's address, if the agent is to call; empty: it waits for the operator.\n"
+		 "    endpoint: \"\"\n"
+		 "    vpn_addr: \"%s\"\n",
+		 key_to_base64(pub.b, key), ip_addr_format(&cli->cfg.addrs[0].ip, addr));
+	line(text, size, "    preshared_key: %s\n", a->psk);
 }
 
-static int write_agent_config(struct cli *cli, const struct add *a, const char *path)
+static enum err write_agent_config(const struct cli *cli, const struct host_add *a, const struct wg_private_key *priv,
+				   const char *path)
 {
-	char *text = NULL, key[KEY_STR_MAX], addr[IP_ADDR_STR_MAX];
+	char text[4096], key[KEY_STR_MAX], peers[1024];
 	struct endpoint ep = { .port = 51820 };
-	size_t len;
-	FILE *f = open_memstream(&text, &len);
 	enum err e;
+	int len;
 
-	if (!f)
-		return cli_error(cli, 1099, "out of memory");
 	if (a->endpoint && endpoint_parse(a->endpoint, &ep) != OK)
-		ep.port = 51820;
-	fprintf(f, "# nefia-agent on %s. This file holds a private key: keep it yours alone (mode 0600).\n", a->name);
-	fprintf(f, "version: 1\nprivate_key: %s\nlisten_port: %u\naddress: %s/%u\nssh_addr: 127.0.0.1:22\nhost_id: %s\n",
-		key_to_base64(a->agent_private.b, key), ep.port, ip_addr_format(&a->addr, addr),
-		a->addr.family == cli->cfg.addrs[0].ip.family ? cli->cfg.addrs[0].bits : ip_addr_bits(&a->addr), a->name);
-	put_peer(f, cli, a);
-	explicit_bzero(key, sizeof(key));
-	if (fclose(f) != 0)
-		return cli_error(cli, 1099, "out of memory");
-	e = os_file_write_atomic(path, text, len, 0600);
-	explicit_bzero(text, len);
-	free(text);
-	if (e != OK)
-		return cli_error(cli, 1041, "%s: %s", path, err_text(e));
-	printf("Agent's configuration: %s (move it to the host; it is not kept here)\n", path);
-	return EXIT_OK;
+		return ERR_FORMAT;
+	peer_block(cli, a, peers, sizeof(peers));
+	len = snprintf(text, sizeof(text),
+		       "version: 1\n"
+		       "private_key: %s\n"
+		       "listen_port: %u\n"
+		       "address: \"%s/%u\"\n"
+		       "ssh_addr: 127.0.0.1:22\n"
+		       "host_id: %s\n"
+		       "%s",
+		       key_to_base64(priv->b, key), ep.port, a->addr, cli->cfg.addrs[0].bits, a->name, peers);
+	e = os_file_write_atomic(path, text, (size_t)len, 0600);
+	sodium_memzero(text, sizeof(text));
+	sodium_memzero(key, sizeof(key));
+	return e;
 }
 
-static int report_add(struct cli *cli, const struct add *a)
+static int report_edit(struct cli *cli, enum err e, unsigned ecode, const char *detail, const char *why)
 {
-	char addr[IP_ADDR_STR_MAX], path[PATH_MAX];
-
-	printf("Host %s added, VPN address %s\n", a->name, ip_addr_format(&a->addr, addr));
-	if (a->public_key) {
-		printf("\nPut this into its agent.yaml:\n\n");
-		put_peer(stdout, cli, a);
-		return EXIT_OK;
-	}
-	snprintf(path, sizeof(path), "%s", a->agent_config ? a->agent_config : "agent.yaml");
-	return write_agent_config(cli, a, path);
-}
-
-/* ---- arguments ---- */
-
-static int parse_add(struct add *a, int argc, char **argv)
-{
-	const struct {
-		const char *name;
-		const char **to;
-	} flags[] = {
-		{ "--public-key", &a->public_key }, { "--vpn-addr", &a->vpn_addr },	    { "--endpoint", &a->endpoint },
-		{ "--user", &a->user },		    { "--identity", &a->identity },	    { "--group", &a->group },
-		{ "--preshared-key-file", &a->psk_file }, { "--agent-config", &a->agent_config },
-	};
-
-	for (int i = 2; i < argc; i++) {
-		size_t k = 0;
-
-		while (k < ARRAY_SIZE(flags) && strcmp(argv[i], flags[k].name) != 0)
-			k++;
-		if (k < ARRAY_SIZE(flags) && i + 1 < argc)
-			*flags[k].to = argv[++i];
-		else if (strcmp(argv[i], "--tag") == 0 && i + 1 < argc && a->n_tags < N_HOST_TAGS)
-			a->tags[a->n_tags++] = argv[++i];
-		else if (argv[i][0] != '-' && !a->name)
-			a->name = argv[i];
-		else
-			return cli_usage("host", "unknown argument: %s", argv[i]);
-	}
-	return a->name ? EXIT_OK : cli_usage("host", "add: a name is missing");
-}
-
-static int read_psk(struct cli *cli, struct add *a)
-{
-	uint8_t key[KEY_LEN];
-	char *text;
-	size_t len;
-	enum err e;
-
-	if (!a->psk_file)
-		return EXIT_OK;
-	e = os_file_read(a->psk_file, 4096, &text, &len);
-	if (e != OK)
-		return cli_error(cli, 1041, "%s: %s", a->psk_file, err_text(e));
-	text[strcspn(text, " \t\r\n")] = '\0';
-	e = key_from_base64(text, key);
-	if (e == OK)
-		key_to_base64(key, a->psk);
-	explicit_bzero(text, len);
-	free(text);
-	return e == OK ? EXIT_OK : cli_error(cli, 1023, "%s holds no preshared key", a->psk_file);
-}
-
-static int check_add(struct cli *cli, struct add *a)
-{
-	struct endpoint ep;
-
-	if (!config_host_id_ok(a->name))
-		return cli_usage("host", "not a name: %s (letters, digits, '-', '_', '.')", a->name);
-	if (a->public_key && key_from_base64(a->public_key, a->key.b) != OK)
-		return cli_error(cli, 1023, "not a public key: %s", a->public_key);
-	if (a->vpn_addr && ip_addr_parse(a->vpn_addr, &a->addr) != OK)
-		return cli_error(cli, 1024, "not an IP address: %s", a->vpn_addr);
-	if (a->endpoint && endpoint_parse(a->endpoint, &ep) != OK)
-		return cli_error(cli, 1024, "not an endpoint (IP:port): %s", a->endpoint);
-	if (!a->public_key) {
-		wg_generate_private(os_rng(), &a->agent_private);
-		wg_public_from_private(&a->agent_private, &a->key);
-	}
-	return read_psk(cli, a);
-}
-
-static int edit_failed(struct cli *cli, enum err e, const char *why)
-{
+	if (ecode)
+		return cli_error(cli, ecode, "%s", detail);
 	if (e == ERR_IN_USE)
-		return cli_error(cli, 1007, "%s is locked by another process", cli->config);
-	return cli_error(cli, e == ERR_NOT_FOUND ? 1001 : 1006, "%s", why[0] ? why : err_text(e));
+		return cli_error(cli, 1007, "%s", why);
+	if (e == ERR_UNSUPPORTED)
+		return cli_error(cli, 1002, "%s: hosts stands in [ ] form, which is not edited; write it as a list of lines",
+				 cli->config);
+	return cli_error(cli, why[0] && e != ERR_FORMAT ? 1006 : 1002, "%s", why[0] ? why : err_text(e));
 }
 
 static int host_add(struct cli *cli, int argc, char **argv)
 {
-	struct add a = { 0 };
-	char why[512] = "";
-	int r = parse_add(&a, argc, argv);
+	struct host_add a = { 0 };
+	struct wg_private_key priv;
+	struct wg_public_key pub;
+	char why[600] = "", path[512], peers[1024];
+	unsigned mode, uid;
+	int r = add_options(&a, argc, argv);
 	enum err e;
 
-	if (r == EXIT_OK)
+	if (r == 0)
+		r = check_values(cli, &a);
+	if (r == 0)
 		r = cli_load(cli);
-	if (r == EXIT_OK)
-		r = check_add(cli, &a);
-	if (r != EXIT_OK)
+	if (r != 0)
 		return r;
-	e = config_edit(cli->config, edit_add, &a, why, sizeof(why));
-	if (a.exists)
-		r = cli_error(cli, 1022, "the host %s exists already", a.name);
-	else if (a.addr_taken)
-		r = cli_error(cli, 1024, "the address %s is taken", a.vpn_addr);
-	else if (e != OK)
-		r = edit_failed(cli, e, why);
-	else
-		r = report_add(cli, &a);
-	explicit_bzero(&a.agent_private, sizeof(a.agent_private));
-	explicit_bzero(a.psk, sizeof(a.psk));
-	return r;
-}
-
-/* ---- the others ---- */
-
-static void print_host(const struct host_config *h)
-{
-	char addr[IP_ADDR_STR_MAX] = "-", ep[ENDPOINT_STR_MAX];
-
-	if (h->n_addrs)
-		ip_addr_format(&h->addrs[0], addr);
-	printf("%-20s %-16s %-24s %s\n", h->id, addr,
-	       endpoint_is_set(&h->endpoint) ? endpoint_format(&h->endpoint, ep) : "(it calls us)",
-	       h->group[0] ? h->group : "-");
-}
-
-static int host_list(struct cli *cli)
-{
-	if (cli_load(cli) != EXIT_OK)
-		return EXIT_FAILED;
-	printf("%-20s %-16s %-24s %s\n", "HOST", "ADDRESS", "ENDPOINT", "GROUP");
-	for (size_t i = 0; i < cli->cfg.n_hosts; i++)
-		print_host(&cli->cfg.hosts[i]);
+	snprintf(path, sizeof(path), "%s", a.agent_config ? a.agent_config : "");
+	if (!a.agent_config)
+		snprintf(path, sizeof(path), "%s-agent.yaml", a.name);
+	if (!a.public_key && os_file_mode(path, &mode, &uid) == OK)
+		return cli_error(cli, 1041, "%s exists already; name another file with --agent-config", path);
+	wg_generate_private(os_rng(), &priv);
+	wg_public_from_private(&priv, &pub);
+	snprintf(a.key, sizeof(a.key), "%s", a.public_key ? a.public_key : key_to_base64(pub.b, a.key));
+	e = config_edit(cli->config, add_edit, &a, why, sizeof(why));
+	if (e != OK)
+		return report_edit(cli, e, a.ecode, a.detail, why);
+	if (a.public_key) {
+		printf("Host %s added with address %s. Add this to its agent.yaml:\n", a.name, a.addr);
+		peer_block(cli, &a, peers, sizeof(peers));
+		fputs(peers, stdout);
+		return EXIT_OK;
+	}
+	e = write_agent_config(cli, &a, &priv, path);
+	sodium_memzero(&priv, sizeof(priv));
+	if (e != OK)
+		return cli_error(cli, 1041, "%s: %s. The host was added; remove it before you try again", path, err_text(e));
+	printf("Host %s added with address %s. Its configuration is in %s: move it there as ~/.nefia/agent.yaml\n", a.name,
+	       a.addr, path);
 	return EXIT_OK;
 }
 
-static int host_show(struct cli *cli, const char *id)
-{
-	const struct host_config *h;
-	char buf[ENDPOINT_STR_MAX];
+/* ---- list and show ---- */
 
-	if (cli_load(cli) != EXIT_OK)
-		return EXIT_FAILED;
-	h = config_host(&cli->cfg, id);
-	if (!h)
-		return cli_error(cli, 1021, "no such host: %s", id);
-	printf("Host: %s\nStatus: %s\nUser: %s\n", h->id, h->state, config_user(&cli->cfg, h));
-	for (size_t i = 0; i < h->n_addrs; i++)
-		printf("VPN Addr: %s\n", ip_addr_format(&h->addrs[i], buf));
-	if (h->has_key)
-		printf("Public Key: %s\n", key_to_base64(h->public_key.b, buf));
-	if (endpoint_is_set(&h->endpoint))
-		printf("Endpoint: %s\n", endpoint_format(&h->endpoint, buf));
-	if (h->group[0])
-		printf("Group: %s\n", h->group);
+static json_t *host_json(const struct host_config *h)
+{
+	char text[ENDPOINT_STR_MAX], key[KEY_STR_MAX];
+	json_t *tags = json_array(), *addrs = json_array();
+
 	for (size_t i = 0; i < h->n_tags; i++)
-		printf("Tag: %s\n", h->tags[i]);
+		json_array_append_new(tags, json_string(h->tags[i]));
+	for (size_t i = 0; i < h->n_addrs; i++)
+		json_array_append_new(addrs, json_string(ip_addr_format(&h->addrs[i], text)));
+	return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:s, s:s}", "id", h->id, "state", h->state, "group", h->group,
+			 "tags", tags, "user", h->user, "addrs", addrs, "public_key",
+			 h->has_key ? key_to_base64(h->public_key.b, key) : "", "endpoint",
+			 endpoint_is_set(&h->endpoint) ? endpoint_format(&h->endpoint, text) : "");
+}
+
+static int print_json(json_t *j)
+{
+	int r = json_dumpf(j, stdout, JSON_INDENT(2));
+
+	putchar('\n');
+	json_decref(j);
+	return r == 0 && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+static int host_list(struct cli *cli, int argc, char **argv)
+{
+	bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	int r;
+
+	if (argc > 1 && !json)
+		return cli_usage("host", "unknown argument: %s", argv[1]);
+	cli->json = json;
+	r = cli_load(cli);
+	if (r != 0)
+		return r;
+	if (json) {
+		json_t *all = json_array();
+
+		for (size_t i = 0; i < cli->cfg.n_hosts; i++)
+			json_array_append_new(all, host_json(&cli->cfg.hosts[i]));
+		return print_json(all);
+	}
+	if (cli->cfg.n_hosts == 0)
+		printf("No hosts yet. Add one with: nefia host add NAME\n");
+	else
+		printf("%-20s %-16s %-12s %-10s %s\n", "HOST", "ADDRESS", "GROUP", "STATE", "ENDPOINT");
+	for (size_t i = 0; i < cli->cfg.n_hosts; i++) {
+		const struct host_config *h = &cli->cfg.hosts[i];
+		char ip[IP_ADDR_STR_MAX] = "-", ep[ENDPOINT_STR_MAX] = "-";
+
+		if (h->n_addrs)
+			ip_addr_format(&h->addrs[0], ip);
+		if (endpoint_is_set(&h->endpoint))
+			endpoint_format(&h->endpoint, ep);
+		printf("%-20s %-16s %-12s %-10s %s\n", h->id, ip, h->group[0] ? h->group : "-", h->state, ep);
+	}
 	return EXIT_OK;
 }
 
-struct change {
+static int host_show(struct cli *cli, int argc, char **argv)
+{
+	bool json = argc == 3 && strcmp(argv[2], "--json") == 0;
+	const struct host_config *h;
+	const char *key;
+	json_t *j, *value;
+	int r;
+
+	if (argc < 2 || (argc > 2 && !json))
+		return cli_usage("host", "show expects one NAME");
+	cli->json = json;
+	r = cli_load(cli);
+	if (r != 0)
+		return r;
+	h = config_host(&cli->cfg, argv[1]);
+	if (!h)
+		return cli_error(cli, 1021, "There is no host %s", argv[1]);
+	j = host_json(h);
+	if (json)
+		return print_json(j);
+	json_object_foreach(j, key, value) {
+		size_t i;
+		json_t *item;
+
+		printf("%s:", key);
+		if (json_is_string(value))
+			printf(" %s", json_string_value(value));
+		json_array_foreach(value, i, item)
+			printf(" %s", json_string_value(item));
+		putchar('\n');
+	}
+	json_decref(j);
+	return EXIT_OK;
+}
+
+/* ---- rename and remove ---- */
+
+struct host_change {
 	const char *id, *new_id;
-	bool missing, exists;
+	unsigned ecode;
+	char detail[256];
 };
 
-static enum err edit_change(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
+static enum err change_edit(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
 {
-	struct change *c = ctx;
+	struct host_change *c = ctx;
 
-	c->missing = !config_host(cfg, c->id);
-	c->exists = c->new_id && config_host(cfg, c->new_id);
-	if (c->missing || c->exists)
+	if (!config_host(cfg, c->id)) {
+		c->ecode = 1021;
+		snprintf(c->detail, sizeof(c->detail), "There is no host %s", c->id);
 		return ERR_NOT_FOUND;
-	if (c->new_id)
-		return edit_rename_host(text, len, c->id, c->new_id, ret);
-	return edit_remove_host(text, len, c->id, ret);
+	}
+	if (c->new_id && config_host(cfg, c->new_id)) {
+		c->ecode = 1022;
+		snprintf(c->detail, sizeof(c->detail), "The host %s exists already", c->new_id);
+		return ERR_EXISTS;
+	}
+	return c->new_id ? edit_rename_host(text, len, c->id, c->new_id, ret) : edit_remove_host(text, len, c->id, ret);
 }
 
 static int host_change(struct cli *cli, const char *id, const char *new_id)
 {
-	struct change c = { .id = id, .new_id = new_id };
-	char why[512] = "";
+	struct host_change c = { .id = id, .new_id = new_id };
+	char why[600] = "";
 	enum err e;
+	int r;
 
 	if (new_id && !config_host_id_ok(new_id))
-		return cli_usage("host", "not a name: %s", new_id);
-	e = config_edit(cli->config, edit_change, &c, why, sizeof(why));
-	if (c.missing)
-		return cli_error(cli, 1021, "no such host: %s", id);
-	if (c.exists)
-		return cli_error(cli, 1022, "the host %s exists already", new_id);
+		return cli_usage("host", "'%s' cannot be a host's name", new_id);
+	r = cli_load(cli);
+	if (r != 0)
+		return r;
+	e = config_edit(cli->config, change_edit, &c, why, sizeof(why));
 	if (e != OK)
-		return edit_failed(cli, e, why);
+		return report_edit(cli, e, c.ecode, c.detail, why);
 	if (new_id)
-		printf("Host %s is now %s\n", id, new_id);
+		printf("Host %s is %s now.\n", id, new_id);
 	else
-		printf("Host %s removed\n", id);
+		printf("Host %s removed.\n", id);
 	return EXIT_OK;
 }
 
 int cmd_host(struct cli *cli, int argc, char **argv)
 {
-	const char *sub = argc > 1 ? argv[1] : "";
-
-	if (strcmp(sub, "add") == 0)
-		return host_add(cli, argc, argv);
-	if (strcmp(sub, "list") == 0 && argc == 2)
-		return host_list(cli);
-	if (strcmp(sub, "show") == 0 && argc == 3)
-		return host_show(cli, argv[2]);
-	if (strcmp(sub, "rename") == 0 && argc == 4)
+	if (argc >= 2 && strcmp(argv[1], "add") == 0)
+		return host_add(cli, argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "list") == 0)
+		return host_list(cli, argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "show") == 0)
+		return host_show(cli, argc - 1, argv + 1);
+	if (argc == 4 && strcmp(argv[1], "rename") == 0)
 		return host_change(cli, argv[2], argv[3]);
-	if (strcmp(sub, "remove") == 0 && argc == 3)
+	if (argc == 3 && strcmp(argv[1], "remove") == 0)
 		return host_change(cli, argv[2], NULL);
-	return cli_usage("host", "expected: add, list, show, rename, remove");
+	return cli_usage("host", "expected: add, list, show, rename or remove");
 }
