@@ -1,10 +1,13 @@
 /*
- * operator/cmd_fs.c - `nefia fs put LOCAL HOST:REMOTE` and `nefia fs get HOST:REMOTE LOCAL`.
+ * operator/cmd_fs.c - `nefia fs put | get`: one file each way.
  *
- * A file that was fetched appears under its name only when all of it is there: it is written beside it and renamed.
+ * A file that arrives is written under a temporary name and renamed when it is whole, on either side: killed at any point,
+ * there is the old file or the new one.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,114 +16,240 @@
 
 #include "operator/cmd.h"
 #include "operator/hub_client.h"
-#include "operator/job.h"
+#include "operator/session_client.h"
 #include "os/loop.h"
 
-#define SESSION_MAX (12 * NSEC_PER_SEC)
+#define QUEUE_MAX (1u << 20)
+#define CHUNK (128 * 1024)
+#define PROGRESS_INTERVAL (200 * NSEC_PER_MSEC)
 
-static int finish_job(struct cli *cli, struct job *j, enum err run)
+struct transfer {
+	struct cli *cli;
+	struct session s;
+	const char *local;
+	int fd;
+	uint64_t done, total;
+	nsec_t started, shown;
+	bool progress;
+	int errnum; /* of the local file */
+};
+
+static void show(struct transfer *t, bool last)
 {
-	unsigned ecode = job_ecode(j);
+	nsec_t now = os_now();
+	double seconds = (double)(now - t->started) / 1e9, rate = seconds > 0 ? (double)t->done / seconds / 1e6 : 0;
 
-	if (run == ERR_CANCELLED)
-		return 130;
-	if (j->error == OK && j->exit_status == 0)
-		return EXIT_OK;
-	if (j->error == ERR_NO_SPACE || j->error == ERR_IO || j->error == ERR_NOT_FOUND || j->error == ERR_PERMISSION)
-		ecode = 1042;
-	return cli_error(cli, ecode, "%s: %s", j->host, j->message[0] ? j->message : err_text(j->error));
+	if (!t->progress || (!last && now - t->shown < PROGRESS_INTERVAL))
+		return;
+	t->shown = now;
+	fprintf(stderr, "\r%s %.1f MB", t->local, (double)t->done / 1e6);
+	if (t->total && t->total != UINT64_MAX)
+		fprintf(stderr, " of %.1f MB (%d %%)", (double)t->total / 1e6, (int)(t->done * 100 / t->total));
+	fprintf(stderr, ", %.1f MB/s%s", rate, last ? "  \n" : "   ");
 }
 
-static int open_job(struct cli *cli, const char *host, struct hub_client **ret_hc, struct job *j)
+static bool on_get_data(void *ctx, enum ssh_frame type, struct bytes data)
+{
+	struct transfer *t = ctx;
+
+	while (data.len > 0) {
+		ssize_t n = write(t->fd, data.p, data.len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			t->errnum = n < 0 ? errno : ENOSPC;
+			return false;
+		}
+		t->done += (uint64_t)n;
+		data.p += n;
+		data.len -= (size_t)n;
+	}
+	show(t, false);
+	return true;
+}
+
+static bool on_put_data(void *ctx, enum ssh_frame type, struct bytes data)
+{
+	return true;
+}
+
+static void feed(struct transfer *t, bool *eof)
+{
+	static uint8_t buf[CHUNK];
+
+	while (!*eof && ssh_buf_used(&t->s.out) < QUEUE_MAX) {
+		ssize_t n = read(t->fd, buf, sizeof(buf));
+		enum err e;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			t->errnum = errno;
+			t->s.over = true;
+			return;
+		}
+		*eof = n == 0;
+		e = session_send(&t->s, n > 0 ? SSH_F_STDIN : SSH_F_STDIN_EOF, buf, (size_t)n);
+		if (e != OK)
+			t->s.over = true;
+		t->done += (uint64_t)n;
+	}
+	show(t, false);
+}
+
+static void run(struct transfer *t, bool put)
+{
+	bool eof = false;
+
+	t->started = os_now();
+	while (!t->s.over) {
+		struct pollfd pf;
+
+		if (put && t->s.ready)
+			feed(t, &eof);
+		pf = (struct pollfd){ t->s.fd, session_poll_events(&t->s), 0 };
+		if (!t->s.over && poll(&pf, 1, -1) < 0 && errno != EINTR)
+			break;
+		session_pump(&t->s, put ? on_put_data : on_get_data, t);
+		t->total = put ? t->total : t->s.size;
+	}
+	if (t->s.exit_status == 0 && !t->errnum)
+		show(t, true);
+	else if (t->progress)
+		fputc('\n', stderr);
+}
+
+static int outcome(struct transfer *t, const char *host)
+{
+	if (t->errnum)
+		return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(t->errnum));
+	if (t->s.exit_status == 0)
+		return EXIT_OK;
+	return cli_error(t->cli, session_ecode(&t->s), "%s: %s", host, t->s.message);
+}
+
+static int open_session(struct transfer *t, struct hub_client **hc, const char *host, enum ssh_frame kind,
+			const char *path, uint32_t mode)
 {
 	int fd = -1;
 
-	if (hub_client_open(cli, true, ret_hc) != OK)
+	if (hub_client_open(t->cli, true, hc) != OK)
 		return EXIT_FAILED;
-	if (hub_client_session(*ret_hc, host, SESSION_MAX, &fd) != OK) {
-		cli_error(cli, hub_client_ecode(*ret_hc) ? hub_client_ecode(*ret_hc) : 1037, "%s",
-			  hub_client_message(*ret_hc));
-		hub_client_close(*ret_hc);
+	if (hub_client_session(*hc, host, 20 * NSEC_PER_SEC, &fd) != OK) {
+		cli_error(t->cli, hub_client_ecode(*hc) ? hub_client_ecode(*hc) : 1015, "%s: %s", host,
+			  hub_client_message(*hc));
+		hub_client_close(*hc);
 		return EXIT_FAILED;
 	}
-	job_init(j, host, fd);
-	return EXIT_OK;
+	session_init(&t->s, fd);
+	if (session_start(&t->s, kind, path, mode) != OK) {
+		session_fini(&t->s);
+		hub_client_close(*hc);
+		return cli_error(t->cli, 1099, "out of memory");
+	}
+	return 0;
 }
 
-static int put(struct cli *cli, const char *local, const char *host, const char *remote)
+static int put(struct transfer *t, const char *host, const char *remote)
 {
-	int in = open(local, O_RDONLY | O_CLOEXEC), r;
 	struct hub_client *hc;
 	struct stat st;
-	struct job j;
+	int r;
 
-	if (in < 0 || fstat(in, &st) != 0 || S_ISDIR(st.st_mode)) {
-		r = cli_error(cli, 1041, "%s: %s", local, in < 0 ? strerror(errno) : "is no file");
-		goto out;
+	t->fd = open(t->local, O_RDONLY | O_CLOEXEC);
+	if (t->fd < 0 || fstat(t->fd, &st) != 0)
+		return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return cli_error(t->cli, 1041, "%s is not a regular file", t->local);
+	t->total = (uint64_t)st.st_size;
+	r = open_session(t, &hc, host, SSH_F_PUT, remote, st.st_mode & 0777);
+	if (r == 0) {
+		run(t, true);
+		r = outcome(t, host);
+		session_fini(&t->s);
+		hub_client_close(hc);
 	}
-	r = open_job(cli, host, &hc, &j);
-	if (r != EXIT_OK)
-		goto out;
-	j.in_fd = in;
-	r = job_put(&j, remote, st.st_mode & 0777) == OK ? finish_job(cli, &j, job_run(&j, 1, NSEC_NEVER)) : EXIT_FAILED;
-	job_fini(&j);
-	hub_client_close(hc);
-out:
-	if (in >= 0)
-		close(in);
+	close(t->fd);
 	return r;
 }
 
-static int get(struct cli *cli, const char *host, const char *remote, const char *local)
+static int keep(struct transfer *t, const char *temp)
 {
-	char temp[PATH_MAX];
-	struct hub_client *hc;
-	struct job j;
-	int out, r;
+	if (fchmod(t->fd, t->s.mode & 0777) == 0 && fsync(t->fd) == 0 && rename(temp, t->local) == 0)
+		return EXIT_OK;
+	return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(errno));
+}
 
-	if (snprintf(temp, sizeof(temp), "%s.nefia-%d", local, (int)getpid()) >= (int)sizeof(temp))
-		return cli_error(cli, 1041, "%s: the path is too long", local);
-	out = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (out < 0)
-		return cli_error(cli, 1041, "%s: %s", local, strerror(errno));
-	r = open_job(cli, host, &hc, &j);
-	if (r == EXIT_OK) {
-		j.out_fd = out;
-		r = job_get(&j, remote) == OK ? finish_job(cli, &j, job_run(&j, 1, NSEC_NEVER)) : EXIT_FAILED;
-		job_fini(&j);
+static int get(struct transfer *t, const char *host, const char *remote)
+{
+	struct hub_client *hc;
+	char temp[PATH_MAX];
+	int r;
+
+	if (snprintf(temp, sizeof(temp), "%s.nefia-%ld.part", t->local, (long)getpid()) >= (int)sizeof(temp))
+		return cli_error(t->cli, 1041, "%s: the name is too long", t->local);
+	t->fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (t->fd < 0)
+		return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(errno));
+	r = open_session(t, &hc, host, SSH_F_GET, remote, 0);
+	if (r == 0) {
+		run(t, false);
+		r = outcome(t, host);
+		session_fini(&t->s);
 		hub_client_close(hc);
 	}
-	if (close(out) != 0 && r == EXIT_OK)
-		r = cli_error(cli, 1041, "%s: %s", local, strerror(errno));
-	if (r == EXIT_OK && rename(temp, local) != 0)
-		r = cli_error(cli, 1041, "%s: %s", local, strerror(errno));
-	if (r != EXIT_OK)
+	if (r == 0)
+		r = keep(t, temp);
+	close(t->fd);
+	if (r != 0)
 		unlink(temp);
 	return r;
 }
 
-/* Cuts "host:path" in two; the host must be known. */
-static const char *split(struct cli *cli, char *arg)
+/* "HOST:PATH" into its parts; false when there is no colon. */
+static bool split(const char *s, char host[HOST_ID_MAX + 1], const char **ret_path)
 {
-	char *colon = strchr(arg, ':');
+	const char *colon = strchr(s, ':');
 
-	if (!colon || colon == arg || !colon[1])
-		return NULL;
-	*colon = '\0';
-	return colon + 1;
+	if (!colon || colon == s || colon - s > HOST_ID_MAX || !colon[1])
+		return false;
+	memcpy(host, s, (size_t)(colon - s));
+	host[colon - s] = '\0';
+	*ret_path = colon + 1;
+	return true;
+}
+
+/* A folder as the local target takes the remote file's name. */
+static const char *local_target(const char *local, const char *remote, char buf[PATH_MAX])
+{
+	const char *slash = strrchr(remote, '/'), *name = slash ? slash + 1 : remote;
+	struct stat st;
+
+	if (stat(local, &st) != 0 || !S_ISDIR(st.st_mode) || strcmp(name, "..") == 0)
+		return local;
+	snprintf(buf, PATH_MAX, "%s/%s", local, name);
+	return buf;
 }
 
 int cmd_fs(struct cli *cli, int argc, char **argv)
 {
+	struct transfer t = { .cli = cli, .fd = -1, .progress = isatty(STDERR_FILENO) };
 	bool is_put = argc == 4 && strcmp(argv[1], "put") == 0, is_get = argc == 4 && strcmp(argv[1], "get") == 0;
-	char *where = is_put ? argv[3] : is_get ? argv[2] : NULL;
-	const char *path = where ? split(cli, where) : NULL;
+	char host[HOST_ID_MAX + 1], path[PATH_MAX];
+	const char *remote;
+	int r;
 
-	if (!path)
-		return cli_usage("fs", "expected: put LOCAL HOST:REMOTE, or get HOST:REMOTE LOCAL");
-	if (cli_load(cli) != EXIT_OK)
-		return EXIT_FAILED;
-	if (!config_host(&cli->cfg, where))
-		return cli_error(cli, 1021, "no such host: %s", where);
-	return is_put ? put(cli, argv[2], where, path) : get(cli, where, path, argv[3]);
+	if (!is_put && !is_get)
+		return cli_usage("fs", "expected: fs put LOCAL HOST:REMOTE, or fs get HOST:REMOTE LOCAL");
+	if (!split(argv[is_put ? 3 : 2], host, &remote))
+		return cli_usage("fs", "'%s' is not HOST:PATH", argv[is_put ? 3 : 2]);
+	r = cli_load(cli);
+	if (r != 0)
+		return r;
+	if (!config_host(&cli->cfg, host))
+		return cli_error(cli, 1021, "There is no host %s", host);
+	signal(SIGPIPE, SIG_IGN);
+	t.local = is_put ? argv[2] : local_target(argv[3], remote, path);
+	return is_put ? put(&t, host, remote) : get(&t, host, remote);
 }

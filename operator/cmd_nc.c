@@ -1,11 +1,12 @@
 /*
- * operator/cmd_nc.c - `nefia nc [--fdpass] HOST PORT`: our standard input and output become a connection there.
+ * operator/cmd_nc.c - `nefia nc HOST PORT`: a stream on standard input and output, for ssh's ProxyCommand.
  *
- * Port 22 is the agent's: a raw stream through the tunnel, bridged by the hub; with --fdpass the descriptor itself goes
- * to ssh (ProxyUseFdpass) and we end. Any other port goes through the host's sshd as direct-tcpip.
+ * Port 22 is the bare stream to the agent's ssh_addr. Another port goes through the host's sshd as a direct connection.
+ * Nothing but the stream's bytes is written to standard output. --fdpass hands the descriptor itself to ssh.
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,112 +15,152 @@
 
 #include "operator/cmd.h"
 #include "operator/hub_client.h"
-#include "operator/job.h"
-#include "os/loop.h"
+#include "operator/session_client.h"
 #include "os/stream.h"
 
-#define DIAL_MAX (10 * NSEC_PER_SEC)
 #define SSH_PORT 22
 
-static bool write_all(int fd, const char *p, size_t len)
+static bool write_all(int fd, const uint8_t *p, size_t len)
 {
 	while (len > 0) {
 		ssize_t n = write(fd, p, len);
 
-		if (n < 0 && errno != EINTR)
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd pf = { fd, POLLOUT, 0 };
+
+			poll(&pf, 1, -1);
+			continue;
+		}
+		if (n <= 0)
 			return false;
-		p += n > 0 ? n : 0;
-		len -= n > 0 ? (size_t)n : 0;
+		p += n;
+		len -= (size_t)n;
 	}
 	return true;
 }
 
-/* One step of one direction. Return: false when it is over. */
-static bool copy_some(int from, int to, bool *ret_failed)
+/* Bytes both ways, half-close both ways. Return: true when both directions ended in order. */
+static bool pump(int fd)
 {
-	static char buf[65536];
-	ssize_t n = read(from, buf, sizeof(buf));
+	static uint8_t buf[65536];
+	bool in_open = true, out_open = true;
 
-	if (n < 0 && errno == EINTR)
-		return true;
-	*ret_failed = n < 0 || (n > 0 && !write_all(to, buf, (size_t)n));
-	return n > 0 && !*ret_failed;
-}
+	while (out_open) {
+		struct pollfd pf[2] = { { in_open ? STDIN_FILENO : -1, POLLIN, 0 }, { fd, POLLIN, 0 } };
+		ssize_t n;
 
-static int relay(int fd)
-{
-	struct pollfd p[2] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = fd, .events = POLLIN } };
-	bool failed = false;
-
-	for (;;) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return EXIT_FAILED;
-		if (p[1].revents && !copy_some(fd, STDOUT_FILENO, &failed))
-			return failed ? EXIT_FAILED : EXIT_OK;
-		if (p[0].fd >= 0 && p[0].revents && !copy_some(STDIN_FILENO, fd, &failed)) {
-			if (failed)
-				return EXIT_FAILED;
-			shutdown(fd, SHUT_WR);
-			p[0].fd = -1;
+		if (poll(pf, 2, -1) < 0 && errno != EINTR)
+			return false;
+		if (pf[0].revents) {
+			n = read(STDIN_FILENO, buf, sizeof(buf));
+			if (n > 0 && !write_all(fd, buf, (size_t)n))
+				return false;
+			if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
+				in_open = false;
+				shutdown(fd, SHUT_WR);
+			}
+		}
+		if (pf[1].revents) {
+			n = read(fd, buf, sizeof(buf));
+			if (n > 0 && !write_all(STDOUT_FILENO, buf, (size_t)n))
+				return false;
+			if (n < 0 && errno != EINTR && errno != EAGAIN)
+				return false;
+			out_open = n != 0;
 		}
 	}
+	return true;
 }
 
-static int nc_raw(struct cli *cli, struct hub_client *hc, const char *host, bool fdpass)
+static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 {
-	char zero = 0;
-	int fd, r;
+	return type != SSH_F_STDOUT || write_all(STDOUT_FILENO, data.p, data.len);
+}
 
-	if (hub_client_dial(hc, host, SSH_PORT, DIAL_MAX, &fd) != OK)
-		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1031, "%s", hub_client_message(hc));
+static int direct(struct cli *cli, struct hub_client *hc, const char *host, unsigned port)
+{
+	static uint8_t buf[65536];
+	struct session s;
+	bool in_open = true;
+	int fd = -1;
+
+	if (hub_client_session(hc, host, 20 * NSEC_PER_SEC, &fd) != OK)
+		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s: %s", host,
+				 hub_client_message(hc));
+	session_init(&s, fd);
+	s.over = session_start(&s, SSH_F_DIRECT, "127.0.0.1", port) != OK;
+	while (!s.over) {
+		bool feed = in_open && s.ready && ssh_buf_used(&s.out) < (1u << 20);
+		struct pollfd pf[2] = { { s.fd, session_poll_events(&s), 0 }, { feed ? STDIN_FILENO : -1, POLLIN, 0 } };
+
+		if (poll(pf, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (pf[1].revents) {
+			ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
+
+			in_open = n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
+			if ((n > 0 && session_send(&s, SSH_F_STDIN, buf, (size_t)n) != OK) ||
+			    (!in_open && session_send(&s, SSH_F_STDIN_EOF, NULL, 0) != OK))
+				break;
+		}
+		session_pump(&s, on_data, NULL);
+	}
+	session_fini(&s);
+	if (s.exit_status == 0)
+		return EXIT_OK;
+	return cli_error(cli, session_ecode(&s), "%s: %s", host, s.message);
+}
+
+static int raw(struct cli *cli, struct hub_client *hc, const char *host, bool fdpass)
+{
+	int fd = -1;
+	bool ok;
+
+	if (hub_client_dial(hc, host, SSH_PORT, 15 * NSEC_PER_SEC, &fd) != OK)
+		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1031, "%s: %s", host,
+				 hub_client_message(hc));
 	if (fdpass)
-		r = os_send_fds(STDOUT_FILENO, &zero, 1, &fd, 1) == OK ? EXIT_OK :
-		    cli_error(cli, 1041, "standard output is no socket that takes a descriptor");
+		ok = os_send_fds(STDOUT_FILENO, "", 1, &fd, 1) == OK;
 	else
-		r = relay(fd);
+		ok = pump(fd);
 	close(fd);
-	return r;
-}
-
-static int nc_direct(struct cli *cli, struct hub_client *hc, const char *host, unsigned port)
-{
-	enum err run;
-	struct job j;
-	int fd, r;
-
-	if (hub_client_session(hc, host, DIAL_MAX, &fd) != OK)
-		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1037, "%s", hub_client_message(hc));
-	job_init(&j, host, fd);
-	j.in_fd = STDIN_FILENO;
-	j.out_fd = STDOUT_FILENO;
-	j.err_fd = STDERR_FILENO;
-	run = job_direct(&j, "localhost", port) == OK ? job_run(&j, 1, NSEC_NEVER) : ERR_NOMEM;
-	r = job_exit_code(&j, run);
-	if (j.error != OK && run == OK)
-		cli_error(cli, job_ecode(&j), "%s port %u: %s", host, port,
-			  j.message[0] ? j.message : err_text(j.error));
-	job_fini(&j);
-	return r;
+	if (!ok)
+		return cli_error(cli, 1036, "%s: the stream broke off", host);
+	return EXIT_OK;
 }
 
 int cmd_nc(struct cli *cli, int argc, char **argv)
 {
 	bool fdpass = argc > 1 && strcmp(argv[1], "--fdpass") == 0;
 	struct hub_client *hc;
+	char *end, host[HOST_ID_MAX + 8];
+	size_t len;
 	long port;
-	int r, i = fdpass ? 2 : 1;
+	int r;
 
-	if (argc - i != 2 || (port = strtol(argv[i + 1], NULL, 10)) < 1 || port > 65535)
-		return cli_usage("nc", "expected: [--fdpass] HOST PORT");
+	if (argc - fdpass != 3)
+		return cli_usage("nc", "expected: nc [--fdpass] HOST PORT");
+	port = strtol(argv[2 + fdpass], &end, 10);
+	if (*end || port < 1 || port > 65535)
+		return cli_usage("nc", "'%s' is not a port", argv[2 + fdpass]);
 	if (fdpass && port != SSH_PORT)
-		return cli_usage("nc", "--fdpass is for port 22");
-	if (cli_load(cli) != EXIT_OK)
-		return EXIT_FAILED;
-	if (!config_host(&cli->cfg, argv[i]))
-		return cli_error(cli, 1021, "no such host: %s", argv[i]);
+		return cli_usage("nc", "--fdpass works with port %d only", SSH_PORT);
+	r = cli_load(cli);
+	if (r != 0)
+		return r;
+	snprintf(host, sizeof(host), "%s", argv[1 + fdpass]);
+	len = strlen(host);
+	/* As ssh knows it. */
+	if (len > 6 && strcmp(host + len - 6, ".nefia") == 0)
+		host[len - 6] = '\0';
+	if (!config_host(&cli->cfg, host))
+		return cli_error(cli, 1021, "There is no host %s", host);
+	signal(SIGPIPE, SIG_IGN);
 	if (hub_client_open(cli, true, &hc) != OK)
 		return EXIT_FAILED;
-	r = port == SSH_PORT ? nc_raw(cli, hc, argv[i], fdpass) : nc_direct(cli, hc, argv[i], (unsigned)port);
+	r = port == SSH_PORT ? raw(cli, hc, host, fdpass) : direct(cli, hc, host, (unsigned)port);
 	hub_client_close(hc);
 	return r;
 }

@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #include "base/endian.h"
-#include "operator/cmd.h"
-#include "operator/hub_client.h"
 
 void session_init(struct session *s, int fd)
 {
@@ -174,23 +172,4 @@ unsigned session_ecode(const struct session *s)
 	default:
 		return 1036;
 	}
-}
-
-enum err session_open(struct cli *cli, const char *host, struct session *s)
-{
-	struct hub_client *hc;
-	int fd = -1;
-	enum err e = hub_client_open(cli, true, &hc);
-
-	if (e != OK)
-		return e;
-	e = hub_client_session(hc, host, 20 * NSEC_PER_SEC, &fd);
-	if (e != OK) {
-		cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s: %s", host, hub_client_message(hc));
-		hub_client_close(hc);
-		return e;
-	}
-	/* The session's socket keeps the hub up; the control connection stays open beside it until we end. */
-	session_init(s, fd);
-	return OK;
 }

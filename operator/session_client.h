@@ -9,8 +9,6 @@
 
 #include "ssh/frame.h"
 
-struct cli;
-
 struct session {
 	int fd;
 	struct ssh_buf in, out;
@@ -37,7 +35,5 @@ void session_pump(struct session *s, session_data_fn fn, void *ctx);
 short session_poll_events(const struct session *s);
 /** session_ecode() - the code in the table of errors for s->error */
 unsigned session_ecode(const struct session *s);
-/** session_open() - hub_client_open and _session, errors printed; OK gives the socket */
-MUST_CHECK enum err session_open(struct cli *cli, const char *host, struct session *s);
 
 #endif
