@@ -1,236 +1,392 @@
 /*
- * operator/cmd_exec.c - `nefia exec`: one command on the hosts of a selector.
+ * operator/cmd_exec.c - `nefia exec`.
  *
- * One host: standard input is passed on, output and exit status are the command's own. Several: no input, each
- * host's output is shown whole with its name, and the status is 1 when any failed.
+ * One poll loop over all hosts. With one host the streams are passed on byte by byte and the remote status is ours; with several
+ * the lines carry the host's name. Ctrl-C sends INT to the remote commands, then closes after 2 s; twice leaves at once.
  */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <jansson.h>
+#include <sodium.h>
 
 #include "base/duration.h"
 #include "operator/cmd.h"
 #include "operator/hub_client.h"
-#include "operator/job.h"
+#include "operator/session_client.h"
 #include "os/loop.h"
 
-#define SESSION_MAX (12 * NSEC_PER_SEC)
+#define STATUS_OUR_FAILURE 255
+#define STATUS_TIME_LIMIT 124
+#define JSON_OUTPUT_MAX (16u << 20) /* collected for each host and stream */
+#define INTERRUPT_GRACE (2 * NSEC_PER_SEC)
 
-struct exec_options {
-	const char *target;
-	nsec_t timeout; /* 0 = none */
-	bool json;
-	char *command;
+struct exec;
+struct exec_host {
+	struct exec *x;
+	const struct host_config *host;
+	struct session s;
+	struct ssh_buf lines[2]; /* several hosts, or JSON: stdout, stderr */
+	nsec_t started, ended;
+	bool finished, timed_out;
+	unsigned ecode;
 };
 
-unsigned job_ecode(const struct job *j)
+struct exec {
+	struct cli *cli;
+	const char *target;
+	nsec_t timeout;
+	char command[65536];
+	struct exec_host *hosts;
+	size_t n_hosts;
+	bool stdin_open, interrupted;
+	nsec_t deadline, leave_at;
+};
+
+static volatile sig_atomic_t n_interrupts;
+
+static void on_interrupt(int signum)
 {
-	switch (j->error) {
-	case ERR_TIMEOUT:
-		return j->ready ? 1035 : 1031;
-	case ERR_NO_ROUTE:
-	case ERR_UNREACHABLE:
-		return 1031;
-	case ERR_REFUSED:
-		return 1032;
-	case ERR_HOST_KEY:
-		return 1033;
-	case ERR_AUTH:
-		return 1034;
-	case ERR_CLOSED:
-	case ERR_RESET:
-		return 1036;
-	default:
-		return 1037;
-	}
+	if (++n_interrupts > 1)
+		_exit(130);
 }
 
-/* Words joined as ssh joins them: by one space, without quoting. */
-static char *join_words(int argc, char **argv)
-{
-	size_t len = 1;
-	char *s;
+/* ---- output ---- */
 
-	for (int i = 0; i < argc; i++)
-		len += strlen(argv[i]) + 1;
-	s = calloc(1, len);
-	for (int i = 0; s && i < argc; i++) {
-		if (i > 0)
-			strcat(s, " ");
-		strcat(s, argv[i]);
+static bool write_all(int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		p += n;
+		len -= (size_t)n;
 	}
-	return s;
+	return true;
 }
 
-static int parse(struct exec_options *o, int argc, char **argv)
+static bool flush_lines(struct exec_host *h, int stream, bool all)
 {
-	int i;
+	struct ssh_buf *b = &h->lines[stream];
+	const uint8_t *nl;
+	bool ok = true;
 
-	for (i = 1; i < argc && argv[i][0] == '-' && strcmp(argv[i], "--") != 0; i++) {
-		if (strcmp(argv[i], "--target") == 0 && i + 1 < argc)
-			o->target = argv[++i];
-		else if (strcmp(argv[i], "--timeout") == 0 && i + 1 < argc && duration_parse(argv[i + 1], &o->timeout) == OK)
-			i++;
-		else if (strcmp(argv[i], "--json") == 0)
-			o->json = true;
-		else
-			return cli_usage("exec", "not understood: %s", argv[i]);
+	while (ok && ssh_buf_used(b) > 0) {
+		const uint8_t *p = b->p + b->off;
+
+		nl = memchr(p, '\n', ssh_buf_used(b));
+		if (!nl && !all)
+			break;
+		size_t len = nl ? (size_t)(nl - p) + 1 : ssh_buf_used(b);
+		char head[HOST_ID_MAX + 8];
+		int head_len = snprintf(head, sizeof(head), "%s: ", h->host->id);
+
+		ok = write_all(1 + stream, head, (size_t)head_len) && write_all(1 + stream, p, len) &&
+		     (nl || write_all(1 + stream, "\n", 1));
+		ssh_buf_drop(b, len);
 	}
-	if (i < argc && strcmp(argv[i], "--") == 0)
-		i++;
-	if (!o->target || i >= argc)
-		return cli_usage("exec", "%s is missing", o->target ? "the command" : "--target");
-	o->command = join_words(argc - i, argv + i);
-	return o->command ? EXIT_OK : EXIT_FAILED;
+	return ok;
 }
 
-/* ---- results ---- */
-
-static json_t *text_of(const struct ssh_buf *b)
+static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 {
-	json_t *s = json_stringn((const char *)b->p + b->off, ssh_buf_used(b));
+	struct exec_host *h = ctx;
+	int stream = type == SSH_F_STDERR;
 
-	/* Bytes that are no UTF-8 cannot stand in JSON: each becomes the character of its number. */
-	if (!s && ssh_buf_used(b) > 0) {
-		size_t n = 0;
-		char *t = malloc(2 * ssh_buf_used(b));
-
-		for (size_t i = b->off; t && i < b->len; i++) {
-			if (b->p[i] >= 0x80)
-				t[n++] = (char)(0xc0 | b->p[i] >> 6);
-			t[n++] = (char)(b->p[i] >= 0x80 ? 0x80 | (b->p[i] & 0x3f) : b->p[i]);
-		}
-		s = t ? json_stringn(t, n) : NULL;
-		free(t);
-	}
-	return s ? s : json_string("");
+	if (!h->x->cli->json && h->x->n_hosts == 1)
+		return write_all(1 + stream, data.p, data.len);
+	if (h->x->cli->json && ssh_buf_used(&h->lines[stream]) + data.len > JSON_OUTPUT_MAX)
+		return true; /* cut: said by the truncated flag */
+	if (ssh_buf_add(&h->lines[stream], data.p, data.len) != OK)
+		return false;
+	return h->x->cli->json || flush_lines(h, stream, false);
 }
 
-static void print_json(const struct job *j, enum err run)
+/* Text as it is when it is UTF-8, else base64 under NAME_b64. */
+static void add_output(json_t *j, const char *name, const struct ssh_buf *b)
 {
-	json_t *o = json_pack("{s:s, s:i, s:o, s:o, s:I}", "host", j->host, "exit", job_exit_code(j, run), "stdout",
-			      text_of(&j->out), "stderr", text_of(&j->err), "ms",
-			      (json_int_t)((j->ended - j->started) / NSEC_PER_MSEC));
+	json_t *s = json_stringn(b->p ? (const char *)b->p + b->off : "", ssh_buf_used(b));
+	size_t size = sodium_base64_ENCODED_LEN(ssh_buf_used(b), sodium_base64_VARIANT_ORIGINAL);
+	char key[32], *b64;
 
-	json_object_set_new(o, "error", j->error == OK ? json_null() :
-			    json_string(j->message[0] ? j->message : err_text(j->error)));
-	json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	if (s) {
+		json_object_set_new(j, name, s);
+		return;
+	}
+	b64 = malloc(size);
+	snprintf(key, sizeof(key), "%s_b64", name);
+	if (b64)
+		json_object_set_new(j, key,
+				    json_string(sodium_bin2base64(b64, size, b->p + b->off, ssh_buf_used(b),
+								  sodium_base64_VARIANT_ORIGINAL)));
+	free(b64);
+}
+
+static int status_of(const struct exec_host *h)
+{
+	if (h->timed_out)
+		return STATUS_TIME_LIMIT;
+	if (h->s.error != OK || (h->s.exit_status < 0 && !h->s.exit_signal[0]))
+		return STATUS_OUR_FAILURE;
+	return h->s.exit_signal[0] ? STATUS_OUR_FAILURE : h->s.exit_status;
+}
+
+static void report_json(const struct exec_host *h)
+{
+	json_t *j = json_pack("{s:s, s:i, s:s, s:I}", "host", h->host->id, "exit", status_of(h), "error",
+			      h->timed_out ? "time limit reached" : h->s.message, "ms",
+			      (json_int_t)((h->ended - h->started) / NSEC_PER_MSEC));
+
+	add_output(j, "stdout", &h->lines[0]);
+	add_output(j, "stderr", &h->lines[1]);
+	if (h->s.exit_signal[0])
+		json_object_set_new(j, "signal", json_string(h->s.exit_signal));
+	json_dumpf(j, stdout, JSON_COMPACT);
 	putchar('\n');
-	json_decref(o);
+	fflush(stdout);
+	json_decref(j);
 }
 
-static void print_lines(FILE *f, const char *host, const struct ssh_buf *b)
+static void report(struct exec_host *h)
 {
-	const char *p = (const char *)b->p + b->off, *end = p + ssh_buf_used(b);
+	struct exec *x = h->x;
 
-	while (p < end) {
-		const char *nl = memchr(p, '\n', (size_t)(end - p));
-		size_t len = nl ? (size_t)(nl - p) : (size_t)(end - p);
-
-		fprintf(f, "%s: ", host);
-		fwrite(p, 1, len, f);
-		fputc('\n', f);
-		p += len + 1;
+	if (x->cli->json) {
+		report_json(h);
+		return;
 	}
+	if (x->n_hosts > 1) {
+		flush_lines(h, 0, true);
+		flush_lines(h, 1, true);
+	}
+	if (h->timed_out)
+		cli_error(x->cli, 1035, "%s: the command did not end in time", h->host->id);
+	else if (h->s.error != OK && !n_interrupts)
+		cli_error(x->cli, h->ecode ? h->ecode : session_ecode(&h->s), "%s: %s", h->host->id, h->s.message);
+	else if (h->s.exit_signal[0])
+		fprintf(stderr, "nefia: %s: the command was ended by signal %s\n", h->host->id, h->s.exit_signal);
+	else if (x->n_hosts > 1 && h->s.exit_status != 0)
+		fprintf(stderr, "nefia: %s: exit status %d\n", h->host->id, h->s.exit_status);
 }
 
-static int report(struct cli *cli, const struct exec_options *o, struct job *jobs, size_t n, enum err run)
+static void finish(struct exec_host *h)
 {
-	int worst = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		const struct job *j = &jobs[i];
-		int code = job_exit_code(j, run);
-
-		if (o->json) {
-			print_json(j, run);
-		} else if (n > 1) {
-			print_lines(stdout, j->host, &j->out);
-			print_lines(stderr, j->host, &j->err);
-		}
-		if (j->error != OK && run != ERR_CANCELLED && !o->json)
-			cli_error(cli, job_ecode(j), "%s: %s", j->host, j->message[0] ? j->message : err_text(j->error));
-		else if (n > 1 && code != 0 && !o->json)
-			fprintf(stderr, "%s: exit status %d\n", j->host, code);
-		if (n == 1)
-			return code;
-		worst |= code != 0;
-	}
-	return run == ERR_CANCELLED ? 130 : worst;
+	h->finished = true;
+	h->ended = os_now();
+	report(h);
+	if (h->s.fd >= 0)
+		close(h->s.fd);
+	h->s.fd = -1;
 }
 
 /* ---- running ---- */
 
-static void start_job(struct hub_client *hc, struct job *j, const char *host, const struct exec_options *o, bool alone)
+static void feed_stdin(struct exec *x)
 {
-	int fd = -1;
-	enum err e = hub_client_session(hc, host, SESSION_MAX, &fd);
+	static uint8_t buf[65536];
+	struct session *s = &x->hosts[0].s;
+	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
 
-	job_init(j, host, fd);
-	if (e == OK)
-		e = job_exec(j, o->command, (unsigned)MIN(o->timeout / NSEC_PER_MSEC, UINT32_MAX));
-	if (e != OK) {
-		j->done = true;
-		j->error = e;
-		j->ended = j->started;
-		snprintf(j->message, sizeof(j->message), "%s", hub_client_message(hc));
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
-	}
-	if (alone)
-		j->in_fd = STDIN_FILENO;
-	if (alone && !o->json) {
-		j->out_fd = STDOUT_FILENO;
-		j->err_fd = STDERR_FILENO;
+	if (n > 0 && session_send(s, SSH_F_STDIN, buf, (size_t)n) == OK)
+		return;
+	x->stdin_open = false;
+	if (session_send(s, SSH_F_STDIN_EOF, NULL, 0) != OK)
+		s->over = true;
+}
+
+static void interrupt(struct exec *x)
+{
+	static const uint8_t name[] = { 3, 0, 0, 0, 'I', 'N', 'T' };
+
+	x->interrupted = true;
+	x->leave_at = os_now() + INTERRUPT_GRACE;
+	for (size_t i = 0; i < x->n_hosts; i++)
+		if (!x->hosts[i].finished && session_send(&x->hosts[i].s, SSH_F_SIGNAL, name, sizeof(name)) != OK)
+			x->hosts[i].s.over = true;
+}
+
+static void check_times(struct exec *x)
+{
+	nsec_t now = os_now();
+
+	if (n_interrupts && !x->interrupted)
+		interrupt(x);
+	for (size_t i = 0; i < x->n_hosts; i++) {
+		struct exec_host *h = &x->hosts[i];
+
+		if (h->finished)
+			continue;
+		h->timed_out = now >= x->deadline;
+		if (h->timed_out || now >= x->leave_at || h->s.over)
+			finish(h);
 	}
 }
 
-static int run_on(struct cli *cli, const struct exec_options *o, const struct host_config **hosts, size_t n)
+static bool step(struct exec *x, struct pollfd *pf)
 {
-	nsec_t deadline = o->timeout ? os_now() + o->timeout : NSEC_NEVER;
-	struct job *jobs = calloc(n, sizeof(*jobs));
-	struct hub_client *hc;
-	enum err run;
-	int code;
+	nsec_t next = nsec_min(x->deadline, x->leave_at), now = os_now();
+	bool feed = x->stdin_open && x->hosts[0].s.ready && ssh_buf_used(&x->hosts[0].s.out) < (1u << 20);
+	int timeout = next == NSEC_NEVER ? -1 : next <= now ? 0 : (int)MIN((next - now) / NSEC_PER_MSEC + 1, 60000ULL);
+	size_t n_left = 0;
 
-	if (!jobs || hub_client_open(cli, true, &hc) != OK) {
-		free(jobs);
-		return 255;
+	for (size_t i = 0; i < x->n_hosts; i++) {
+		pf[i] = (struct pollfd){ x->hosts[i].s.fd, session_poll_events(&x->hosts[i].s), 0 };
+		n_left += !x->hosts[i].finished;
 	}
-	for (size_t i = 0; i < n; i++)
-		start_job(hc, &jobs[i], hosts[i]->id, o, n == 1);
-	run = job_run(jobs, n, deadline);
-	code = report(cli, o, jobs, n, run);
-	for (size_t i = 0; i < n; i++)
-		job_fini(&jobs[i]);
-	free(jobs);
+	if (n_left == 0)
+		return false;
+	pf[x->n_hosts] = (struct pollfd){ feed ? STDIN_FILENO : -1, POLLIN, 0 };
+	if (poll(pf, x->n_hosts + 1, timeout) < 0 && errno != EINTR)
+		return false;
+	for (size_t i = 0; i < x->n_hosts; i++)
+		if (!x->hosts[i].finished)
+			session_pump(&x->hosts[i].s, on_data, &x->hosts[i]);
+	if (feed && pf[x->n_hosts].revents)
+		feed_stdin(x);
+	check_times(x);
+	return true;
+}
+
+static void attach(struct exec *x, struct hub_client *hc, struct exec_host *h)
+{
+	int fd = -1;
+
+	session_init(&h->s, -1);
+	h->started = os_now();
+	if (hub_client_session(hc, h->host->id, 20 * NSEC_PER_SEC, &fd) != OK) {
+		h->s.error = ERR_CLOSED;
+		h->ecode = hub_client_ecode(hc);
+		snprintf(h->s.message, sizeof(h->s.message), "%s", hub_client_message(hc));
+		finish(h);
+		return;
+	}
+	h->s.fd = fd;
+	if (session_start(&h->s, SSH_F_EXEC, x->command, 0) != OK ||
+	    (!x->stdin_open && session_send(&h->s, SSH_F_STDIN_EOF, NULL, 0) != OK))
+		h->s.over = true;
+}
+
+static int result(const struct exec *x)
+{
+	bool failed = false;
+
+	if (x->n_hosts == 1 && n_interrupts)
+		return 130;
+	if (x->n_hosts == 1)
+		return status_of(&x->hosts[0]);
+	for (size_t i = 0; i < x->n_hosts; i++)
+		failed |= status_of(&x->hosts[i]) != 0;
+	return failed ? EXIT_FAILED : EXIT_OK;
+}
+
+static int run(struct exec *x)
+{
+	struct sigaction sa = { .sa_handler = on_interrupt };
+	struct pollfd *pf = calloc(x->n_hosts + 1, sizeof(*pf));
+	struct hub_client *hc;
+	int r;
+
+	if (!pf)
+		return STATUS_OUR_FAILURE;
+	signal(SIGPIPE, SIG_IGN);
+	sigaction(SIGINT, &sa, NULL);
+	if (hub_client_open(x->cli, true, &hc) != OK) {
+		free(pf);
+		return STATUS_OUR_FAILURE;
+	}
+	x->stdin_open = x->n_hosts == 1;
+	x->deadline = x->timeout ? os_now() + x->timeout : NSEC_NEVER;
+	x->leave_at = NSEC_NEVER;
+	for (size_t i = 0; i < x->n_hosts; i++)
+		attach(x, hc, &x->hosts[i]);
+	while (step(x, pf))
+		;
+	r = result(x);
 	hub_client_close(hc);
-	return fflush(stdout) == 0 ? code : 255;
+	free(pf);
+	return r;
+}
+
+/* ---- command line ---- */
+
+static int parse(struct exec *x, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "target", required_argument, NULL, 't' },
+		{ "timeout", required_argument, NULL, 'd' },
+		{ "json", no_argument, NULL, 'j' },
+		{ NULL, 0, NULL, 0 },
+	};
+	size_t n = 0;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		if (opt == '?')
+			return EXIT_USAGE;
+		if (opt == 't')
+			x->target = optarg;
+		else if (opt == 'j')
+			x->cli->json = true;
+		else if (duration_parse(optarg, &x->timeout) != OK)
+			return cli_usage("exec", "--timeout must be a duration, as in 30s or 5m");
+	}
+	if (!x->target)
+		return cli_usage("exec", "--target SELECTOR is missing");
+	if (optind == argc)
+		return cli_usage("exec", "a command is missing");
+	for (int i = optind; i < argc; i++)
+		n += (size_t)snprintf(x->command + MIN(n, sizeof(x->command)), sizeof(x->command) - MIN(n, sizeof(x->command)),
+				      "%s%s", i > optind ? " " : "", argv[i]);
+	if (n >= sizeof(x->command))
+		return cli_usage("exec", "the command is longer than 64 KiB");
+	return 0;
 }
 
 int cmd_exec(struct cli *cli, int argc, char **argv)
 {
-	struct exec_options o = { .json = cli->json };
-	const struct host_config **hosts = NULL;
+	static struct exec x;
+	const struct host_config **chosen;
 	char miss[64];
-	size_t n;
-	int r = parse(&o, argc, argv);
+	int r;
 
-	if (r != EXIT_OK)
+	x.cli = cli;
+	r = parse(&x, argc, argv);
+	if (r != 0)
 		return r;
-	r = 255;
-	if (cli_load(cli) != EXIT_OK)
-		goto out;
-	hosts = calloc(cli->cfg.n_hosts + 1, sizeof(hosts[0]));
-	n = hosts ? config_select(&cli->cfg, o.target, hosts, miss) : 0;
-	if (n == 0)
-		cli_error(cli, 1021, "no host, group or tag: %s", hosts ? miss : o.target);
-	else
-		r = run_on(cli, &o, hosts, n);
-out:
-	free(hosts);
-	free(o.command);
+	if (cli_load(cli) != 0)
+		return STATUS_OUR_FAILURE;
+	chosen = calloc(cli->cfg.n_hosts + 1, sizeof(*chosen));
+	x.n_hosts = chosen ? config_select(&cli->cfg, x.target, chosen, miss) : 0;
+	if (x.n_hosts == 0) {
+		cli_error(cli, 1021, "No host, group or tag is called '%s'", chosen ? miss : x.target);
+		free(chosen);
+		return STATUS_OUR_FAILURE;
+	}
+	x.hosts = calloc(x.n_hosts, sizeof(*x.hosts));
+	for (size_t i = 0; x.hosts && i < x.n_hosts; i++) {
+		x.hosts[i].x = &x;
+		x.hosts[i].host = chosen[i];
+	}
+	r = x.hosts ? run(&x) : STATUS_OUR_FAILURE;
+	for (size_t i = 0; x.hosts && i < x.n_hosts; i++) {
+		session_fini(&x.hosts[i].s);
+		ssh_buf_fini(&x.hosts[i].lines[0]);
+		ssh_buf_fini(&x.hosts[i].lines[1]);
+	}
+	free(x.hosts);
+	free(chosen);
 	return r;
 }

@@ -1,0 +1,196 @@
+/* operator/session_client.c - see session_client.h. */
+#include "operator/session_client.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/endian.h"
+#include "operator/cmd.h"
+#include "operator/hub_client.h"
+
+void session_init(struct session *s, int fd)
+{
+	*s = (struct session){ .fd = fd, .size = UINT64_MAX, .mode = 0644, .exit_status = -1 };
+}
+
+void session_fini(struct session *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	ssh_buf_fini(&s->in);
+	ssh_buf_fini(&s->out);
+	s->fd = -1;
+}
+
+enum err session_start(struct session *s, enum ssh_frame kind, const char *arg, uint32_t number)
+{
+	struct ssh_buf b = { 0 };
+	enum err e = ssh_put_u32(&b, SSH_SESSION_VERSION);
+
+	if (e == OK)
+		e = ssh_put_string(&b, arg, strlen(arg));
+	if (e == OK)
+		e = ssh_put_u32(&b, number);
+	if (e == OK)
+		e = session_send(s, kind, b.p, ssh_buf_used(&b));
+	ssh_buf_fini(&b);
+	return e;
+}
+
+enum err session_send(struct session *s, enum ssh_frame type, const void *p, size_t len)
+{
+	return ssh_frame_add(&s->out, type, (struct bytes){ p, len }, (struct bytes){ NULL, 0 });
+}
+
+static void end(struct session *s, enum err e, const char *message)
+{
+	if (s->over)
+		return;
+	s->over = true;
+	s->error = e;
+	snprintf(s->message, sizeof(s->message), "%s", message);
+}
+
+static void take_error(struct session *s, struct bytes body)
+{
+	struct ssh_reader r = { body.p, body.len, false };
+	enum err e = (enum err)ssh_read_u32(&r);
+	char text[700];
+
+	ssh_read_text(&r, text, sizeof(text));
+	end(s, e == OK || r.bad ? ERR_PROTOCOL : e, r.bad ? "the SSH worker sent a malformed error" : text);
+}
+
+static void take_frame(struct session *s, uint8_t type, struct bytes body, session_data_fn fn, void *ctx)
+{
+	struct ssh_reader r = { body.p, body.len, false };
+
+	switch (type) {
+	case SSH_F_READY:
+		s->ready = true;
+		if (body.len >= 12) {
+			s->size = get_le64(body.p);
+			s->mode = get_le32(body.p + 8);
+		}
+		break;
+	case SSH_F_STDOUT:
+	case SSH_F_STDERR:
+		if (!fn(ctx, (enum ssh_frame)type, body))
+			end(s, ERR_CLOSED, "the output could not be written");
+		break;
+	case SSH_F_STDOUT_EOF:
+		s->stdout_eof = true;
+		break;
+	case SSH_F_EXIT:
+		s->exit_status = (int)ssh_read_u32(&r);
+		s->over = true;
+		break;
+	case SSH_F_EXIT_SIGNAL:
+		ssh_read_text(&r, s->exit_signal, sizeof(s->exit_signal));
+		s->over = true;
+		break;
+	case SSH_F_ERROR:
+		take_error(s, body);
+		break;
+	case SSH_F_NOTE:
+		fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
+		break;
+	default:
+		break; /* a newer worker's */
+	}
+}
+
+static void receive(struct session *s, session_data_fn fn, void *ctx)
+{
+	uint8_t type, *to = ssh_buf_room(&s->in, 256 * 1024);
+	struct bytes body;
+	size_t total;
+	ssize_t n = to ? recv(s->fd, to, 256 * 1024, MSG_DONTWAIT) : 0;
+	enum err e;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		s->in.len += (size_t)n;
+	while (!s->over && (e = ssh_frame_next(&s->in, &type, &body, &total)) != ERR_AGAIN) {
+		if (e != OK) {
+			end(s, ERR_PROTOCOL, "the SSH worker sent a malformed frame");
+			return;
+		}
+		take_frame(s, type, body, fn, ctx);
+		ssh_buf_drop(&s->in, total);
+	}
+	if (n <= 0)
+		end(s, ERR_CLOSED, "the SSH worker ended unexpectedly");
+}
+
+void session_pump(struct session *s, session_data_fn fn, void *ctx)
+{
+	while (!s->over && ssh_buf_used(&s->out) > 0) {
+		ssize_t n = send(s->fd, s->out.p + s->out.off, ssh_buf_used(&s->out), MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			break;
+		if (n <= 0)
+			break; /* receive() reads the last words and finds the end */
+		ssh_buf_drop(&s->out, (size_t)n);
+	}
+	if (!s->over)
+		receive(s, fn, ctx);
+}
+
+short session_poll_events(const struct session *s)
+{
+	return (short)(POLLIN | (ssh_buf_used(&s->out) ? POLLOUT : 0));
+}
+
+unsigned session_ecode(const struct session *s)
+{
+	switch (s->error) {
+	case ERR_TIMEOUT:
+	case ERR_NO_ROUTE:
+	case ERR_UNREACHABLE:
+		return 1031;
+	case ERR_REFUSED:
+		return 1032;
+	case ERR_HOST_KEY:
+		return 1033;
+	case ERR_AUTH:
+		return 1034;
+	case ERR_RESET:
+		return 1036;
+	case ERR_CLOSED:
+		return 1037;
+	case ERR_NOT_FOUND:
+	case ERR_PERMISSION:
+	case ERR_IO:
+	case ERR_NO_SPACE:
+	case ERR_INVALID:
+		return 1042;
+	default:
+		return 1036;
+	}
+}
+
+enum err session_open(struct cli *cli, const char *host, struct session *s)
+{
+	struct hub_client *hc;
+	int fd = -1;
+	enum err e = hub_client_open(cli, true, &hc);
+
+	if (e != OK)
+		return e;
+	e = hub_client_session(hc, host, 20 * NSEC_PER_SEC, &fd);
+	if (e != OK) {
+		cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s: %s", host, hub_client_message(hc));
+		hub_client_close(hc);
+		return e;
+	}
+	/* The session's socket keeps the hub up; the control connection stays open beside it until we end. */
+	session_init(s, fd);
+	return OK;
+}
