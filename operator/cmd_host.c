@@ -240,7 +240,10 @@ static int host_add(struct cli *cli, int argc, char **argv)
 		return cli_error(cli, 1041, "%s exists already; name another file with --agent-config", path);
 	wg_generate_private(os_rng(), &priv);
 	wg_public_from_private(&priv, &pub);
-	snprintf(a.key, sizeof(a.key), "%s", a.public_key ? a.public_key : key_to_base64(pub.b, a.key));
+	if (a.public_key)
+		snprintf(a.key, sizeof(a.key), "%s", a.public_key);
+	else
+		key_to_base64(pub.b, a.key);
 	e = config_edit(cli->config, add_edit, &a, why, sizeof(why));
 	if (e != OK)
 		return report_edit(cli, e, a.ecode, a.detail, why);

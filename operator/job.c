@@ -375,3 +375,25 @@ int job_exit_code(const struct job *j, enum err run)
 		return signal_number(j->signal) ? 128 + signal_number(j->signal) : 255;
 	return j->exit_status & 0xff;
 }
+
+unsigned job_ecode(const struct job *j)
+{
+	switch (j->error) {
+	case ERR_TIMEOUT:
+		return j->ready ? 1035 : 1031;
+	case ERR_NO_ROUTE:
+	case ERR_UNREACHABLE:
+		return 1031;
+	case ERR_REFUSED:
+		return 1032;
+	case ERR_HOST_KEY:
+		return 1033;
+	case ERR_AUTH:
+		return 1034;
+	case ERR_CLOSED:
+	case ERR_RESET:
+		return 1036;
+	default:
+		return 1037;
+	}
+}

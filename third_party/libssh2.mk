@@ -23,7 +23,7 @@ $(LIBSSH2_STAMP): | $(LIBSSH2_TAR) $(LIBSSH2_PATCHES)
 		[ -z "$$p" ] || patch -s -p1 -i "debian/patches/$$p" || exit 1; done
 	@touch $@
 
-LIBSSH2_SRC := agent bcrypt_pbkdf channel comp crypt crypto global hostkey keepalive kex knownhost mac misc packet \
+LIBSSH2_SRC := agent bcrypt_pbkdf chacha channel cipher-chachapoly comp crypt crypto global hostkey keepalive kex knownhost mac misc packet poly1305 \
 	pem publickey scp session sftp transport userauth userauth_kbd_packet version
 LIBSSH2_OBJS := $(LIBSSH2_SRC:%=$(B)/obj/foreign/libssh2/%.o)
 
