@@ -74,7 +74,8 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 
 # Programs. LIBS_<folder> names the foreign libraries of that folder.
-FOREIGN_LIBS = $(foreach f,$(1),$(LIBS_$(f)))
+# Distributions call libuv's static archive libuv_a.a.
+FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),-l:libuv_a.a,$(foreach f,$(1),$(LIBS_$(f))))
 AGENT_PARTS := agent tunnel transport netstack wg os base
 NEFIA_PARTS := operator agent tunnel transport ssh netstack wg os base
 programs: $(B)/nefia $(B)/nefia-agent
@@ -88,7 +89,7 @@ $(B)/nefia-agent: $(B)/obj/agent/main.o $(AGENT_PARTS:%=$(B)/lib%.a) $(ARCHIVES_
 $(B)/nefia: $(B)/obj/operator/main.o $(NEFIA_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg) $(ARCHIVES_ssh)
 	$(call link_program,$(NEFIA_PARTS))
 
-include test/module.mk
+include test/module.mk test/targets.mk
 -include bench/module.mk
 
 # A fully static agent, in a variant of its own.
