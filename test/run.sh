@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 B=${1:-build} long=${2:-}
-export B TEST_BUILD=$PWD/$B PATH=$PATH:/usr/sbin:/sbin
+export B BUILD=$PWD/$B PATH=$PATH:/usr/sbin:/sbin
 LIMIT=${TEST_TIMEOUT:-300}
 passed=0 failed=0 skipped=0
 logs=$B/test/log
@@ -65,7 +65,9 @@ suite fuzz-replay "${replays[@]}"
 mapfile -t sims < <(programs "$B"/test/sim/*)
 suite sim "${sims[@]}"
 suite interop test/interop/*.sh
-suite e2e test/e2e/*.sh
+# lib.sh is sourced, run.sh and drop.sh are for calling by hand or from the others
+mapfile -t e2e < <(printf '%s\n' test/e2e/*.sh | grep -vE '/(lib|run|drop)\.sh$')
+suite e2e "${e2e[@]}"
 suite lint test/lint.sh test/manual.sh test/clang.sh
 [ -n "$long" ] && suite long test/long/*.sh
 echo "$passed passed, $failed failed, $skipped skipped"
