@@ -44,7 +44,8 @@ fence 'yaml\.h' base
 if [ -f "$B/libwg.a" ]; then
 	nm -u "$B/libwg.a" | sed -n 's/^ *U //p' | sort -u | grep -xE \
 		'(socket|bind|connect|send|sendto|sendmsg|sendmmsg|recv|recvfrom|recvmsg|recvmmsg|open|openat|fopen|read|write|poll|select|epoll_.*|time|gettimeofday|clock_gettime|getrandom|getentropy|random|rand|printf|fprintf|puts|__printf_chk|__fprintf_chk|fork|system|sleep|usleep|nanosleep|getenv)' |
-		{ rc=0; while read -r s; do echo "lint: wg/ calls $s"; rc=1; done; exit $rc; } || bad=1
+		sed "s,^,lint: wg/ calls ," >"$B/wg-calls"
+	[ ! -s "$B/wg-calls" ] || { cat "$B/wg-calls"; bad=1; }
 fi
 
 # Nothing may lean on what is outside of the repository.
