@@ -41,6 +41,14 @@ CPPFLAGS := -D_GNU_SOURCE -I. -I$(B)/gen
 CFLAGS := $(CSTD) $(OPT) -g $(WARN) $(WERROR) $(REPRO) $(HARDEN) $(SANFLAGS) $(EXTRA_CFLAGS)
 LDFLAGS := -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(EXTRA_LDFLAGS)
 
+# All cores, unless the caller says otherwise.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+# Version, commit and build date; rewritten only when they change.
+$(shell third_party/version.sh $(B)/gen/nefia_version.h $(VERSION))
+
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
 
@@ -66,7 +74,8 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 
 # Programs. LIBS_<folder> names the foreign libraries of that folder.
-FOREIGN_LIBS = $(foreach f,$(1),$(LIBS_$(f)))
+# Distributions call libuv's static archive libuv_a.a.
+FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),-l:libuv_a.a,$(foreach f,$(1),$(LIBS_$(f))))
 AGENT_PARTS := agent tunnel transport netstack wg os base
 NEFIA_PARTS := operator agent tunnel transport ssh netstack wg os base
 programs: $(B)/nefia $(B)/nefia-agent
@@ -80,10 +89,54 @@ $(B)/nefia-agent: $(B)/obj/agent/main.o $(AGENT_PARTS:%=$(B)/lib%.a) $(ARCHIVES_
 $(B)/nefia: $(B)/obj/operator/main.o $(NEFIA_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg) $(ARCHIVES_ssh)
 	$(call link_program,$(NEFIA_PARTS))
 
-include test/module.mk
+include test/module.mk test/targets.mk
+-include bench/module.mk
+
+# A fully static agent, in a variant of its own.
+static:
+	@third_party/setup.sh build
+	$(Q)$(MAKE) --no-print-directory B=build/static-obj EXTRA_LDFLAGS= LDFLAGS='-static' HARDEN='-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections' \
+		PKG_STATIC=1 build/static-obj/nefia-agent
+	@mkdir -p build/static
+	$(Q)strip -o build/static/nefia-agent build/static-obj/nefia-agent
+	@printf '  %-7s %s\n' STATIC "build/static/nefia-agent, $$(stat -c %s build/static/nefia-agent) bytes"
+
+setup:
+	@third_party/setup.sh build
+setup-test:
+	@third_party/setup.sh test
+
+demo:
+	@third_party/setup.sh test
+	@$(MAKE) --no-print-directory programs
+	@B=$(B) test/demo.sh
+
+MAN := $(wildcard doc/*.[157])
+install: programs
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(B)/nefia $(B)/nefia-agent $(DESTDIR)$(PREFIX)/bin/
+	@for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	@[ ! -f completions/nefia.bash ] || install -D -m 644 completions/nefia.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/nefia
+
+help:
+	@echo 'make              nefia and nefia-agent, in build/ (set-up: make setup)'
+	@echo 'make demo         set-up, build, and the whole way on this machine'
+	@echo 'make test         set-up, build and every test; SAN=1 make test: under ASan and UBSan'
+	@echo 'make test-long    the same, and what takes long'
+	@echo 'make unit-FOLDER  the unit tests of one folder'
+	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each)'
+	@echo 'make fuzz-replay  corpora and seeded mutations, without clang'
+	@echo 'make bench        measurements'
+	@echo 'make lint         the rules between folders'
+	@echo 'make clang-check  the sources under clang, warnings are errors'
+	@echo 'make check-repro  two builds in two folders give the same bytes'
+	@echo 'make static       build/static/nefia-agent, fully static'
+	@echo 'make install      PREFIX=/usr/local DESTDIR='
+	@echo 'make clean        remove build/ (downloads stay in third_party/dl)'
 
 clean:
 	rm -rf build
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all programs clean
+.PHONY: all programs clean static setup setup-test demo install help

@@ -2,6 +2,10 @@
 #ifndef BASE_VERSION_H
 #define BASE_VERSION_H
 
+#if __has_include(<nefia_version.h>)
+#include <nefia_version.h>
+#endif
+
 #ifndef NEFIA_VERSION
 #define NEFIA_VERSION "0.1.0"
 #endif

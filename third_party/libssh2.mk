@@ -23,8 +23,8 @@ $(LIBSSH2_STAMP): | $(LIBSSH2_TAR) $(LIBSSH2_PATCHES)
 		[ -z "$$p" ] || patch -s -p1 -i "debian/patches/$$p" || exit 1; done
 	@touch $@
 
-LIBSSH2_SRC := agent bcrypt_pbkdf chacha channel cipher-chachapoly comp crypt crypto global hostkey keepalive kex knownhost mac misc packet poly1305 \
-	pem publickey scp session sftp transport userauth userauth_kbd_packet version
+LIBSSH2_SRC := agent bcrypt_pbkdf chacha channel cipher-chachapoly comp crypt crypto global hostkey keepalive kex knownhost \
+	mac misc packet pem poly1305 publickey scp session sftp transport userauth userauth_kbd_packet version
 LIBSSH2_OBJS := $(LIBSSH2_SRC:%=$(B)/obj/foreign/libssh2/%.o)
 
 $(B)/obj/foreign/libssh2/%.o: $(LIBSSH2_STAMP) third_party/libssh2/libssh2_config.h
@@ -33,7 +33,7 @@ $(B)/obj/foreign/libssh2/%.o: $(LIBSSH2_STAMP) third_party/libssh2/libssh2_confi
 	$(Q)$(CC) $(CFLAGS_FOREIGN) -D_GNU_SOURCE -DHAVE_CONFIG_H -Ithird_party/libssh2 -I$(LIBSSH2_DIR)/include \
 		-I$(LIBSSH2_DIR)/src -c -o $@ $(LIBSSH2_DIR)/src/$*.c
 
-$(B)/libssh2.a: $(LIBSSH2_OBJS)
+$(B)/libssh2.a: $(LIBSSH2_OBJS) third_party/libssh2.mk
 	$(call say,AR,$@)
 	@rm -f $@
-	$(Q)ar rcsD $@ $^
+	$(Q)ar rcsD $@ $(LIBSSH2_OBJS)
