@@ -12,6 +12,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+
 #include "os/loop.h"
 #include "os/proc.h"
 #include "os/stream.h"
@@ -296,6 +299,16 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 	return n;
 }
 
+/* libcrypto reads its configuration file and seeds itself at first use, which the sandbox would not allow. */
+static bool warm_up(void)
+{
+	unsigned char b[16];
+
+	return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_ADD_ALL_CIPHERS |
+				   OPENSSL_INIT_ADD_ALL_DIGESTS | OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL) == 1 &&
+	       RAND_bytes(b, sizeof(b)) == 1;
+}
+
 int ssh_worker_main(int ctl_fd)
 {
 	static struct process p;
@@ -306,7 +319,7 @@ int ssh_worker_main(int ctl_fd)
 	list_init(&p.conns);
 	list_init(&p.jobs);
 	/* What these load from files must be there before the sandbox. */
-	if (libssh2_init(0) != 0 || os_now() == 0)
+	if (!warm_up() || libssh2_init(0) != 0 || os_now() == 0)
 		return 1;
 	if (os_sandbox_worker(&sandbox) != OK)
 		return 1;
