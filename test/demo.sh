@@ -2,6 +2,9 @@
 # test/demo.sh - the product in half a minute: one command on another "machine" through our own WireGuard and TCP/IP.
 #
 # `make demo` runs it, through test/e2e/drop.sh, as an ordinary user without any capability.
+if [ -z "${NEFIA_TEST_USER:-}" ]; then
+	BUILD=${BUILD:-${B:-build}} exec "$(dirname "$0")/e2e/drop.sh" "$0"
+fi
 . "${NEFIA_LIB:-$(dirname "$0")/e2e/lib.sh}"
 TEST_NAME=demo
 say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
