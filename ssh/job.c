@@ -259,6 +259,15 @@ static void open_channel(struct ssh_job *j)
 	if (!j->channel && libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_EAGAIN)
 		return;
 	c->opening = NULL;
+	/* A kept connection that died unnoticed (the agent was restarted) is replaced, once: nothing ran yet. */
+	if (!j->channel && !j->retried &&
+	    libssh2_session_last_errno(c->session) != LIBSSH2_ERROR_CHANNEL_FAILURE) {
+		j->retried = true;
+		j->conn = NULL;
+		j->state = JOB_WAIT_CONN;
+		ssh_conn_fail(c, ERR_RESET, "the connection was lost");
+		return;
+	}
 	if (!j->channel) {
 		fail_by_library(j, "the server opened no channel");
 		return;
