@@ -12,6 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
 #include "os/loop.h"
 #include "os/proc.h"
 #include "os/stream.h"
@@ -296,6 +300,17 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 	return n;
 }
 
+/* What the libraries load or open at first use must be there before the sandbox. */
+static bool warm_up(void)
+{
+	uint8_t byte[32];
+	unsigned len;
+
+	return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 && libssh2_init(0) == 0 &&
+	       RAND_bytes(byte, sizeof(byte)) == 1 && RAND_priv_bytes(byte, sizeof(byte)) == 1 &&
+	       EVP_Digest(byte, sizeof(byte), byte, &len, EVP_sha256(), NULL) == 1 && os_now() != 0;
+}
+
 int ssh_worker_main(int ctl_fd)
 {
 	static struct process p;
@@ -305,8 +320,7 @@ int ssh_worker_main(int ctl_fd)
 	p = (struct process){ .ctl = ctl_fd };
 	list_init(&p.conns);
 	list_init(&p.jobs);
-	/* What these load from files must be there before the sandbox. */
-	if (libssh2_init(0) != 0 || os_now() == 0)
+	if (!warm_up())
 		return 1;
 	if (os_sandbox_worker(&sandbox) != OK)
 		return 1;
