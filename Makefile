@@ -109,7 +109,7 @@ setup-test:
 demo:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory programs
-	@B=$(B) test/demo.sh
+	@BUILD=$(CURDIR)/$(B) test/e2e/drop.sh $(CURDIR)/test/demo.sh
 
 MAN := $(wildcard doc/*.[157])
 install: programs

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/rand.h>
 
 #include "os/loop.h"
@@ -299,14 +300,15 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 	return n;
 }
 
-/* libcrypto reads its configuration file and seeds itself at first use, which the sandbox would not allow. */
+/* What the libraries load or open at first use must be there before the sandbox. */
 static bool warm_up(void)
 {
-	unsigned char b[16];
+	uint8_t byte[32];
+	unsigned len;
 
-	return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_ADD_ALL_CIPHERS |
-				   OPENSSL_INIT_ADD_ALL_DIGESTS | OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL) == 1 &&
-	       RAND_bytes(b, sizeof(b)) == 1;
+	return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 && libssh2_init(0) == 0 &&
+	       RAND_bytes(byte, sizeof(byte)) == 1 && RAND_priv_bytes(byte, sizeof(byte)) == 1 &&
+	       EVP_Digest(byte, sizeof(byte), byte, &len, EVP_sha256(), NULL) == 1 && os_now() != 0;
 }
 
 int ssh_worker_main(int ctl_fd)
@@ -318,8 +320,7 @@ int ssh_worker_main(int ctl_fd)
 	p = (struct process){ .ctl = ctl_fd };
 	list_init(&p.conns);
 	list_init(&p.jobs);
-	/* What these load from files must be there before the sandbox. */
-	if (!warm_up() || libssh2_init(0) != 0 || os_now() == 0)
+	if (!warm_up())
 		return 1;
 	if (os_sandbox_worker(&sandbox) != OK)
 		return 1;
