@@ -236,6 +236,7 @@ static void pump_out(struct ssh_job *j)
 			j->in_eof = true;
 		else
 			ssh_buf_drop(&j->out, (size_t)n);
+		j->moved = true;
 	}
 }
 

@@ -7,6 +7,7 @@
 enum ssh_job_state { JOB_NEW, JOB_WAIT_CONN, JOB_OPEN, JOB_START, JOB_RUN, JOB_FINISH, JOB_CLOSE, JOB_DONE };
 
 struct ssh_job {
+	bool moved;   /* output left since the loop last looked */
 	bool retried; /* on a second connection already */
 	struct list link;
 	int fd;

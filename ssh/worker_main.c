@@ -27,6 +27,7 @@
 #define N_POLL (1 + N_CONNS_MAX + N_JOBS_MAX)
 
 struct process {
+	bool moved; /* a queue was drained in this turn */
 	int ctl;
 	struct ssh_setup setup;
 	bool configured, over;
@@ -267,7 +268,10 @@ static void step_all(struct process *p)
 	list_for_each_safe(it3, &p->conns) {
 		struct ssh_conn *c = container_of(it3, struct ssh_conn, link);
 
+		size_t before = ssh_buf_used(&c->out);
+
 		ssh_conn_flush(c);
+		p->moved |= ssh_buf_used(&c->out) < before;
 		if (c->state == SSH_DEAD)
 			bury(p, c);
 	}
@@ -289,11 +293,19 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 	}
 	list_for_each(it2, &p->jobs) {
 		struct ssh_job *j = container_of(it2, struct ssh_job, link);
-		short ev = (short)((ssh_job_wants_read(j) ? POLLIN : 0) | (ssh_buf_used(&j->out) ? POLLOUT : 0));
+		short ev;
+
+		p->moved |= j->moved;
+		j->moved = false;
+		ev = (short)((ssh_job_wants_read(j) ? POLLIN : 0) | (ssh_buf_used(&j->out) ? POLLOUT : 0));
 
 		if (n < N_POLL)
 			pf[n++] = (struct pollfd){ j->fd, ev, 0 };
 	}
+	/* Room was made: what had stopped for want of it goes on, though no descriptor will tell. */
+	if (p->moved)
+		next = 0;
+	p->moved = false;
 	*ret_timeout = next == NSEC_NEVER ? -1 :
 		       next <= p->now	  ? 0 :
 					    (int)((next - p->now) / NSEC_PER_MSEC + 1);
