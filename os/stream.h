@@ -40,7 +40,7 @@ int os_stream_fd(const struct os_stream *s);
 struct os_dial;
 typedef void (*os_dial_fn)(void *ctx, enum err e, int fd); /* OK: @fd is the callee's */
 /**
- * os_dial_tcp() - connect to "host:port" or "unix:/path" by @deadline (loop time)
+ * os_dial_start() - connect to "host:port" or "unix:/path" by @deadline (loop time)
  * @target: numeric address and port, "localhost:port" (both families tried), or "unix:" and a path
  */
 MUST_CHECK enum err os_dial_start(struct os_loop *loop, const char *target, nsec_t deadline, os_dial_fn fn,
