@@ -232,6 +232,13 @@ enum err hub_client_dial(struct hub_client *hc, const char *host, unsigned port,
 	return call_for_fd(hc, "dial", json_pack("{s:s, s:i}", "host", host, "port", (int)port), timeout, ret_fd);
 }
 
+void hub_client_wait_end(struct hub_client *hc)
+{
+	struct pollfd p = { .fd = hc->fd, .events = POLLIN };
+
+	poll(&p, 1, -1);
+}
+
 const char *hub_client_message(const struct hub_client *hc)
 {
 	return hc->message;

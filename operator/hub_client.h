@@ -32,6 +32,8 @@ MUST_CHECK enum err hub_client_session(struct hub_client *hc, const char *host, 
 /** hub_client_dial() - a raw stream through the tunnel to @host's agent port @port (op "dial") */
 MUST_CHECK enum err hub_client_dial(struct hub_client *hc, const char *host, unsigned port, nsec_t timeout,
 				    int *ret_fd);
+/** hub_client_wait_end() - wait until the hub closes the connection, or a signal comes that was caught */
+void hub_client_wait_end(struct hub_client *hc);
 const char *hub_client_message(const struct hub_client *hc);
 unsigned hub_client_ecode(const struct hub_client *hc);
 

@@ -32,6 +32,8 @@ struct hub_conn {
 	bool dead;
 	void *job;
 	void (*cancel)(void *job);
+	void *owned; /* lives as long as the connection */
+	void (*end_owned)(void *owned);
 };
 
 struct hub *hub_conn_hub(struct hub_conn *c)
@@ -45,12 +47,23 @@ void hub_conn_set_job(struct hub_conn *c, void *job, void (*cancel)(void *job))
 	c->cancel = cancel;
 }
 
+bool hub_conn_own(struct hub_conn *c, void *thing, void (*end)(void *thing))
+{
+	if (c->owned)
+		return false;
+	c->owned = thing;
+	c->end_owned = end;
+	return true;
+}
+
 static void conn_free(struct hub_conn *c)
 {
 	struct hub *h = c->hub;
 
 	if (c->job)
 		c->cancel(c->job);
+	if (c->owned)
+		c->end_owned(c->owned);
 	if (c->out_fd >= 0)
 		close(c->out_fd);
 	os_stream_close(c->stream);

@@ -46,19 +46,14 @@ static void on_bridge_end(void *ctx, struct tunnel_bridge *b, enum err e)
 	hub_user_gone(h);
 }
 
-enum err hub_bridge_add(struct hub *h, struct net_tcp *c, bool counts, int *ret_fd)
+enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool counts, int fd)
 {
 	struct hub_bridge *hb = calloc(1, sizeof(*hb));
-	int fds[2] = { -1, -1 };
-	enum err e = hb ? os_socketpair(fds) : ERR_NOMEM;
+	enum err e = hb ? OK : ERR_NOMEM;
 
 	if (e == OK)
-		e = tunnel_bridge_start(h->loop, h->tunnel, fds[0], c, on_bridge_end, hb, &hb->bridge);
+		e = tunnel_bridge_start(h->loop, h->tunnel, fd, c, on_bridge_end, hb, &hb->bridge);
 	if (e != OK) {
-		if (fds[0] >= 0) {
-			close(fds[0]);
-			close(fds[1]);
-		}
 		net_tcp_abort(c);
 		free(hb);
 		return e;
@@ -66,6 +61,24 @@ enum err hub_bridge_add(struct hub *h, struct net_tcp *c, bool counts, int *ret_
 	hb->hub = h;
 	hb->counts = counts;
 	list_add_tail(&h->bridges, &hb->link);
+	return OK;
+}
+
+enum err hub_bridge_add(struct hub *h, struct net_tcp *c, bool counts, int *ret_fd)
+{
+	int fds[2];
+	enum err e = os_socketpair(fds);
+
+	if (e != OK) {
+		net_tcp_abort(c);
+		return e;
+	}
+	e = hub_bridge_join(h, c, counts, fds[0]);
+	if (e != OK) {
+		close(fds[0]);
+		close(fds[1]);
+		return e;
+	}
 	*ret_fd = fds[1];
 	return OK;
 }

@@ -95,6 +95,8 @@ MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[2
 void hub_host_stop(struct hub_host *hh);
 /** hub_bridge_add() - join a virtual connection and one end of a new pair. *ret_fd: the client's end. */
 MUST_CHECK enum err hub_bridge_add(struct hub *h, struct net_tcp *c, bool counts, int *ret_fd);
+/** hub_bridge_join() - join a virtual connection and @fd, which is given away only on OK; @c is, in any case */
+MUST_CHECK enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool counts, int fd);
 /** hub_bridges_in_use() - does a client still use one? */
 bool hub_bridges_in_use(const struct hub *h);
 void hub_bridges_abort(struct hub *h);
@@ -110,9 +112,23 @@ struct hub *hub_conn_hub(struct hub_conn *c);
 /** hub_conn_set_job() - what is under way for this client, and how to cancel it when the client goes away */
 void hub_conn_set_job(struct hub_conn *c, void *job, void (*cancel)(void *job));
 
+/** hub_conn_own() - @thing lives as long as the client's connection, then @end is called; false = one is owned already */
+bool hub_conn_own(struct hub_conn *c, void *thing, void (*end)(void *thing));
+
 /* ---- hub_ops.c ---- */
 /** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */
 void hub_op_run(struct hub_conn *c, const json_t *req);
+
+/* ---- hub_forward.c: local ports ---- */
+struct hub_forward;
+/**
+ * hub_forward_open() - listen on @bind; each connection goes to @host's port @port through the tunnel
+ * Return: OK with the port that was bound; ERR_IN_USE; ERR_PERMISSION; ERR_NOMEM.
+ */
+MUST_CHECK enum err hub_forward_open(struct hub *h, const char *host, uint16_t port, const struct endpoint *bind,
+				     struct hub_forward **ret, uint16_t *ret_port);
+/** hub_forward_close() - stop listening; connections that stand go on. @forward: a struct hub_forward */
+void hub_forward_close(void *forward);
 
 /* ---- hub_seen.c: last handshakes across runs ---- */
 void hub_seen_load(struct hub *h);

@@ -136,6 +136,36 @@ static void op_session(struct hub_conn *c, const json_t *req)
 		hub_conn_fail(c, e, 0, "%s", why);
 }
 
+/* ---- forward ---- */
+
+static void op_forward(struct hub_conn *c, const json_t *req)
+{
+	struct hub_host *hh = need_host(c, req);
+	const char *text = hub_json_string(req, "bind");
+	struct hub_forward *f;
+	struct endpoint bind;
+	uint16_t port;
+	enum err e;
+
+	if (!hh)
+		return;
+	if (!text || endpoint_parse(text, &bind) != OK) {
+		hub_conn_fail(c, ERR_INVALID, 0, "bind must be IP:PORT");
+		return;
+	}
+	e = hub_forward_open(hh->hub, hh->peer.name, HUB_SSH_PORT, &bind, &f, &port);
+	if (e != OK) {
+		hub_conn_fail(c, e, 0, "cannot listen on %s: %s", text, err_text(e));
+		return;
+	}
+	if (hub_conn_own(c, f, hub_forward_close)) {
+		hub_conn_reply(c, json_pack("{s:i}", "port", (int)port), -1);
+		return;
+	}
+	hub_forward_close(f);
+	hub_conn_fail(c, ERR_EXISTS, 0, "this connection has a forward already");
+}
+
 /* ---- ping ---- */
 
 struct ping;
@@ -329,7 +359,7 @@ static const struct op {
 	void (*run)(struct hub_conn *c, const json_t *req);
 } ops[] = {
 	{ "hello", op_hello }, { "status", op_status },	  { "ping", op_ping },	   { "dial", op_dial },
-	{ "stop", op_stop },   { "session", op_session }, { "reload", op_reload },
+	{ "stop", op_stop },   { "session", op_session }, { "reload", op_reload }, { "forward", op_forward },
 };
 
 void hub_op_run(struct hub_conn *c, const json_t *req)

@@ -26,6 +26,8 @@ const struct command commands[] = {
 	{ "fs", cmd_fs, "copy files", "fs put LOCAL HOST:REMOTE\n       nefia fs get HOST:REMOTE LOCAL" },
 	{ "nc", cmd_nc, "a stream to a host's port on standard input and output (for ssh's ProxyCommand)",
 	  "nc HOST PORT" },
+	{ "forward", cmd_forward, "a local port that leads to a host",
+	  "forward HOST [BIND:]PORT --raw\n--raw: the bare stream to the agent's ssh_addr. BIND is 127.0.0.1 unless given; PORT 0 = any." },
 	{ "vpn", cmd_vpn, "look at the tunnel", "vpn status [--live] [--ping] [--json]" },
 	{ "hub", cmd_hub, "keep the tunnel up", "hub [--uapi-dir DIR] [--log-level L]\n       nefia hub stop | logs" },
 	{ "version", cmd_version, "print version, commit and build date", "version" },

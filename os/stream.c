@@ -430,6 +430,17 @@ enum err os_listen_tcp(struct os_loop *loop, const struct endpoint *ep, void (*o
 	return listener_new(loop, fd, on_accept, ctx, ret);
 }
 
+uint16_t os_listener_port(const struct os_listener *l)
+{
+	union sock_addr sa = { 0 };
+	socklen_t len = sizeof(sa);
+
+	if (getsockname(l->fd, &sa.sa, &len) != 0)
+		return 0;
+	return sa.sa.sa_family == AF_INET   ? ntohs(sa.in.sin_port) :
+	       sa.sa.sa_family == AF_INET6  ? ntohs(sa.in6.sin6_port) : 0;
+}
+
 void os_listener_close(struct os_listener *l)
 {
 	if (!l)

@@ -53,6 +53,8 @@ MUST_CHECK enum err os_listen_unix(struct os_loop *loop, const char *path, void 
 				   void *ctx, struct os_listener **ret);
 MUST_CHECK enum err os_listen_tcp(struct os_loop *loop, const struct endpoint *ep,
 				  void (*on_accept)(void *ctx, int fd), void *ctx, struct os_listener **ret);
+/** os_listener_port() - the TCP port that it listens on; 0 = none */
+uint16_t os_listener_port(const struct os_listener *l);
 /** os_listener_close() - a Unix socket's path is removed */
 void os_listener_close(struct os_listener *l);
 

@@ -209,8 +209,9 @@ static enum err open_device(struct tunnel *t)
 				 .timestamp_watermark = t->state.watermark };
 	nsec_t now = os_loop_now(t->loop);
 
-	if (!cfg.aead && wg_aead_name_is_available("libcrypto"))
-		cfg.aead = "libcrypto";
+	if (!cfg.aead)
+		cfg.aead = wg_aead_pick(os_now);
+	log_debug("cipher aead=%s", cfg.aead);
 	t->dev = wg_device_new(&cfg, now, os_wall_now());
 	if (!t->dev)
 		return ERR_INVALID;

@@ -32,4 +32,7 @@ const struct wg_aead *wg_aead_find(const char *name);
 /** wg_aead_list() - every provider in the build, available or not */
 const struct wg_aead *const *wg_aead_list(size_t *ret_n);
 
+/** wg_aead_agrees() - does @a seal and open as the reference does, over lengths around every border of its code? */
+bool wg_aead_agrees(const struct wg_aead *a);
+
 #endif

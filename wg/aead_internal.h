@@ -5,5 +5,6 @@
 #include "wg/aead.h"
 
 extern const struct wg_aead wg_aead_openssl;
+extern const struct wg_aead wg_aead_ipsecmb;
 
 #endif

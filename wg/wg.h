@@ -75,6 +75,13 @@ const struct wg_private_key *wg_device_private(const struct wg_device *dev);
 /** wg_aead_name_is_available() - can wg_config.aead be @name here? */
 bool wg_aead_name_is_available(const char *name);
 
+/**
+ * wg_aead_pick() - the fastest provider here that agrees with the reference, by a measurement of about a millisecond
+ * @clock: monotonic time
+ * Return: its name, for wg_config.aead; the same for the life of the process.
+ */
+const char *wg_aead_pick(nsec_t (*clock)(void));
+
 /* ---- peers ---- */
 
 /**

@@ -1,7 +1,7 @@
 #!/bin/bash
 # test/e2e/run.sh [NAME...] - run the end-to-end tests, each with its time. Exit 0 when none failed.
 HERE=$(cd "$(dirname "$0")" && pwd)
-names=${*:-${E2E_ONLY:-exec fs nc status transient faults}}
+names=${*:-${E2E_ONLY:-exec fs nc forward status transient faults}}
 failed=0
 for name in $names; do
 	begin=$(date +%s%3N)

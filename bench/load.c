@@ -1,0 +1,387 @@
+/*
+ * bench/load.c - ordinary TCP load, to be put in front of and behind whatever is measured.
+ *
+ *	load serve PORT              one server for all modes, on 127.0.0.1
+ *	load run HOST:PORT MODE [--flows N] [--seconds S] [--size BYTES]
+ *
+ * The client's first byte names the mode. Results are one JSON object on standard output.
+ *	up      the client sends; the server counts and tells the sum at the end, so what lies in buffers on the way counts
+ *	        only when it has arrived, and the time until then counts too
+ *	down    the server sends; the client counts
+ *	rr      one byte there and one back; percentiles of the time
+ *	crr     connect, one byte there and one back, close; how many in a second
+ * A thread a flow, blocking calls: the load itself shall not be clever.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK 65536
+#define N_FLOWS_MAX 256
+#define N_SAMPLES_MAX 2000000
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void die(const char *what)
+{
+	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static void nodelay(int fd)
+{
+	int one = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+static bool write_all(int fd, const void *p, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n <= 0)
+			return false;
+		p = (const char *)p + n;
+		len -= (size_t)n;
+	}
+	return true;
+}
+
+/* ---- server ---- */
+
+static void serve_up(int fd)
+{
+	static __thread char buf[CHUNK];
+	uint64_t sum = 0;
+	ssize_t n;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		sum += (uint64_t)n;
+	write_all(fd, &sum, sizeof(sum));
+}
+
+static void serve_down(int fd)
+{
+	static __thread char buf[CHUNK];
+
+	while (write_all(fd, buf, sizeof(buf)))
+		;
+}
+
+static void serve_echo(int fd)
+{
+	char buf[CHUNK];
+	ssize_t n;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0 && write_all(fd, buf, (size_t)n))
+		;
+}
+
+static void *serve_one(void *arg)
+{
+	int fd = (int)(intptr_t)arg;
+	char mode = 0;
+
+	nodelay(fd);
+	if (read(fd, &mode, 1) == 1) {
+		if (mode == 'u')
+			serve_up(fd);
+		else if (mode == 'd')
+			serve_down(fd);
+		else
+			serve_echo(fd);
+	}
+	close(fd);
+	return NULL;
+}
+
+_Noreturn static void serve(int port)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(fd, 1024) != 0)
+		die("listen");
+	for (;;) {
+		int c = accept(fd, NULL, NULL);
+		pthread_attr_t attr;
+		pthread_t t;
+
+		if (c < 0)
+			continue;
+		pthread_attr_init(&attr);
+		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+		pthread_attr_setstacksize(&attr, 512 * 1024);
+		if (pthread_create(&t, &attr, serve_one, (void *)(intptr_t)c) != 0)
+			close(c);
+		pthread_attr_destroy(&attr);
+	}
+}
+
+/* ---- client ---- */
+
+static struct sockaddr_in target;
+static double seconds = 5, started;
+static size_t size = CHUNK;
+static atomic_bool over;
+
+struct flow {
+	pthread_t thread;
+	uint64_t bytes, count;
+	double elapsed;
+	float *samples; /* seconds */
+	const char *error;
+};
+
+static int connect_target(struct flow *f)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct timeval limit = { .tv_sec = 20 };
+
+	if (fd < 0 || connect(fd, (struct sockaddr *)&target, sizeof(target)) != 0) {
+		f->error = "connect";
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	nodelay(fd);
+	return fd;
+}
+
+static void *run_up(void *arg)
+{
+	static __thread char buf[CHUNK];
+	struct flow *f = arg;
+	int fd = connect_target(f);
+
+	if (fd < 0)
+		return NULL;
+	write_all(fd, "u", 1);
+	while (!over)
+		if (!write_all(fd, buf, size)) {
+			f->error = "write";
+			break;
+		}
+	shutdown(fd, SHUT_WR);
+	if (recv(fd, &f->bytes, sizeof(f->bytes), MSG_WAITALL) != sizeof(f->bytes))
+		f->error = "no sum from the server";
+	f->elapsed = now() - started;
+	close(fd);
+	return NULL;
+}
+
+static void *run_down(void *arg)
+{
+	static __thread char buf[CHUNK];
+	struct flow *f = arg;
+	int fd = connect_target(f);
+
+	if (fd < 0)
+		return NULL;
+	write_all(fd, "d", 1);
+	while (!over) {
+		ssize_t n = read(fd, buf, sizeof(buf));
+
+		if (n <= 0) {
+			f->error = "read";
+			break;
+		}
+		f->bytes += (uint64_t)n;
+	}
+	f->elapsed = now() - started;
+	close(fd);
+	return NULL;
+}
+
+static bool exchange(int fd)
+{
+	char c = 'x';
+
+	return write(fd, &c, 1) == 1 && read(fd, &c, 1) == 1;
+}
+
+static void sample(struct flow *f, double took)
+{
+	if (f->count < N_SAMPLES_MAX)
+		f->samples[f->count] = (float)took;
+	f->count++;
+}
+
+static void *run_rr(void *arg)
+{
+	struct flow *f = arg;
+	int fd = connect_target(f);
+
+	if (fd < 0)
+		return NULL;
+	write_all(fd, "r", 1);
+	while (!over && !f->error) {
+		double t = now();
+
+		if (!exchange(fd))
+			f->error = "exchange";
+		sample(f, now() - t);
+	}
+	f->elapsed = now() - started;
+	close(fd);
+	return NULL;
+}
+
+static void *run_crr(void *arg)
+{
+	struct flow *f = arg;
+
+	while (!over && !f->error) {
+		double t = now();
+		int fd = connect_target(f);
+
+		if (fd < 0)
+			break;
+		if (write(fd, "rx", 2) != 2 || read(fd, &(char){ 0 }, 1) != 1)
+			f->error = "exchange";
+		close(fd);
+		sample(f, now() - t);
+	}
+	f->elapsed = now() - started;
+	return NULL;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void print_percentiles(struct flow *flows, int n_flows)
+{
+	size_t n = 0;
+	float *all;
+
+	for (int i = 0; i < n_flows; i++)
+		n += flows[i].count < N_SAMPLES_MAX ? flows[i].count : N_SAMPLES_MAX;
+	all = malloc((n + 1) * sizeof(*all));
+	if (!all || n == 0)
+		return;
+	n = 0;
+	for (int i = 0; i < n_flows; i++)
+		for (uint64_t k = 0; k < flows[i].count && k < N_SAMPLES_MAX; k++)
+			all[n++] = flows[i].samples[k];
+	qsort(all, n, sizeof(*all), by_value);
+	printf(",\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f", all[n / 2] * 1e6, all[n * 99 / 100] * 1e6,
+	       all[n * 999 / 1000] * 1e6);
+	free(all);
+}
+
+static int report(const char *mode, struct flow *flows, int n_flows)
+{
+	double sum = 0, least = 1e18, longest = 0;
+	uint64_t count = 0;
+	int failed = 0;
+
+	for (int i = 0; i < n_flows; i++) {
+		double rate = flows[i].elapsed > 0 ? (double)flows[i].bytes * 8 / flows[i].elapsed / 1e9 : 0;
+
+		if (flows[i].error) {
+			fprintf(stderr, "load: flow %d: %s\n", i, flows[i].error);
+			failed++;
+		}
+		sum += rate;
+		least = rate < least ? rate : least;
+		longest = flows[i].elapsed > longest ? flows[i].elapsed : longest;
+		count += flows[i].count;
+	}
+	printf("{\"mode\":\"%s\",\"flows\":%d,\"seconds\":%.3f,\"failed\":%d", mode, n_flows, longest, failed);
+	if (strcmp(mode, "up") == 0 || strcmp(mode, "down") == 0)
+		printf(",\"gbps\":%.4f,\"least_gbps\":%.4f", sum, least);
+	else
+		printf(",\"per_second\":%.1f", longest > 0 ? (double)count / longest : 0);
+	if (count)
+		print_percentiles(flows, n_flows);
+	printf("}\n");
+	return failed ? 1 : 0;
+}
+
+static int run(const char *mode, int n_flows)
+{
+	static struct flow flows[N_FLOWS_MAX];
+	void *(*fn)(void *) = strcmp(mode, "up") == 0	? run_up :
+			      strcmp(mode, "down") == 0 ? run_down :
+			      strcmp(mode, "rr") == 0	? run_rr :
+			      strcmp(mode, "crr") == 0	? run_crr : NULL;
+
+	if (!fn) {
+		fprintf(stderr, "load: unknown mode %s\n", mode);
+		return 2;
+	}
+	started = now();
+	for (int i = 0; i < n_flows; i++) {
+		if (fn == run_rr || fn == run_crr)
+			flows[i].samples = malloc(N_SAMPLES_MAX * sizeof(float));
+		if (pthread_create(&flows[i].thread, NULL, fn, &flows[i]) != 0)
+			die("thread");
+	}
+	usleep((useconds_t)(seconds * 1e6));
+	over = true;
+	for (int i = 0; i < n_flows; i++)
+		pthread_join(flows[i].thread, NULL);
+	return report(mode, flows, n_flows);
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: load serve PORT | run HOST:PORT up|down|rr|crr [--flows N] [--seconds S] [--size BYTES]\n");
+	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	char *colon;
+	int n_flows = 1;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc == 3 && strcmp(argv[1], "serve") == 0)
+		serve(atoi(argv[2]));
+	if (argc < 4 || strcmp(argv[1], "run") != 0 || !(colon = strrchr(argv[2], ':')))
+		return usage();
+	*colon = '\0';
+	target = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(colon + 1)) };
+	if (inet_pton(AF_INET, argv[2], &target.sin_addr) != 1)
+		return usage();
+	for (int i = 4; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--flows") == 0)
+			n_flows = atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--seconds") == 0)
+			seconds = atof(argv[i + 1]);
+		else if (strcmp(argv[i], "--size") == 0)
+			size = (size_t)atoi(argv[i + 1]);
+		else
+			return usage();
+	}
+	if (n_flows < 1 || n_flows > N_FLOWS_MAX || size < 1 || size > CHUNK)
+		return usage();
+	return run(argv[3], n_flows);
+}

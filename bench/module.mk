@@ -1,0 +1,30 @@
+# Benchmarks: build/bench/load (ordinary TCP, for the way from program to program), build/bench/stack (both ends on net.h, and
+# the ceiling of cryptography and UDP alone). bench/run.sh runs them, and the rivals that it finds.
+BENCH_BINS := $(B)/bench/load $(B)/bench/stack
+$(B)/obj/bench/%.o: bench/%.c
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/bench/load: $(B)/obj/bench/load.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $<
+BENCH_PARTS := tunnel transport netstack wg os base
+$(B)/bench/stack: $(B)/obj/bench/stack.o $(BENCH_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(BENCH_PARTS))
+bench-bins: programs $(BENCH_BINS)
+bench:
+	@third_party/setup.sh test
+	@$(MAKE) --no-print-directory bench-bins
+	@bench/run.sh
+bench-long:
+	@third_party/setup.sh test
+	@$(MAKE) --no-print-directory bench-bins
+	@bench/run.sh --long
+bench-quick:
+	@third_party/setup.sh build
+	@$(MAKE) --no-print-directory bench-bins
+	@bench/quick.sh
+.PHONY: bench bench-long bench-quick bench-bins

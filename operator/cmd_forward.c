@@ -1,0 +1,92 @@
+/*
+ * operator/cmd_forward.c - `nefia forward HOST [BIND:]PORT --raw`: a local port that leads to a host.
+ *
+ * The hub listens and carries the bytes; this process only holds the control connection, whose end ends the forward.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "operator/cmd.h"
+#include "operator/hub_client.h"
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+	interrupted = 1;
+}
+
+/* [BIND:]PORT as "IP:PORT"; an IPv6 address stands in brackets. */
+static bool read_bind(const char *arg, char *ret, size_t size)
+{
+	struct endpoint ep;
+	char *end;
+	long port = strtol(arg, &end, 10);
+
+	if (*arg && *end == '\0' && port >= 0 && port <= 65535)
+		snprintf(ret, size, "127.0.0.1:%ld", port);
+	else
+		snprintf(ret, size, "%s%s", strncmp(arg, "localhost:", 10) == 0 ? "127.0.0.1:" : "",
+			 strncmp(arg, "localhost:", 10) == 0 ? arg + 10 : arg);
+	return endpoint_parse(ret, &ep) == OK;
+}
+
+static int forward(struct cli *cli, struct hub_client *hc, const char *host, const char *bind)
+{
+	json_t *reply;
+	enum err e = hub_client_call(hc, "forward", json_pack("{s:s, s:s}", "host", host, "bind", bind),
+				     5 * NSEC_PER_SEC, &reply, NULL);
+	const char *colon = strrchr(bind, ':');
+
+	if (e != OK)
+		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1016, "%s: %s", host,
+				 hub_client_message(hc));
+	printf("Forwarding %.*s:%d to %s\n", (int)(colon - bind), bind,
+	       (int)json_integer_value(json_object_get(reply, "port")), host);
+	fflush(stdout);
+	json_decref(reply);
+	hub_client_wait_end(hc);
+	if (interrupted)
+		return EXIT_OK;
+	return cli_error(cli, 1036, "%s: the hub ended, and the forward with it", host);
+}
+
+int cmd_forward(struct cli *cli, int argc, char **argv)
+{
+	struct sigaction sa = { .sa_handler = on_signal };
+	const char *words[2] = { NULL, NULL };
+	struct hub_client *hc;
+	char bind[ENDPOINT_STR_MAX + 16];
+	bool raw = false;
+	int n = 0, r;
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--raw") == 0)
+			raw = true;
+		else if (argv[i][0] == '-' || n == 2)
+			return cli_usage("forward", "unexpected argument '%s'", argv[i]);
+		else
+			words[n++] = argv[i];
+	}
+	if (n != 2 || !raw)
+		return cli_usage("forward", "expected: forward HOST [BIND:]PORT --raw");
+	if (!read_bind(words[1], bind, sizeof(bind)))
+		return cli_usage("forward", "'%s' is not [BIND:]PORT", words[1]);
+	r = cli_load(cli);
+	if (r != 0)
+		return r;
+	if (!config_host(&cli->cfg, words[0]))
+		return cli_error(cli, 1021, "There is no host %s", words[0]);
+	/* Without SA_RESTART: the signal ends the wait. */
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	if (hub_client_open(cli, true, &hc) != OK)
+		return EXIT_FAILED;
+	r = forward(cli, hc, words[0], bind);
+	hub_client_close(hc);
+	return r;
+}

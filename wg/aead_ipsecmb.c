@@ -1,0 +1,156 @@
+/*
+ * wg/aead_ipsecmb.c - Intel's multi-buffer library (libIPSec_MB), loaded when the machine has it.
+ *
+ * Its job interface seals a full packet in a quarter of libsodium's time where the processor has AVX-512. Two functions are
+ * looked up by name; the rest is called through the manager's own table, whose layout is the header's, so the
+ * library must have the soname and at least the version of the header that we were built with. Where the header
+ * was missing at build time, the provider is never available.
+ *
+ * An empty packet (a keepalive) goes to libsodium: the library refuses jobs without a message. Tags are compared here,
+ * in constant time.
+ */
+#include "wg/aead_internal.h"
+
+#if defined(__x86_64__) && __has_include(<intel-ipsec-mb.h>)
+
+#include <dlfcn.h>
+#include <intel-ipsec-mb.h>
+#include <sodium.h>
+#include <string.h>
+
+#include "base/endian.h"
+
+#define SONAME "libIPSec_MB.so.1"
+#define N_TAGS 64
+
+static IMB_MGR *mgr;
+static bool tried;
+
+static void load(void)
+{
+	void *so = dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
+	IMB_MGR *(*alloc)(uint64_t flags) = NULL;
+	void (*init)(IMB_MGR *m, IMB_ARCH *arch) = NULL;
+	unsigned (*version)(void) = NULL;
+
+	if (!so)
+		return;
+	*(void **)&alloc = dlsym(so, "alloc_mb_mgr");
+	*(void **)&init = dlsym(so, "init_mb_mgr_auto");
+	*(void **)&version = dlsym(so, "imb_get_version");
+	if (!alloc || !init || !version || version() < IMB_VERSION_NUM)
+		return;
+	mgr = alloc(0);
+	if (!mgr)
+		return;
+	init(mgr, NULL);
+	/* The library has tested itself against known answers in init. */
+	if (mgr->imb_errno != 0 || (mgr->features & IMB_FEATURE_SELF_TEST && !(mgr->features & IMB_FEATURE_SELF_TEST_PASS)))
+		mgr = NULL;
+}
+
+static bool ipsecmb_available(void)
+{
+	if (!tried)
+		load();
+	tried = true;
+	return mgr;
+}
+
+static void submit(const struct wg_aead_job *in, size_t len, uint8_t nonce[12], uint8_t *tag, bool seal)
+{
+	IMB_JOB *job = IMB_GET_NEXT_JOB(mgr);
+
+	memset(nonce, 0, 4);
+	put_le64(nonce + 4, in->counter);
+	job->cipher_mode = IMB_CIPHER_CHACHA20_POLY1305;
+	job->hash_alg = IMB_AUTH_CHACHA20_POLY1305;
+	job->cipher_direction = seal ? IMB_DIR_ENCRYPT : IMB_DIR_DECRYPT;
+	job->chain_order = seal ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER;
+	job->enc_keys = in->key;
+	job->dec_keys = in->key;
+	job->key_len_in_bytes = KEY_LEN;
+	job->src = in->src;
+	job->dst = in->dst;
+	job->cipher_start_src_offset_in_bytes = 0;
+	job->hash_start_src_offset_in_bytes = 0;
+	job->msg_len_to_cipher_in_bytes = len;
+	job->msg_len_to_hash_in_bytes = len;
+	job->iv = nonce;
+	job->iv_len_in_bytes = 12;
+	job->u.CHACHA20_POLY1305.aad = NULL;
+	job->u.CHACHA20_POLY1305.aad_len_in_bytes = 0;
+	job->auth_tag_output = tag;
+	job->auth_tag_output_len_in_bytes = WG_TAG_LEN;
+	job = IMB_SUBMIT_JOB(mgr);
+	ASSERT(mgr->imb_errno == 0 && (!job || job->status == IMB_STATUS_COMPLETED));
+}
+
+static void finish(void)
+{
+	IMB_JOB *job;
+
+	while ((job = IMB_FLUSH_JOB(mgr)))
+		ASSERT(job->status == IMB_STATUS_COMPLETED);
+}
+
+static void ipsecmb_seal(struct wg_aead_job *jobs, size_t n)
+{
+	uint8_t nonces[N_TAGS][12];
+
+	for (size_t i = 0; i < n; i++) {
+		struct wg_aead_job *j = &jobs[i];
+
+		if (j->len == 0)
+			wg_aead_find(NULL)->seal(j, 1);
+		else
+			submit(j, j->len, nonces[i % N_TAGS], j->dst + j->len, true);
+		if (i % N_TAGS == N_TAGS - 1)
+			finish();
+	}
+	finish();
+}
+
+static void open_some(struct wg_aead_job *jobs, size_t n)
+{
+	uint8_t nonces[N_TAGS][12], tags[N_TAGS][WG_TAG_LEN];
+
+	for (size_t i = 0; i < n; i++) {
+		if (jobs[i].len <= WG_TAG_LEN)
+			wg_aead_find(NULL)->open(&jobs[i], 1);
+		else
+			submit(&jobs[i], jobs[i].len - WG_TAG_LEN, nonces[i], tags[i], false);
+	}
+	finish();
+	for (size_t i = 0; i < n; i++)
+		if (jobs[i].len > WG_TAG_LEN)
+			jobs[i].ok = sodium_memcmp(tags[i], jobs[i].src + jobs[i].len - WG_TAG_LEN, WG_TAG_LEN) == 0;
+	sodium_memzero(tags, sizeof(tags));
+}
+
+static void ipsecmb_open(struct wg_aead_job *jobs, size_t n)
+{
+	for (size_t i = 0; i < n; i += N_TAGS)
+		open_some(jobs + i, MIN(n - i, (size_t)N_TAGS));
+}
+
+#else
+
+static bool ipsecmb_available(void)
+{
+	return false;
+}
+
+static void ipsecmb_seal(struct wg_aead_job *jobs, size_t n)
+{
+	ASSERT(!"not available");
+}
+
+static void ipsecmb_open(struct wg_aead_job *jobs, size_t n)
+{
+	ASSERT(!"not available");
+}
+
+#endif
+
+const struct wg_aead wg_aead_ipsecmb = { "libIPSec_MB", ipsecmb_available, ipsecmb_seal, ipsecmb_open };
