@@ -1,5 +1,5 @@
 # Benchmarks: build/bench/load (ordinary TCP, for the way from program to program), build/bench/stack (both ends on net.h, and
-# the ceiling of cryptography and UDP alone). bench/run.sh runs them, and the rivals that it finds.
+# the ceiling of cryptography and UDP alone). bench/run.py runs them, and the rivals that it finds.
 BENCH_BINS := $(B)/bench/load $(B)/bench/stack
 $(B)/obj/bench/%.o: bench/%.c
 	$(call say,CC,$<)
@@ -18,11 +18,11 @@ bench-bins: programs $(BENCH_BINS)
 bench:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory bench-bins
-	@bench/run.sh
+	@bench/run.py
 bench-long:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory bench-bins
-	@bench/run.sh --long
+	@bench/run.py --long
 bench-quick:
 	@third_party/setup.sh build
 	@$(MAKE) --no-print-directory bench-bins
