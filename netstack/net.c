@@ -107,9 +107,10 @@ void net_expire(nsec_t now)
 void net_flush(void)
 {
 	net_enter();
-	net_tcp_output_dirty();
+	/* Readers first: one ACK then carries the window that they opened. */
 	net_tcp_tell_all();
 	net_tcp_output_dirty();
+	net_window_relieve();
 	net_leave();
 }
 

@@ -37,6 +37,7 @@ struct net_state {
 	struct list dirty; /* connections with bytes for tcp_output */
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
 	uint8_t pcb_arg;         /* our slot in a PCB: its handle */
+	uint64_t n_refused_seen; /* of the pool's refusals */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_stats stats;
 };
@@ -74,7 +75,12 @@ struct net_tcp {
 	size_t rx_head, rx_n, rx_cap;
 	size_t rx_off;   /* consumed of the first */
 	size_t rx_bytes; /* not yet consumed */
-	size_t wnd_held; /* of lwIP's compile-time window, never offered */
+	size_t wnd_held; /* of lwIP's compile-time window, not yet offered */
+	size_t wnd_max;  /* how far it may grow */
+	/* window.c's measurements */
+	size_t drained;        /* taken by the reader since drain_since */
+	nsec_t drain_since, rtt_since, rtt_min;
+	uint32_t rtt_edge;
 	size_t tx_bytes; /* written, not yet acknowledged */
 	uint32_t events; /* bits of enum net_tcp_event to tell */
 	bool connected, eof, want_write, want_sent, shut, failed;
@@ -137,6 +143,13 @@ void net_tcp_tell_all(void);
 void net_tcp_output_dirty(void);
 err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote);
+
+/* window.c */
+void net_window_start(struct net_tcp *c);
+void net_window_note(struct net_tcp *c);
+size_t net_window_drained(struct net_tcp *c, size_t len);
+/** net_window_relieve() - if the pool refused units, give back what lies out of order */
+void net_window_relieve(void);
 
 /* udp.c */
 /** net_udp_input() - to the socket of that port, if there is one */

@@ -12,6 +12,7 @@
 
 #define PORT_MIN 1024
 #define N_PORT_TRIES 64
+#define SND_START (256u << 10) /* the send queue of a connection that is still slow */
 #define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
 
 /* ---- events ---- */
@@ -78,6 +79,16 @@ static void mark_dirty(struct net_tcp *c)
 {
 	if (list_empty(&c->dirty))
 		list_add_tail(&net_g.dirty, &c->dirty);
+}
+
+void net_lwip_input_done(void *arg)
+{
+	struct tcp_pcb *pcb = arg;
+
+	if (pcb->callback_arg)
+		mark_dirty(pcb->callback_arg);
+	else
+		tcp_output(pcb);
 }
 
 /* ---- lwIP's callbacks ---- */
@@ -147,6 +158,7 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 		c->eof = true;
 	else if (!rx_push(c, p))
 		return ERR_MEM; /* lwIP keeps it and offers it again */
+	net_window_note(c);
 	net_tcp_raise(c, NET_TCP_READABLE);
 	return ERR_OK;
 }
@@ -192,24 +204,12 @@ static void on_err(void *arg, err_t err)
 		net_tcp_fail(c, err == ERR_RST && !c->connected ? ERR_REFUSED : net_from_lwip_err(err));
 }
 
-/* lwIP's window is a constant; what is above the configured one is held back. */
-static void limit_window(struct net_tcp *c, struct tcp_pcb *pcb)
-{
-	tcpwnd_size_t max = MAX(net_g.cfg.wnd_bytes_max, 65536u);
-
-	if (!net_g.cfg.wnd_bytes_max || max >= pcb->rcv_wnd)
-		return;
-	c->wnd_held = pcb->rcv_wnd - max;
-	pcb->rcv_wnd = max;
-	pcb->rcv_ann_wnd = MIN(pcb->rcv_ann_wnd, max);
-}
-
 static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 {
 	struct net_tcp *c = arg;
 
 	c->connected = true;
-	limit_window(c, pcb);
+	net_window_start(c);
 	net_tcp_raise(c, NET_TCP_CONNECTED);
 	if (c->shut)
 		tcp_shutdown(pcb, 0, 1);
@@ -260,6 +260,7 @@ struct net_tcp *net_tcp_new(struct net_if *nif, net_tcp_fn fn, void *ctx)
 	c->nif = nif;
 	c->fn = fn;
 	c->ctx = ctx;
+	c->rtt_since = net_g.now; /* our SYN or SYN-ACK leaves now */
 	list_init(&c->ready);
 	list_init(&c->dirty);
 	list_add_tail(&nif->tcps, &c->link);
@@ -377,15 +378,20 @@ static void let_go(struct tcp_pcb *pcb)
 	tcp_err(pcb, NULL);
 }
 
+static void give_window(struct net_tcp *c, size_t len)
+{
+	while (c->pcb && len > 0) {
+		u16_t n = (u16_t)MIN(len, (size_t)0xffff);
+
+		tcp_recved(c->pcb, n);
+		len -= n;
+	}
+}
+
 /* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. */
 static void forget_unread(struct net_tcp *c)
 {
-	for (size_t left = c->rx_bytes + c->wnd_held; c->pcb && left > 0;) {
-		u16_t n = (u16_t)MIN(left, (size_t)0xffff);
-
-		tcp_recved(c->pcb, n);
-		left -= n;
-	}
+	give_window(c, c->rx_bytes + c->wnd_held);
 }
 
 void net_tcp_close(struct net_tcp *c)
@@ -443,12 +449,8 @@ void net_tcp_consume(struct net_tcp *c, size_t len)
 	ASSERT(len <= c->rx_bytes);
 	c->rx_bytes -= len;
 	net_g.stats.mem_bytes -= len;
-	for (size_t left = len; c->pcb && left > 0;) {
-		u16_t n = (u16_t)MIN(left, (size_t)0xffff);
-
-		tcp_recved(c->pcb, n);
-		left -= n;
-	}
+	if (c->pcb)
+		give_window(c, len + net_window_drained(c, len));
 	c->rx_off += len;
 	while (c->rx_n > 0 && c->rx_off >= c->rx[c->rx_head]->tot_len) {
 		c->rx_off -= c->rx[c->rx_head]->tot_len;
@@ -494,15 +496,22 @@ bool net_tcp_at_eof(const struct net_tcp *c)
 
 /* ---- writing ---- */
 
+/* Twice of what may be in flight: one to be acknowledged, one ready to follow. */
+static size_t queue_limit(const struct net_tcp *c)
+{
+	return MAX((size_t)SND_START, 2 * (size_t)MIN(c->pcb->cwnd, c->pcb->snd_wnd));
+}
+
 size_t net_tcp_writable(const struct net_tcp *c)
 {
-	size_t room, budget;
+	size_t room, budget, queue;
 
 	if (!c->pcb || !c->connected || c->shut)
 		return 0;
 	if (tcp_sndqueuelen(c->pcb) + 64 >= TCP_SND_QUEUELEN)
 		return 0;
-	room = MIN((size_t)tcp_sndbuf(c->pcb), (size_t)net_g.cfg.snd_bytes_max - MIN((size_t)net_g.cfg.snd_bytes_max, c->tx_bytes));
+	queue = MIN(queue_limit(c), (size_t)net_g.cfg.snd_bytes_max);
+	room = MIN((size_t)tcp_sndbuf(c->pcb), queue - MIN(queue, c->tx_bytes));
 	budget = net_g.cfg.mem_bytes_max > net_g.stats.mem_bytes ? net_g.cfg.mem_bytes_max - net_g.stats.mem_bytes : 0;
 	/* Over the budget a connection still gets a little, or nothing would ever drain. */
 	return MIN(room, MAX(budget, c->tx_bytes == 0 ? (size_t)WRITABLE_MIN : 0));

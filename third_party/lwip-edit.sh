@@ -22,3 +22,10 @@ edit core/tcp.c 3 \
 # A TCP option cut off at the end of the option area was read past it (upstream 3d896ba): those bytes are 0 now.
 edit core/tcp_in.c 1 \
 	'$n += s{(  u16_t optidx = tcp_optidx\+\+;\n)}{$1  if (optidx >= tcphdr_optlen) {\n    return 0;\n  }\n}'
+
+# After each segment that came, lwIP sends what it may: we do it once for a batch (net_lwip_input_done).
+edit core/tcp_in.c 1 \
+	'$n += s{(/\* Try to send something out\. \*/\n\s*)tcp_output\(pcb\);}{$1net_lwip_input_done(pcb);}'
+# RFC 3465's limit of two segments an ACK counts on an ACK for every other segment; ours cover a batch.
+edit core/tcp_in.c 1 \
+	'$n += s{u8_t num_seg = \(pcb->flags & TF_RTO\) \? 1 : 2;}{u8_t num_seg = (pcb->flags & TF_RTO) ? 1 : 32;}'

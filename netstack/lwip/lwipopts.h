@@ -71,7 +71,7 @@
 #define TCP_SND_QUEUELEN 16384
 #define TCP_SNDLOWAT 32768
 #define TCP_SNDQUEUELOWAT 64
-#define TCP_WND_UPDATE_THRESHOLD (64u << 10)
+#define TCP_WND_UPDATE_THRESHOLD (16u << 10)
 #define TCP_OVERSIZE TCP_MSS
 #define TCP_QUEUE_OOSEQ 1
 #define TCP_OOSEQ_MAX_BYTES TCP_WND
@@ -101,6 +101,8 @@ struct ip4_addr;
 struct ip6_addr;
 struct ip_addr;
 uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *remote_ip, uint16_t remote_port);
+/* At the end of tcp_input() in place of tcp_output(): what a batch gives rise to goes out once. */
+void net_lwip_input_done(void *pcb);
 #define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_lwip_isn(lip, lport, rip, rport)
 
 #endif
