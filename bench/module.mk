@@ -15,6 +15,15 @@ $(B)/bench/stack: $(B)/obj/bench/stack.o $(BENCH_PARTS:%=$(B)/lib%.a) $(ARCHIVES
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(BENCH_PARTS))
 bench-bins: programs $(BENCH_BINS)
+# Rivals at pinned versions, from the language registries; each that cannot be had is skipped by run.py with its reason.
+TAILSCALE_VERSION := v1.102.5
+RIVALS := $(B)/bench/rivals
+bench-rivals:
+	@mkdir -p $(RIVALS)
+	-cd bench/rivals/netstack && go build -o $(CURDIR)/$(RIVALS)/netstack .
+	-cd bench/rivals/tailscale && go build -o $(CURDIR)/$(RIVALS)/tscontrol .
+	-GOBIN=$(CURDIR)/$(RIVALS) go install tailscale.com/cmd/tailscaled@$(TAILSCALE_VERSION)
+	-GOBIN=$(CURDIR)/$(RIVALS) go install tailscale.com/cmd/tailscale@$(TAILSCALE_VERSION)
 bench:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory bench-bins
@@ -23,8 +32,4 @@ bench-long:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory bench-bins
 	@bench/run.py --long
-bench-quick:
-	@third_party/setup.sh build
-	@$(MAKE) --no-print-directory bench-bins
-	@bench/quick.sh
-.PHONY: bench bench-long bench-quick bench-bins
+.PHONY: bench bench-rivals bench-long bench-bins

@@ -51,18 +51,15 @@ def wait_port(port, seconds=15):
     raise Skip(f"port {port} does not answer")
 
 
-def first_byte(port, seconds=15):
-    """Seconds until a byte came back through PORT."""
-    start = time.monotonic()
-    while time.monotonic() - start < seconds:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 2) as s:
-                s.settimeout(2)
-                s.sendall(b"rx")
-                if s.recv(1) == b"x":
-                    return time.monotonic() - start
-        except OSError:
-            pass
+def first_byte(tool, seconds=15):
+    """Waits until a byte came back through TOOL."""
+    end = time.monotonic() + seconds
+    cmd = [LOAD, "run", tool.target or f"127.0.0.1:{tool.port}", "rr", "--seconds", "0"]
+    if tool.socks:
+        cmd += ["--socks", f"127.0.0.1:{tool.socks}"]
+    while time.monotonic() < end:
+        if '"failed":0' in subprocess.run(cmd, capture_output=True, text=True).stdout:
+            return
         time.sleep(0.002)
     raise Skip("no byte came through")
 
@@ -80,6 +77,8 @@ class Tool:
         self.server_port = server_port
         self.procs = []
         self.port = 0
+        self.socks = 0      # a SOCKS5 port in place of a forward, then
+        self.target = None  # IP:PORT to ask it for
         self.dir = tempfile.mkdtemp(prefix="nbench.")
 
     def prepare(self):
@@ -229,7 +228,6 @@ class Tailscale(Tool):
 
     def start(self):
         control = free_port()
-        self.port = free_port()
         self.spawn(self.control, "-listen", f"127.0.0.1:{control}")
         wait_port(control)
         addresses = []
@@ -254,8 +252,7 @@ class Tailscale(Tool):
             addresses.append(run(self.cli, f"--socket={sock}", "ip", "-4").strip())
         run(self.cli, f"--socket={os.path.join(self.dir, 'far/s')}", "serve", "--bg", "--tcp=2222",
             f"tcp://127.0.0.1:{self.server_port}", timeout=30)
-        self.spawn(self.control, "-forward", f"127.0.0.1:{self.port}", "-socks", f"127.0.0.1:{self.socks}",
-                   "-target", f"{addresses[0]}:2222")
+        self.target = f"{addresses[0]}:2222"
         # The relay carries the first packets; what is measured is the direct path.
         for _ in range(40):
             out = subprocess.run([self.cli, f"--socket={os.path.join(self.dir, 'near/s')}", "ping", "-c", "1", addresses[0]],
@@ -265,15 +262,7 @@ class Tailscale(Tool):
             time.sleep(0.2)
 
     def pids(self):
-        return [p.pid for p in self.procs[1:3]]  # the two daemons alone: control and SOCKS adapter are ours
-
-
-class Onetun(Tool):
-    name = "onetun"
-
-    def prepare(self):
-        self.program = find_rival("onetun")
-        raise Skip("its far end must be another WireGuard: see bench/README.md")
+        return [p.pid for p in self.procs[1:3]]  # the two daemons; the control server is idle by then
 
 
 def find_rival(name):
@@ -312,8 +301,10 @@ CELLS = {
 def measure(tool, cell, seconds):
     mode, flows = CELLS[cell]
     before = cpu_seconds(tool.pids())
-    p = subprocess.run([LOAD, "run", f"127.0.0.1:{tool.port}", mode, "--flows", str(flows), "--seconds", str(seconds)],
-                       capture_output=True, text=True, timeout=seconds + 60)
+    cmd = [LOAD, "run", tool.target or f"127.0.0.1:{tool.port}", mode, "--flows", str(flows), "--seconds", str(seconds)]
+    if tool.socks:
+        cmd += ["--socks", f"127.0.0.1:{tool.socks}"]
+    p = subprocess.run(cmd, capture_output=True, text=True, timeout=seconds + 60)
     if not p.stdout:
         return {"error": p.stderr.strip().splitlines()[-1] if p.stderr else "no result"}
     r = json.loads(p.stdout)
@@ -329,7 +320,7 @@ def measure_tool(tool, cells, seconds):
     out = {}
     began = time.monotonic()
     tool.start()
-    first_byte(tool.port)
+    first_byte(tool)
     out["first_byte_ms"] = {"ms": (time.monotonic() - began) * 1000}
     out["rss_idle"] = {"mib": rss_mib(tool.pids())}
     for cell in cells:
@@ -416,7 +407,7 @@ def main():
     samples, skipped, tools = {}, {}, []
     try:
         wait_port(server_port)
-        for cls in (Nefia, Tailscale, Netstack, Wireproxy, Onetun, Loopback):
+        for cls in (Nefia, Tailscale, Netstack, Wireproxy, Loopback):
             if opt.only and cls.name not in opt.only.split(","):
                 continue
             tool = cls(server_port)
