@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "netstack/checksum.h"
-#include "netstack/net_internal.h"
+#include "netstack/loss.h"
 
 struct net_state net_g;
 
@@ -42,7 +42,7 @@ uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *rem
 enum err net_init(const struct net_config *cfg, nsec_t now)
 {
 	static bool lwip_is_up;
-	static uint8_t pcb_arg;
+	static uint8_t pcb_arg, loss_arg;
 
 	ASSERT(!net_g.running);
 	memset(&net_g, 0, sizeof(net_g));
@@ -60,10 +60,12 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	if (!lwip_is_up) {
 		lwip_init();
 		pcb_arg = tcp_ext_arg_alloc_id();
+		loss_arg = tcp_ext_arg_alloc_id();
 	} else {
 		sys_restart_timeouts();
 	}
 	net_g.pcb_arg = pcb_arg;
+	net_g.loss_arg = loss_arg;
 	lwip_is_up = true;
 	net_g.running = true;
 	return OK;
@@ -88,6 +90,7 @@ nsec_t net_deadline(void)
 	/* More to tell than one flush may. */
 	if (!list_empty(&net_g.ready))
 		return net_g.now;
+	at = nsec_min(at, net_loss_deadline());
 	list_for_each(it, &net_g.ifs)
 		at = nsec_min(at, net_listen_deadline(container_of(it, struct net_if, link)));
 	return at;
@@ -98,6 +101,7 @@ void net_expire(nsec_t now)
 	net_g.now = now;
 	net_enter();
 	sys_check_timeouts();
+	net_loss_expire();
 	list_for_each(it, &net_g.ifs)
 		net_listen_expire(container_of(it, struct net_if, link));
 	net_flush();

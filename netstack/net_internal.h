@@ -37,6 +37,7 @@ struct net_state {
 	struct list dirty; /* connections with bytes for tcp_output */
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
 	uint8_t pcb_arg;         /* our slot in a PCB: its handle */
+	uint8_t loss_arg;        /* and loss.c's */
 	uint64_t n_refused_seen; /* of the pool's refusals */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_stats stats;
@@ -140,6 +141,8 @@ struct net_tcp *net_tcp_new(struct net_if *nif, net_tcp_fn fn, void *ctx);
 void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb);
 void net_tcp_free(struct net_tcp *c);
 void net_tcp_tell_all(void);
+/** net_tcp_push() - tcp_output() and what follows it */
+void net_tcp_push(struct tcp_pcb *pcb);
 void net_tcp_output_dirty(void);
 err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote);

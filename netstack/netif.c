@@ -69,7 +69,7 @@ static void resume_handles(struct net_if *nif, u8_t index)
 			break;
 		if (!c->pcb || !wants_output(c->pcb, index))
 			continue;
-		tcp_output(c->pcb);
+		net_tcp_push(c->pcb);
 		list_del(it);
 		list_add_tail(&done, it);
 	}
@@ -84,7 +84,7 @@ static void resume_orphans(struct net_if *nif, u8_t index)
 {
 	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb && !nif->blocked; pcb = pcb->next)
 		if (!pcb->callback_arg && wants_output(pcb, index))
-			tcp_output(pcb);
+			net_tcp_push(pcb);
 }
 
 void net_if_resume(struct net_if *nif)

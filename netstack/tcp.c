@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "netstack/net_internal.h"
+#include "netstack/loss.h"
 
 #define PORT_MIN 1024
 #define N_PORT_TRIES 64
@@ -62,6 +62,12 @@ void net_tcp_tell_all(void)
 	}
 }
 
+void net_tcp_push(struct tcp_pcb *pcb)
+{
+	tcp_output(pcb);
+	net_loss_sent(pcb);
+}
+
 void net_tcp_output_dirty(void)
 {
 	struct list *first;
@@ -71,7 +77,7 @@ void net_tcp_output_dirty(void)
 
 		list_del(first);
 		if (c->pcb)
-			tcp_output(c->pcb);
+			net_tcp_push(c->pcb);
 	}
 }
 
@@ -85,10 +91,11 @@ void net_lwip_input_done(void *arg)
 {
 	struct tcp_pcb *pcb = arg;
 
+	net_loss_input(pcb);
 	if (pcb->callback_arg)
 		mark_dirty(pcb->callback_arg);
 	else
-		tcp_output(pcb);
+		net_tcp_push(pcb);
 }
 
 /* ---- lwIP's callbacks ---- */
@@ -401,7 +408,7 @@ void net_tcp_close(struct net_tcp *c)
 	if (!c)
 		return;
 	if (c->pcb)
-		tcp_output(c->pcb);
+		net_tcp_push(c->pcb);
 	forget_unread(c);
 	pcb = c->pcb;
 	if (pcb) {

@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
+#include <pthread.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,7 +70,20 @@ uint64_t os_wall_now(void)
 
 /* ---- randomness ---- */
 
-static void kernel_fill(struct rng *rng, void *buf, size_t len)
+/* Small draws (jitter, ports, hash keys) share one call to the kernel; keys never pass through here. */
+static struct {
+	uint8_t bytes[512];
+	size_t left;
+} spare;
+
+#define SMALL_DRAW 16
+
+static void forget_spare(void)
+{
+	spare.left = 0;
+}
+
+static void from_kernel(void *buf, size_t len)
 {
 	uint8_t *p = buf;
 
@@ -83,10 +98,30 @@ static void kernel_fill(struct rng *rng, void *buf, size_t len)
 	}
 }
 
+static void kernel_fill(struct rng *rng, void *buf, size_t len)
+{
+	if (len > SMALL_DRAW) {
+		from_kernel(buf, len);
+		return;
+	}
+	if (spare.left < len) {
+		from_kernel(spare.bytes, sizeof(spare.bytes));
+		spare.left = sizeof(spare.bytes);
+	}
+	spare.left -= len;
+	memcpy(buf, spare.bytes + spare.left, len);
+	explicit_bzero(spare.bytes + spare.left, len);
+}
+
 struct rng *os_rng(void)
 {
 	static struct rng rng = { kernel_fill };
+	static bool guarded;
 
+	/* Parent and child must not draw the same bytes. */
+	if (!guarded)
+		ASSERT(pthread_atfork(NULL, NULL, forget_spare) == 0);
+	guarded = true;
 	return &rng;
 }
 
@@ -98,7 +133,8 @@ static void arm(struct os_loop *loop)
 	nsec_t at = first ? MAX(first->key, 1ULL) : 0;
 	struct itimerspec its = { .it_value = { (time_t)(at / NSEC_PER_SEC), (long)(at % NSEC_PER_SEC) } };
 
-	if (at == loop->armed)
+	/* A deadline that moved away leaves the earlier one armed: one wake for nothing is cheaper than a call each turn. */
+	if (at == 0 || (loop->armed && loop->armed <= at))
 		return;
 	loop->armed = at;
 	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);

@@ -26,6 +26,8 @@ edit core/tcp_in.c 1 \
 # After each segment that came, lwIP sends what it may: we do it once for a batch (net_lwip_input_done).
 edit core/tcp_in.c 1 \
 	'$n += s{(/\* Try to send something out\. \*/\n\s*)tcp_output\(pcb\);}{$1net_lwip_input_done(pcb);}'
-# RFC 3465's limit of two segments an ACK counts on an ACK for every other segment; ours cover a batch.
+# Congestion control and loss recovery are ours (netstack/loss.c): lwIP only keeps the queues and the timer.
 edit core/tcp_in.c 1 \
-	'$n += s{u8_t num_seg = \(pcb->flags & TF_RTO\) \? 1 : 2;}{u8_t num_seg = (pcb->flags & TF_RTO) ? 1 : 32;}'
+	'$n += s{if \(pcb->dupacks > 3\) \{.*?tcp_rexmit_fast\(pcb\);\s*\}}{}s'
+edit core/tcp_in.c 1 \
+	'$n += s{(variables \(cwnd and\s+ssthresh\)\. \*/\s+if \()pcb->state >= ESTABLISHED\)}{${1}0)}'

@@ -111,6 +111,16 @@ static void ipsecmb_seal(struct wg_aead_job *jobs, size_t n)
 	finish();
 }
 
+/* In constant time, without a call for 16 bytes. */
+static bool tags_equal(const uint8_t *a, const uint8_t *b)
+{
+	uint64_t x[2], y[2];
+
+	memcpy(x, a, sizeof(x));
+	memcpy(y, b, sizeof(y));
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+}
+
 static void open_some(struct wg_aead_job *jobs, size_t n)
 {
 	uint8_t nonces[N_TAGS][12], tags[N_TAGS][WG_TAG_LEN];
@@ -124,7 +134,7 @@ static void open_some(struct wg_aead_job *jobs, size_t n)
 	finish();
 	for (size_t i = 0; i < n; i++)
 		if (jobs[i].len > WG_TAG_LEN)
-			jobs[i].ok = sodium_memcmp(tags[i], jobs[i].src + jobs[i].len - WG_TAG_LEN, WG_TAG_LEN) == 0;
+			jobs[i].ok = tags_equal(tags[i], jobs[i].src + jobs[i].len - WG_TAG_LEN);
 	sodium_memzero(tags, sizeof(tags));
 }
 

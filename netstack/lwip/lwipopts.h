@@ -82,7 +82,7 @@
 #define TCP_TMR_INTERVAL 50    /* the retransmission timer counts in twice that, and at least 3 of them */
 #define TCP_MSL 5000           /* the tunnel is private */
 #define TCP_LISTEN_BACKLOG 0   /* listen.c limits; lwIP's own stops at 255 */
-#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* tells us when a PCB dies, whatever the way */
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 2 /* our handle, and loss.c's state; they tell us when a PCB dies, whatever the way */
 #define LWIP_TCP_KEEPALIVE 1
 #define SO_REUSE 1
 #define LWIP_TCP_CALC_INITIAL_CWND(mss) ((tcpwnd_size_t)(10u * (mss))) /* RFC 6928 */
@@ -103,6 +103,8 @@ struct ip_addr;
 uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *remote_ip, uint16_t remote_port);
 /* At the end of tcp_input() in place of tcp_output(): what a batch gives rise to goes out once. */
 void net_lwip_input_done(void *pcb);
+int net_lwip_tcp_options(void *pcb, const void *hdr, uint16_t len, uint16_t len1, const void *rest);
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, len, len1, rest, p) net_lwip_tcp_options(pcb, hdr, len, len1, rest)
 #define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_lwip_isn(lip, lport, rip, rport)
 
 #endif

@@ -46,6 +46,21 @@ const char *wirecheck(const uint8_t *p, size_t len, size_t mtu)
 	return NULL;
 }
 
+/* When a packet of @len leaves the bottleneck; NSEC_NEVER: its queue is full. */
+static nsec_t through_bottleneck(struct netside *s, size_t len)
+{
+	struct netpair *p = s->pair;
+	nsec_t unit = 1420ULL * 8 * NSEC_PER_SEC / p->rate_bps;
+
+	s->busy_until = MAX(s->busy_until, p->now);
+	if (s->busy_until - p->now > p->bottleneck * unit) {
+		s->n_dropped++;
+		return NSEC_NEVER;
+	}
+	s->busy_until += len * 8 * NSEC_PER_SEC / p->rate_bps;
+	return s->busy_until;
+}
+
 static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcnt, size_t len)
 {
 	struct netside *s = ctx;
@@ -71,7 +86,12 @@ static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcn
 		free(k);
 		return NET_OUTPUT_OK;
 	}
-	k->at = p->now + p->delay + (rng_chance(&p->rng.rng, p->reorder_ppm) ? 3 * NSEC_PER_MSEC : 0);
+	k->at = p->rate_bps ? through_bottleneck(s, k->len) : p->now;
+	if (k->at == NSEC_NEVER) {
+		free(k);
+		return NET_OUTPUT_OK;
+	}
+	k->at += p->delay + (rng_chance(&p->rng.rng, p->reorder_ppm) ? 3 * NSEC_PER_MSEC : 0);
 	*s->last = k;
 	s->last = &k->next;
 	s->n_queued++;
@@ -98,6 +118,8 @@ static bool deliver(struct netpair *p, struct netside *from, struct netside *to)
 		struct netlink_pkt *k = *at;
 
 		if (k->at > p->now) {
+			if (!p->reorder_ppm)
+				break;
 			at = &k->next;
 			continue;
 		}
@@ -122,7 +144,7 @@ static nsec_t next_arrival(const struct netside *s)
 {
 	nsec_t at = NSEC_NEVER;
 
-	for (const struct netlink_pkt *k = s->first; k; k = k->next)
+	for (const struct netlink_pkt *k = s->first; k && (k == s->first || s->pair->reorder_ppm); k = k->next)
 		at = nsec_min(at, k->at);
 	return at;
 }

@@ -18,6 +18,8 @@ struct netside {
 	struct net_if *nif;
 	struct netlink_pkt *first, **last; /* what this side sent */
 	size_t n_queued;
+	nsec_t busy_until;  /* the bottleneck's */
+	uint64_t n_dropped; /* by it */
 	uint64_t n_sent, n_bad; /* n_bad: packets that break a rule of the wire */
 };
 
@@ -28,6 +30,8 @@ struct netpair {
 	struct netside a, b;
 	nsec_t delay;
 	uint32_t loss_ppm, dup_ppm, reorder_ppm;
+	uint64_t rate_bps;    /* bottleneck each way; 0 = none */
+	uint32_t bottleneck;  /* packets of 1,420 bytes that wait there; more are dropped */
 	size_t queue_max; /* output answers "blocked" beyond; 0 = none */
 };
 
