@@ -12,6 +12,7 @@
 #define BETA 0.7
 #define CUBIC_C 0.4 /* segments a second cubed */
 #define RENO_ALPHA (3 * (1 - BETA) / (1 + BETA))
+#define HYSTART_SEGMENTS 32
 #define CWND_MAX (32u << 20)
 
 void net_cc_init(struct net_cc *cc, uint32_t mss, uint32_t cwnd)
@@ -55,13 +56,14 @@ void net_cc_acked(struct net_cc *cc, uint32_t acked, nsec_t now, nsec_t srtt)
 		avoid_congestion(cc, acked, now, srtt);
 }
 
-void net_cc_rtt(struct net_cc *cc, nsec_t rtt)
+void net_cc_rtt(struct net_cc *cc, nsec_t rtt, uint32_t in_flight)
 {
 	nsec_t slack;
 
 	cc->rtt_min = nsec_min(cc->rtt_min, rtt);
 	slack = MIN(MAX(cc->rtt_min / 8, 4 * NSEC_PER_MSEC), 16 * NSEC_PER_MSEC);
-	if (cc->cwnd < cc->ssthresh && rtt > cc->rtt_min + slack)
+	/* A few segments fill no queue: their delay is the other side's, which holds an ACK back for a while. */
+	if (in_flight >= HYSTART_SEGMENTS * cc->mss && cc->cwnd < cc->ssthresh && rtt > cc->rtt_min + slack)
 		cc->ssthresh = cc->cwnd;
 }
 

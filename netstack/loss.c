@@ -88,7 +88,9 @@ static struct net_loss *state_of(struct tcp_pcb *pcb)
 	l->pcb = pcb;
 	heap_node_init(&l->timer);
 	l->una = l->nxt = l->recover = l->high_rxt = pcb->lastack;
-	net_cc_init(&l->cc, pcb->mss, pcb->cwnd);
+	/* RFC 6928; lwIP starts with three. */
+	net_cc_init(&l->cc, pcb->mss, 10u * pcb->mss);
+	pcb->cwnd = MAX(pcb->cwnd, (tcpwnd_size_t)l->cc.cwnd);
 	tcp_ext_arg_set_callbacks(pcb, net_g.loss_arg, &callbacks);
 	tcp_ext_arg_set(pcb, net_g.loss_arg, l);
 	return l;
@@ -349,7 +351,7 @@ static void check_late(struct net_loss *l, uint32_t una_before)
 	net_g.stats.n_undone++;
 }
 
-static void take_rtt(struct net_loss *l)
+static void take_rtt(struct net_loss *l, uint32_t in_flight)
 {
 	nsec_t rtt, off;
 
@@ -365,7 +367,7 @@ static void take_rtt(struct net_loss *l)
 		l->rttvar = (3 * l->rttvar + off) / 4;
 		l->srtt = (7 * l->srtt + rtt) / 8;
 	}
-	net_cc_rtt(&l->cc, rtt);
+	net_cc_rtt(&l->cc, rtt, in_flight);
 }
 
 static void set_due(struct net_loss *l)
@@ -422,7 +424,7 @@ void net_loss_input(struct tcp_pcb *pcb)
 		if (l->in_recovery)
 			check_late(l, pcb->lastack - acked);
 		net_scoreboard_trim(&l->board, pcb->lastack);
-		take_rtt(l);
+		take_rtt(l, window_used);
 		l->hole_at = 0;
 		l->head_at = net_g.now;
 	}

@@ -42,7 +42,7 @@ void net_cc_init(struct net_cc *cc, uint32_t mss, uint32_t cwnd);
 /** net_cc_acked() - @acked bytes arrived, and the window was in use */
 void net_cc_acked(struct net_cc *cc, uint32_t acked, nsec_t now, nsec_t srtt);
 /** net_cc_rtt() - a sample; in slow start a growing delay ends it before the queue overflows */
-void net_cc_rtt(struct net_cc *cc, nsec_t rtt);
+void net_cc_rtt(struct net_cc *cc, nsec_t rtt, uint32_t in_flight);
 void net_cc_lost(struct net_cc *cc);
 /** net_cc_timeout() - the retransmission timer fired: start anew from one segment */
 void net_cc_timeout(struct net_cc *cc);

@@ -295,7 +295,8 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 		struct ssh_job *j = container_of(it2, struct ssh_job, link);
 		short ev;
 
-		p->moved |= j->moved;
+		/* One whose connection died just now looks for another at once; no descriptor would wake it. */
+		p->moved |= j->moved || j->state == JOB_WAIT_CONN;
 		j->moved = false;
 		ev = (short)((ssh_job_wants_read(j) ? POLLIN : 0) | (ssh_buf_used(&j->out) ? POLLOUT : 0));
 

@@ -85,7 +85,6 @@
 #define LWIP_TCP_PCB_NUM_EXT_ARGS 2 /* our handle, and loss.c's state; they tell us when a PCB dies, whatever the way */
 #define LWIP_TCP_KEEPALIVE 1
 #define SO_REUSE 1
-#define LWIP_TCP_CALC_INITIAL_CWND(mss) ((tcpwnd_size_t)(10u * (mss))) /* RFC 6928 */
 
 /* The AEAD has authenticated every inbound packet; outbound ones carry full checksums. */
 #define CHECKSUM_CHECK_IP 0
