@@ -17,6 +17,7 @@ static const struct {
 	{ "run", agent_cmd_run,
 	  "run [--config PATH] [--strict-permissions[=false]] [--log-file F] [--log-max-size MB]\n"
 	  "      [--log-max-backups N] [--log-max-age DAYS] [--auto-update-interval D]\n"
+	  "      [--uapi-dir DIR]\n"
 	  "      Join the tunnel and stay in the foreground." },
 	{ "status", agent_cmd_status, "status [--config PATH]\n      Show the last health report." },
 	{ "keygen", agent_cmd_keygen, "keygen\n      Make a private key; prints it and its public key." },

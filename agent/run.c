@@ -33,6 +33,8 @@ struct agent {
 	struct os_loop *loop;
 	struct agent_config cfg;
 	struct tunnel *tunnel;
+	struct tunnel_uapi *uapi;
+	const char *uapi_dir;
 	struct net_listener *listener;
 	struct list forwards;
 	struct os_timer health_timer, drain_timer;
@@ -279,6 +281,18 @@ static enum err start_tunnel(struct agent *a)
 	return e;
 }
 
+/* For the wg tool; an agent without it works all the same. */
+static void start_uapi(struct agent *a)
+{
+	char folder[4096];
+
+	agent_path_beside(a->config_path, "run", folder, sizeof(folder));
+	if (tunnel_uapi_open(a->loop, a->tunnel, a->uapi_dir, folder, "nefia-agent", &a->uapi) != OK)
+		log_warn("the userspace API is not served: no folder for its socket");
+	else
+		log_info("userspace API path=%s", tunnel_uapi_path(a->uapi));
+}
+
 static enum err start_signals(struct agent *a)
 {
 	enum err e = os_signal_on(a->loop, SIGTERM, on_stop, a);
@@ -316,6 +330,7 @@ static void agent_stop(struct agent *a)
 		agent_health_write(&a->health, os_loop_now(a->loop));
 		tunnel_kick(a->tunnel);
 	}
+	tunnel_uapi_close(a->uapi);
 	tunnel_close(a->tunnel);
 	os_loop_free(a->loop);
 	agent_config_wipe(&a->cfg);
@@ -334,6 +349,7 @@ static int run(struct agent *a)
 		return 1;
 	}
 	say_started(a);
+	start_uapi(a);
 	write_health(a);
 	os_loop_run(a->loop);
 	log_info("agent stopped");
@@ -350,12 +366,14 @@ static const struct option options[] = {
 	{ "log-max-size", required_argument, NULL, 'S' },
 	{ "log-max-backups", required_argument, NULL, 'B' },
 	{ "log-max-age", required_argument, NULL, 'A' },
+	{ "uapi-dir", required_argument, NULL, 'd' },
 	{ NULL, 0, NULL, 0 },
 };
 
 struct run_options {
 	bool strict;
 	struct os_log_config log;
+	const char *uapi_dir;
 };
 
 static bool parse_options(int argc, char **argv, struct run_options *o)
@@ -386,6 +404,9 @@ static bool parse_options(int argc, char **argv, struct run_options *o)
 		case 'A':
 			o->log.max_age_days = (unsigned)atoi(optarg);
 			break;
+		case 'd':
+			o->uapi_dir = optarg;
+			break;
 		default:
 			return false;
 		}
@@ -411,7 +432,7 @@ int agent_cmd_run(const struct agent_options *opt, int argc, char **argv)
 		fprintf(stderr, "nefia-agent: %s: %s\n", o.log.file, err_text(e));
 		return 1;
 	}
-	a = (struct agent){ .config_path = opt->config, .strict = o.strict, .ssh_reachable = -1 };
+	a = (struct agent){ .config_path = opt->config, .strict = o.strict, .uapi_dir = o.uapi_dir, .ssh_reachable = -1 };
 	if (agent_config_load(opt->config, o.strict, &a.cfg, why, sizeof(why)) != OK) {
 		fprintf(stderr, "nefia-agent: %s\n", why);
 		return 1;

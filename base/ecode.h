@@ -33,6 +33,7 @@
 	X(1037, "The SSH worker ended unexpectedly", "See 'nefia hub logs'; then run the command again.")    \
 	X(1041, "A local file could not be used", "Check the path, its permissions and the free space.")      \
 	X(1042, "A remote file could not be used", "Check the path, its permissions and the free space there.") \
+	X(1043, "The setting was refused", "Check the value; 'nefia wg --help' shows the forms.") \
 	X(1099, "Internal error", "Please report it, with the log of 'nefia hub logs'.")
 
 struct ecode {

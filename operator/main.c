@@ -30,6 +30,12 @@ const struct command commands[] = {
 	  "forward HOST [BIND:]PORT --raw\n--raw: the bare stream to the agent's ssh_addr. BIND is 127.0.0.1 unless given; PORT 0 = any." },
 	{ "vpn", cmd_vpn, "look at the tunnel", "vpn status [--live] [--ping] [--json]" },
 	{ "hub", cmd_hub, "keep the tunnel up", "hub [--uapi-dir DIR] [--log-level L]\n       nefia hub stop | logs" },
+	{ "wg", cmd_wg, "the wg tool's view of a running hub or agent",
+	  "wg show [--uapi-dir DIR] [NAME] | showconf [--uapi-dir DIR] [NAME]\n"
+	  "       nefia wg set [--uapi-dir DIR] NAME [private-key FILE] [listen-port PORT]\n"
+	  "                [peer KEY [remove] [preshared-key FILE] [endpoint IP:PORT]\n"
+	  "                [persistent-keepalive SECONDS|off] [allowed-ips A/B,...]]...\n"
+	  "NAME: nefia (the hub, default) or nefia-agent. What is set lasts until the next reload." },
 	{ "version", cmd_version, "print version, commit and build date", "version" },
 };
 const size_t n_commands = ARRAY_SIZE(commands);

@@ -80,7 +80,7 @@
 #define LWIP_TCP_RTO_TIME 1000 /* RFC 6298 */
 #define TCP_SYNMAXRTX 12       /* ten minutes: the one who dials sets the time limit */
 #define TCP_TMR_INTERVAL 50    /* the retransmission timer counts in twice that, and at least 3 of them */
-#define TCP_MSL 5000           /* the tunnel is private */
+#define TCP_MSL 1000           /* WireGuard lets no old packet pass, so only a lost last ACK is waited for */
 #define TCP_LISTEN_BACKLOG 0   /* listen.c limits; lwIP's own stops at 255 */
 #define LWIP_TCP_PCB_NUM_EXT_ARGS 2 /* our handle, and loss.c's state; they tell us when a PCB dies, whatever the way */
 #define LWIP_TCP_KEEPALIVE 1
