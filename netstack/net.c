@@ -42,7 +42,7 @@ uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *rem
 enum err net_init(const struct net_config *cfg, nsec_t now)
 {
 	static bool lwip_is_up;
-	static uint8_t pcb_arg, loss_arg;
+	static uint8_t pcb_arg, loss_arg, port_arg;
 
 	ASSERT(!net_g.running);
 	memset(&net_g, 0, sizeof(net_g));
@@ -61,11 +61,13 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 		lwip_init();
 		pcb_arg = tcp_ext_arg_alloc_id();
 		loss_arg = tcp_ext_arg_alloc_id();
+		port_arg = tcp_ext_arg_alloc_id();
 	} else {
 		sys_restart_timeouts();
 	}
 	net_g.pcb_arg = pcb_arg;
 	net_g.loss_arg = loss_arg;
+	net_g.port_arg = port_arg;
 	lwip_is_up = true;
 	net_g.running = true;
 	return OK;

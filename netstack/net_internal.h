@@ -37,7 +37,8 @@ struct net_state {
 	struct list dirty; /* connections with bytes for tcp_output */
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
 	uint8_t pcb_arg;         /* our slot in a PCB: its handle */
-	uint8_t loss_arg;        /* and loss.c's */
+	uint8_t loss_arg;        /* loss.c's */
+	uint8_t port_arg;        /* and ports.c's */
 	uint64_t n_refused_seen; /* of the pool's refusals */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_stats stats;
@@ -146,6 +147,10 @@ void net_tcp_push(struct tcp_pcb *pcb);
 void net_tcp_output_dirty(void);
 err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote);
+
+/* ports.c */
+/** net_port_take() - bind @pcb to @local and a port of its own, until it is freed; false: none was found */
+bool net_port_take(struct tcp_pcb *pcb, const ip_addr_t *local);
 
 /* window.c */
 void net_window_start(struct net_tcp *c);

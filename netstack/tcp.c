@@ -10,8 +10,6 @@
 
 #include "netstack/loss.h"
 
-#define PORT_MIN 1024
-#define N_PORT_TRIES 64
 #define SND_START (256u << 10) /* the send queue of a connection that is still slow */
 #define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
 
@@ -292,33 +290,9 @@ void net_tcp_free(struct net_tcp *c)
 	free(c);
 }
 
-/* Over all interfaces: those with equal addresses would clash within lwIP. */
-static bool port_is_free(uint16_t port, const struct endpoint *remote)
-{
-	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next)
-		if (pcb->local_port == port)
-			return false;
-	for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb; pcb = pcb->next)
-		if (pcb->local_port == port && pcb->remote_port == remote->port)
-			return false;
-	return true;
-}
-
-static uint16_t draw_port(const struct endpoint *remote)
-{
-	for (int i = 0; i < N_PORT_TRIES; i++) {
-		uint16_t port = (uint16_t)(PORT_MIN + rng_below(net_g.cfg.rng, 65536 - PORT_MIN));
-
-		if (port_is_free(port, remote))
-			return port;
-	}
-	return 0;
-}
-
 static enum err start_connect(struct net_tcp *c, const struct ip_addr *from)
 {
 	struct tcp_pcb *pcb = tcp_new_ip_type(from->family == IP_V6 ? IPADDR_TYPE_V6 : IPADDR_TYPE_V4);
-	uint16_t port = draw_port(&c->remote);
 	ip_addr_t local, remote;
 	err_t err = ERR_USE;
 
@@ -326,12 +300,9 @@ static enum err start_connect(struct net_tcp *c, const struct ip_addr *from)
 		return ERR_NOMEM;
 	net_to_lwip(from, &local);
 	net_to_lwip(&c->remote.ip, &remote);
-	ip_set_option(pcb, SOF_REUSEADDR);
 	net_tcp_adopt(c, pcb);
 	tcp_bind_netif(pcb, &c->nif->lw);
-	if (port)
-		err = tcp_bind(pcb, &local, port);
-	if (err == ERR_OK)
+	if (net_port_take(pcb, &local))
 		err = tcp_connect(pcb, &remote, c->remote.port, on_connected);
 	if (err != ERR_OK) {
 		tcp_arg(pcb, NULL);
@@ -339,7 +310,7 @@ static enum err start_connect(struct net_tcp *c, const struct ip_addr *from)
 		c->pcb = NULL;
 		return net_from_lwip_err(err);
 	}
-	c->local = (struct endpoint){ *from, port, 0 };
+	c->local = (struct endpoint){ *from, pcb->local_port, 0 };
 	return OK;
 }
 

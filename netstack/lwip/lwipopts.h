@@ -82,7 +82,7 @@
 #define TCP_TMR_INTERVAL 50    /* the retransmission timer counts in twice that, and at least 3 of them */
 #define TCP_MSL 1000           /* WireGuard lets no old packet pass, so only a lost last ACK is waited for */
 #define TCP_LISTEN_BACKLOG 0   /* listen.c limits; lwIP's own stops at 255 */
-#define LWIP_TCP_PCB_NUM_EXT_ARGS 2 /* our handle, and loss.c's state; they tell us when a PCB dies, whatever the way */
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 3 /* our handle, loss.c's state, the port; they tell us when a PCB dies, whatever the way */
 #define LWIP_TCP_KEEPALIVE 1
 #define SO_REUSE 1
 
