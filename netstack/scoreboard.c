@@ -62,6 +62,8 @@ void net_scoreboard_trim(struct net_scoreboard *b, uint32_t una)
 {
 	uint16_t gone = 0;
 
+	if (b->n == 0)
+		return;
 	while (gone < b->n && TCP_SEQ_LEQ(b->ranges[gone].to, una))
 		gone++;
 	b->bytes -= sum(b, 0, gone);
