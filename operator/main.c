@@ -36,6 +36,7 @@ const struct command commands[] = {
 	  "                [peer KEY [remove] [preshared-key FILE] [endpoint IP:PORT]\n"
 	  "                [persistent-keepalive SECONDS|off] [allowed-ips A/B,...]]...\n"
 	  "NAME: nefia (the hub, default) or nefia-agent. What is set lasts until the next reload." },
+	{ "completion", cmd_completion, "a script that completes commands, options and hosts", "completion bash|zsh|fish" },
 	{ "version", cmd_version, "print version, commit and build date", "version" },
 };
 const size_t n_commands = ARRAY_SIZE(commands);
@@ -103,7 +104,7 @@ static void usage(FILE *f)
 {
 	fprintf(f, "Usage: nefia [--config FILE] COMMAND ...\n\nCommands:\n");
 	for (size_t i = 0; i < n_commands; i++)
-		fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].summary);
+		fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fprintf(f, "\n'nefia COMMAND --help' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
 }
 
