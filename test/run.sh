@@ -53,7 +53,8 @@ suite_of() {
 	fi
 }
 
-each() { local t; for t; do [ -f "$t" ] && [ -x "$t" ] && one "$t"; done; }
+# A test that cannot be run counts as failed, not as absent.
+each() { local t; for t; do [ -f "$t" ] && one "$t"; done; }
 suite() { local name=$1; shift; suite_of "$name" each "$@"; }
 
 programs() { local f; for f; do case $f in *.d | *.o) ;; *) printf '%s\n' "$f" ;; esac; done; }
