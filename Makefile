@@ -32,7 +32,7 @@ WARN += -Wno-format-truncation # a message that is too long is cut
 endif
 WERROR ?= -Werror
 # Paths are cut out of the objects, so that two build folders give the same bytes.
-REPRO := -ffile-prefix-map=$(CURDIR)/= -fmacro-prefix-map=$(CURDIR)/=
+REPRO := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(CURDIR)/=
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
 ifeq ($(SAN),1)
 HARDEN := -fPIE
