@@ -22,7 +22,7 @@ static const char *const fields[] = {
 
 static const char *const later_fields[] = {
 	"dns", "update_server_url", "agent_token", "stun_servers", "endpoint_refresh", "cloud_api_base", "derp_servers",
-	"beacons",
+	"beacons", "derp_auto_select", "derp_probe_interval", "agent_token_expires_at",
 };
 
 static void add_address(struct conf_reader *r, const struct yaml_node *item, void *ctx)
