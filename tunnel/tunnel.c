@@ -322,6 +322,26 @@ void tunnel_set_private(struct tunnel *t, const struct wg_private_key *key)
 	tunnel_kick(t);
 }
 
+enum err tunnel_set_port(struct tunnel *t, uint16_t port)
+{
+	struct os_udp_handler h = { on_recv, on_writable, t };
+	struct os_udp *udp;
+	enum err e;
+
+	if (port == tunnel_port(t))
+		return OK;
+	e = os_udp_open(t->loop, port, &h, &udp);
+	if (e != OK)
+		return e;
+	os_udp_close(t->udp);
+	t->udp = udp;
+	t->tx_stuck = false;
+	t->cfg.listen_port = port;
+	log_info("UDP port changed port=%u", tunnel_port(t));
+	tunnel_kick(t);
+	return OK;
+}
+
 /* ---- peers ---- */
 
 static enum err apply(struct tunnel *t, wg_peer_id id, const struct tunnel_peer *p)

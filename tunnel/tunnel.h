@@ -51,6 +51,9 @@ MUST_CHECK enum err tunnel_add_peer(struct tunnel *t, const struct tunnel_peer *
 MUST_CHECK enum err tunnel_set_peers(struct tunnel *t, const struct tunnel_peer *p, size_t n);
 /** tunnel_set_private() - another key, on reload */
 void tunnel_set_private(struct tunnel *t, const struct wg_private_key *key);
+/** tunnel_set_port() - another UDP port, sessions stay; ERR_IN_USE, ERR_PERMISSION: the old one stays. Not in a callback
+ * of the tunnel. */
+MUST_CHECK enum err tunnel_set_port(struct tunnel *t, uint16_t port);
 /** tunnel_kick() - after calls into tunnel_device() or tunnel_if() from outside: process what they left */
 void tunnel_kick(struct tunnel *t);
 

@@ -3,8 +3,10 @@
  *
  * One request a connection: "get=1" or "set=1" with key=value lines, ended by an empty line; the answer ends with
  * errno=N and an empty line. A set is parsed line by line into the peer that the last public_key named, as
- * wireguard-go does; the first bad line ends it with its errno, what stood before it is done. Only our own user is
- * answered. A request has 1 MiB and a connection 10 s.
+ * wireguard-go does; the first bad line ends it with its errno, what stood before it is done. The numbers are those of
+ * the interface's description: EPROTO for what is not a key=value line, EINVAL for a key or value that is not known,
+ * EADDRINUSE for a port that somebody has; beyond it ENOMEM when a table is full and EOPNOTSUPP for a mark, which takes
+ * a capability. Only our own user is answered. A request has 1 MiB and a connection 10 s.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -127,6 +129,60 @@ struct setting {
 	bool in_peers, exists;
 };
 
+/* Digits alone, up to @max. */
+static bool parse_number(const char *s, unsigned long max, unsigned long *ret)
+{
+	unsigned long n = 0;
+
+	if (!*s)
+		return false;
+	for (; *s; s++) {
+		if (*s < '0' || *s > '9')
+			return false;
+		n = n * 10 + (unsigned long)(*s - '0');
+		if (n > max)
+			return false;
+	}
+	*ret = n;
+	return true;
+}
+
+static int errno_of(enum err e)
+{
+	switch (e) {
+	case OK:
+		return 0;
+	case ERR_IN_USE:
+		return EADDRINUSE;
+	case ERR_PERMISSION:
+		return EACCES;
+	case ERR_FULL:
+	case ERR_NOMEM:
+		return ENOMEM;
+	default:
+		return EIO;
+	}
+}
+
+static int set_port(struct setting *s, const char *value)
+{
+	unsigned long port;
+
+	if (!parse_number(value, UINT16_MAX, &port))
+		return EINVAL;
+	/* 0 is "any": the one that we have is as good. setconf sends it for a file without ListenPort. */
+	return port ? errno_of(tunnel_set_port(s->tunnel, (uint16_t)port)) : 0;
+}
+
+static int set_mark(const char *value)
+{
+	unsigned long mark;
+
+	if (!parse_number(value, UINT32_MAX, &mark))
+		return EINVAL;
+	return mark ? EOPNOTSUPP : 0;
+}
+
 static int set_device(struct setting *s, const char *name, const char *value)
 {
 	struct wg_private_key priv;
@@ -139,27 +195,33 @@ static int set_device(struct setting *s, const char *name, const char *value)
 		return 0;
 	}
 	if (strcmp(name, "listen_port") == 0)
-		return strtoul(value, NULL, 10) == tunnel_port(s->tunnel) ? 0 : EADDRINUSE;
+		return set_port(s, value);
 	if (strcmp(name, "replace_peers") == 0) {
 		wg_peer_id id;
 
+		if (strcmp(value, "true") != 0)
+			return EINVAL;
 		while ((id = wg_peer_next(s->dev, 0)))
 			wg_peer_remove(s->dev, id);
 		return 0;
 	}
-	return strcmp(name, "fwmark") == 0 ? 0 : EINVAL;
+	return strcmp(name, "fwmark") == 0 ? set_mark(value) : EINVAL;
 }
 
 static int begin_peer(struct setting *s, const char *value)
 {
+	enum err e;
+
 	if (hex_decode(value, s->key.b, KEY_LEN) != OK)
 		return EINVAL;
 	s->in_peers = true;
 	s->peer = wg_peer_find(s->dev, &s->key);
 	s->exists = s->peer != 0;
-	if (!s->exists && wg_peer_add(s->dev, &s->key, os_now(), &s->peer) != OK)
+	e = s->exists ? OK : wg_peer_add(s->dev, &s->key, os_now(), &s->peer);
+	if (e != OK)
 		s->peer = 0;
-	return 0;
+	/* Our own key is nobody's peer: its lines are skipped, as the kernel does. */
+	return e == ERR_INVALID ? 0 : errno_of(e);
 }
 
 static int set_peer(struct setting *s, const char *name, const char *value)
@@ -168,8 +230,11 @@ static int set_peer(struct setting *s, const char *name, const char *value)
 	struct ip_prefix prefix;
 	struct endpoint ep;
 	struct wg_psk psk;
+	unsigned long n;
 
 	if (strcmp(name, "update_only") == 0 || strcmp(name, "remove") == 0) {
+		if (strcmp(value, "true") != 0)
+			return EINVAL;
 		if (s->peer && (name[0] == 'r' || !s->exists)) {
 			wg_peer_remove(s->dev, s->peer);
 			s->peer = 0;
@@ -183,14 +248,14 @@ static int set_peer(struct setting *s, const char *name, const char *value)
 		explicit_bzero(&psk, sizeof(psk));
 	} else if (strcmp(name, "endpoint") == 0 && endpoint_parse(value, &ep) == OK) {
 		wg_peer_set_endpoint(s->dev, s->peer, &ep, now);
-	} else if (strcmp(name, "persistent_keepalive_interval") == 0 && strtoul(value, NULL, 10) <= UINT16_MAX) {
-		wg_peer_set_keepalive(s->dev, s->peer, (uint16_t)strtoul(value, NULL, 10), now);
-	} else if (strcmp(name, "replace_allowed_ips") == 0) {
+	} else if (strcmp(name, "persistent_keepalive_interval") == 0 && parse_number(value, UINT16_MAX, &n)) {
+		wg_peer_set_keepalive(s->dev, s->peer, (uint16_t)n, now);
+	} else if (strcmp(name, "replace_allowed_ips") == 0 && strcmp(value, "true") == 0) {
 		wg_peer_clear_allowed(s->dev, s->peer);
 	} else if (strcmp(name, "allowed_ip") == 0 && ip_prefix_parse(value, &prefix) == OK) {
 		return wg_peer_allow(s->dev, s->peer, &prefix) == OK ? 0 : ENOMEM;
 	} else {
-		return strcmp(name, "protocol_version") == 0 ? 0 : EINVAL;
+		return strcmp(name, "protocol_version") == 0 && strcmp(value, "1") == 0 ? 0 : EINVAL;
 	}
 	return 0;
 }
@@ -204,8 +269,10 @@ static int do_set(struct tunnel *t, char *lines)
 	for (char *line = strtok_r(lines, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save)) {
 		char *value = strchr(line, '=');
 
-		if (!value)
-			return EINVAL;
+		if (!value) {
+			r = EPROTO;
+			break;
+		}
 		*value++ = '\0';
 		if (strcmp(line, "public_key") == 0)
 			r = begin_peer(&s, value);
