@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "operator/config.h"
+#include "operator/options.h"
 
 #define EXIT_OK 0
 #define EXIT_FAILED 1
@@ -30,14 +31,8 @@ int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...) PR
 /** cli_usage() - a usage error on standard error. Return: EXIT_USAGE. */
 int cli_usage(const char *cmd, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-struct command {
-	const char *name;
-	int (*fn)(struct cli *cli, int argc, char **argv); /* argv[0] is the command's name */
-	const char *summary;
-	const char *help; /* after "Usage: nefia "; for --help */
-};
-extern const struct command commands[];
-extern const size_t n_commands;
+extern const struct cli_option exec_options[], forward_options[], host_add_options[], host_json_options[];
+extern const struct cli_option hub_options[], nc_options[], vpn_status_options[], wg_options[];
 
 int cmd_init(struct cli *cli, int argc, char **argv);
 int cmd_host(struct cli *cli, int argc, char **argv);

@@ -5,7 +5,6 @@
  * the lines carry the host's name. Ctrl-C sends INT to the remote commands, then closes after 2 s; twice leaves at once.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -322,34 +321,37 @@ static int run(struct exec *x)
 
 /* ---- command line ---- */
 
+struct exec_flags {
+	const char *target;
+	nsec_t timeout;
+	bool json;
+};
+
+const struct cli_option exec_options[] = {
+	{ "target", 't', "SELECTOR", "the hosts: ids, groups, tags or 'all', joined by commas", option_text,
+	  offsetof(struct exec_flags, target) },
+	{ "timeout", 0, "DURATION", "end after this time, as in 30s", option_duration, offsetof(struct exec_flags, timeout) },
+	{ "json", 0, NULL, "an object a host", option_flag, offsetof(struct exec_flags, json) },
+	{ .name = NULL },
+};
+
 static int parse(struct exec *x, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "target", required_argument, NULL, 't' },
-		{ "timeout", required_argument, NULL, 'd' },
-		{ "json", no_argument, NULL, 'j' },
-		{ NULL, 0, NULL, 0 },
-	};
+	struct exec_flags flags = { 0 };
 	size_t n = 0;
-	int opt;
 
-	while ((opt = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		if (opt == '?')
-			return EXIT_USAGE;
-		if (opt == 't')
-			x->target = optarg;
-		else if (opt == 'j')
-			x->cli->json = true;
-		else if (duration_parse(optarg, &x->timeout) != OK)
-			return cli_usage("exec", "--timeout must be a duration, as in 30s or 5m");
-	}
+	if (options_parse("exec", commands_find(commands, "exec"), &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	x->target = flags.target;
+	x->timeout = flags.timeout;
+	x->cli->json |= flags.json;
 	if (!x->target)
 		return cli_usage("exec", "--target SELECTOR is missing");
-	if (optind == argc)
+	if (argc == 1)
 		return cli_usage("exec", "a command is missing");
-	for (int i = optind; i < argc; i++)
+	for (int i = 1; i < argc; i++)
 		n += (size_t)snprintf(x->command + MIN(n, sizeof(x->command)), sizeof(x->command) - MIN(n, sizeof(x->command)),
-				      "%s%s", i > optind ? " " : "", argv[i]);
+				      "%s%s", i > 1 ? " " : "", argv[i]);
 	if (n >= sizeof(x->command))
 		return cli_usage("exec", "the command is longer than 64 KiB");
 	return 0;

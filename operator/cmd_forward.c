@@ -54,24 +54,28 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 	return cli_error(cli, 1036, "%s: the hub ended, and the forward with it", host);
 }
 
+struct forward_flags {
+	bool raw;
+};
+
+const struct cli_option forward_options[] = {
+	{ "raw", 0, NULL, "the bare stream to the agent's ssh_addr (required)", option_flag,
+	  offsetof(struct forward_flags, raw) },
+	{ .name = NULL },
+};
+
 int cmd_forward(struct cli *cli, int argc, char **argv)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
-	const char *words[2] = { NULL, NULL };
+	struct forward_flags flags = { 0 };
 	struct hub_client *hc;
 	char bind[ENDPOINT_STR_MAX + 16];
-	bool raw = false;
-	int n = 0, r;
+	const char **words = (const char **)argv + 1;
+	int r;
 
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--raw") == 0)
-			raw = true;
-		else if (argv[i][0] == '-' || n == 2)
-			return cli_usage("forward", "unexpected argument '%s'", argv[i]);
-		else
-			words[n++] = argv[i];
-	}
-	if (n != 2 || !raw)
+	if (options_parse("forward", commands_find(commands, "forward"), &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	if (argc != 3 || !flags.raw)
 		return cli_usage("forward", "expected: forward HOST [BIND:]PORT --raw");
 	if (!read_bind(words[1], bind, sizeof(bind)))
 		return cli_usage("forward", "'%s' is not [BIND:]PORT", words[1]);

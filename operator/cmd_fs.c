@@ -235,11 +235,15 @@ static const char *local_target(const char *local, const char *remote, char buf[
 int cmd_fs(struct cli *cli, int argc, char **argv)
 {
 	struct transfer t = { .cli = cli, .fd = -1, .progress = isatty(STDERR_FILENO) };
-	bool is_put = argc == 4 && strcmp(argv[1], "put") == 0, is_get = argc == 4 && strcmp(argv[1], "get") == 0;
+	bool is_put, is_get;
 	char host[HOST_ID_MAX + 1], path[PATH_MAX];
 	const char *remote;
 	int r;
 
+	if (options_parse("fs", commands_find(commands, "fs"), &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	is_put = argc == 4 && strcmp(argv[1], "put") == 0;
+	is_get = argc == 4 && strcmp(argv[1], "get") == 0;
 	if (!is_put && !is_get)
 		return cli_usage("fs", "expected: fs put LOCAL HOST:REMOTE, or fs get HOST:REMOTE LOCAL");
 	if (!split(argv[is_put ? 3 : 2], host, &remote))

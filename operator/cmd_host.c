@@ -4,7 +4,6 @@
  * Without --public-key the agent's key is made here, written into a complete agent.yaml, and forgotten: the operator
  * keeps the public half only.
  */
-#include <getopt.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,31 +25,50 @@ struct host_add {
 	char detail[256];
 };
 
+static const char *option_tag(const char *value, void *field)
+{
+	struct host_add *a = (void *)((char *)field - offsetof(struct host_add, tags));
+
+	if (a->n_tags == N_HOST_TAGS)
+		return "given fewer times";
+	a->tags[a->n_tags++] = value;
+	return NULL;
+}
+
+const struct cli_option host_add_options[] = {
+	{ "public-key", 0, "KEY", "the agent's public key; without, one is made", option_text, offsetof(struct host_add, public_key) },
+	{ "vpn-addr", 0, "IP", "its address inside; without, the next free one", option_text, offsetof(struct host_add, vpn_addr) },
+	{ "endpoint", 0, "IP:PORT", "where it is reached", option_text, offsetof(struct host_add, endpoint) },
+	{ "user", 0, "USER", "whom to log in as", option_text, offsetof(struct host_add, user) },
+	{ "identity", 0, "FILE", "the private SSH key", option_text, offsetof(struct host_add, identity) },
+	{ "group", 0, "GROUP", "the group it belongs to", option_text, offsetof(struct host_add, group) },
+	{ "tag", 0, "TAG", "a tag; may be repeated", option_tag, offsetof(struct host_add, tags) },
+	{ "preshared-key-file", 0, "FILE", "a file that holds a preshared key", option_text, offsetof(struct host_add, psk_file) },
+	{ "agent-config", 0, "FILE", "where to write its agent.yaml", option_text, offsetof(struct host_add, agent_config) },
+	{ .name = NULL },
+};
+
+struct host_flags {
+	bool json;
+};
+
+const struct cli_option host_json_options[] = {
+	{ "json", 0, NULL, "as JSON", option_flag, offsetof(struct host_flags, json) },
+	{ .name = NULL },
+};
+
+static const struct command *word(const char *name)
+{
+	return commands_find(commands_find(commands, "host")->words, name);
+}
+
 static int add_options(struct host_add *a, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "public-key", required_argument, NULL, 'k' }, { "vpn-addr", required_argument, NULL, 'a' },
-		{ "endpoint", required_argument, NULL, 'e' },	{ "user", required_argument, NULL, 'u' },
-		{ "identity", required_argument, NULL, 'i' },	{ "group", required_argument, NULL, 'g' },
-		{ "tag", required_argument, NULL, 't' },	{ "preshared-key-file", required_argument, NULL, 'p' },
-		{ "agent-config", required_argument, NULL, 'c' }, { NULL, 0, NULL, 0 },
-	};
-	const char **fields[128] = { ['k'] = &a->public_key, ['a'] = &a->vpn_addr, ['e'] = &a->endpoint,
-				     ['u'] = &a->user,	     ['i'] = &a->identity, ['g'] = &a->group,
-				     ['p'] = &a->psk_file,   ['c'] = &a->agent_config };
-	int opt;
-
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == '?')
-			return EXIT_USAGE;
-		if (opt != 't')
-			*fields[opt] = optarg;
-		else if (a->n_tags < N_HOST_TAGS)
-			a->tags[a->n_tags++] = optarg;
-	}
-	if (optind + 1 != argc)
+	if (options_parse("host", word("add"), &argc, argv, a) != 0)
+		return EXIT_USAGE;
+	if (argc != 2)
 		return cli_usage("host", "add expects one NAME");
-	a->name = argv[optind];
+	a->name = argv[1];
 	if (!config_host_id_ok(a->name))
 		return cli_usage("host", "'%s' cannot be a host's name: use letters, digits, '-', '_', '.'", a->name);
 	return 0;
@@ -290,10 +308,14 @@ static int print_json(json_t *j)
 
 static int host_list(struct cli *cli, int argc, char **argv)
 {
-	bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	struct host_flags flags = { 0 };
+	bool json;
 	int r;
 
-	if (argc > 1 && !json)
+	if (options_parse("host", word("list"), &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	json = flags.json;
+	if (argc > 1)
 		return cli_usage("host", "unknown argument: %s", argv[1]);
 	cli->json = json;
 	r = cli_load(cli);
@@ -325,13 +347,17 @@ static int host_list(struct cli *cli, int argc, char **argv)
 
 static int host_show(struct cli *cli, int argc, char **argv)
 {
-	bool json = argc == 3 && strcmp(argv[2], "--json") == 0;
+	struct host_flags flags = { 0 };
+	bool json;
 	const struct host_config *h;
 	const char *key;
 	json_t *j, *value;
 	int r;
 
-	if (argc < 2 || (argc > 2 && !json))
+	if (options_parse("host", word("show"), &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	json = flags.json;
+	if (argc != 2)
 		return cli_usage("host", "show expects one NAME");
 	cli->json = json;
 	r = cli_load(cli);
@@ -407,15 +433,23 @@ static int host_change(struct cli *cli, const char *id, const char *new_id)
 
 int cmd_host(struct cli *cli, int argc, char **argv)
 {
+	const struct command *w;
+	int n = argc - 1;
+
 	if (argc >= 2 && strcmp(argv[1], "add") == 0)
 		return host_add(cli, argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "list") == 0)
 		return host_list(cli, argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "show") == 0)
 		return host_show(cli, argc - 1, argv + 1);
+	if (argc >= 2 && (w = word(argv[1])) && options_parse("host", w, &n, argv + 1, NULL) != 0)
+		return EXIT_USAGE;
+	argc = n + 1;
 	if (argc == 4 && strcmp(argv[1], "rename") == 0)
 		return host_change(cli, argv[2], argv[3]);
 	if (argc == 3 && strcmp(argv[1], "remove") == 0)
 		return host_change(cli, argv[2], NULL);
+	if (argc == 2 || (argc > 2 && word(argv[1])))
+		return cli_usage("host", "%s expects: %s", argv[1], word(argv[1]) ? word(argv[1])->operands : "a word");
 	return cli_usage("host", "expected: add, list, show, rename or remove");
 }

@@ -146,27 +146,23 @@ static int hub_logs(struct cli *cli)
 
 /* ---- run ---- */
 
+const struct cli_option hub_options[] = {
+	{ "uapi-dir", 0, "DIR", "the folder of the userspace API's socket", option_text, offsetof(struct hub_options, uapi_dir) },
+	{ "log-level", 0, "LEVEL", "debug, info, warn or error", option_text, offsetof(struct hub_options, log_level) },
+	{ "config", 0, "FILE", NULL, option_text, offsetof(struct hub_options, config) },
+	{ "transient", 0, NULL, NULL, option_flag, offsetof(struct hub_options, transient) },
+	{ "report-fd", 0, "FD", NULL, option_number, offsetof(struct hub_options, report_fd) },
+	{ .name = NULL },
+};
+
 static int hub_run(struct cli *cli, int argc, char **argv)
 {
 	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1 };
-	int i;
 
-	for (i = 1; i < argc; i++) {
-		const char *a = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-
-		if (strcmp(a, "--transient") == 0)
-			opt.transient = true;
-		else if (strcmp(a, "--report-fd") == 0 && value)
-			opt.report_fd = atoi(argv[++i]);
-		else if (strcmp(a, "--uapi-dir") == 0 && value)
-			opt.uapi_dir = argv[++i];
-		else if (strcmp(a, "--log-level") == 0 && value)
-			opt.log_level = argv[++i];
-		else if (strcmp(a, "--config") == 0 && value)
-			opt.config = argv[++i];
-		else
-			return cli_usage("hub", "unknown argument: %s", a);
-	}
+	if (options_parse("hub", commands_find(commands, "hub"), &argc, argv, &opt) != 0)
+		return EXIT_USAGE;
+	if (argc > 1)
+		return cli_usage("hub", "unknown argument: %s", argv[1]);
 	return hub_main(&opt);
 }
 

@@ -131,26 +131,37 @@ static int raw(struct cli *cli, struct hub_client *hc, const char *host, bool fd
 	return EXIT_OK;
 }
 
+struct nc_flags {
+	bool fdpass;
+};
+
+const struct cli_option nc_options[] = {
+	{ "fdpass", 0, NULL, "hand the stream to ssh (ProxyUseFdpass)", option_flag, offsetof(struct nc_flags, fdpass) },
+	{ .name = NULL },
+};
+
 int cmd_nc(struct cli *cli, int argc, char **argv)
 {
-	bool fdpass = argc > 1 && strcmp(argv[1], "--fdpass") == 0;
+	struct nc_flags flags = { 0 };
 	struct hub_client *hc;
 	char *end, host[HOST_ID_MAX + 8];
 	size_t len;
 	long port;
 	int r;
 
-	if (argc - fdpass != 3)
+	if (options_parse("nc", commands_find(commands, "nc"), &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	if (argc != 3)
 		return cli_usage("nc", "expected: nc [--fdpass] HOST PORT");
-	port = strtol(argv[2 + fdpass], &end, 10);
+	port = strtol(argv[2], &end, 10);
 	if (*end || port < 1 || port > 65535)
-		return cli_usage("nc", "'%s' is not a port", argv[2 + fdpass]);
-	if (fdpass && port != SSH_PORT)
+		return cli_usage("nc", "'%s' is not a port", argv[2]);
+	if (flags.fdpass && port != SSH_PORT)
 		return cli_usage("nc", "--fdpass works with port %d only", SSH_PORT);
 	r = cli_load(cli);
 	if (r != 0)
 		return r;
-	snprintf(host, sizeof(host), "%s", argv[1 + fdpass]);
+	snprintf(host, sizeof(host), "%s", argv[1]);
 	len = strlen(host);
 	/* As ssh knows it. */
 	if (len > 6 && strcmp(host + len - 6, ".nefia") == 0)
@@ -160,7 +171,7 @@ int cmd_nc(struct cli *cli, int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (hub_client_open(cli, true, &hc) != OK)
 		return EXIT_FAILED;
-	r = port == SSH_PORT ? raw(cli, hc, host, fdpass) : direct(cli, hc, host, (unsigned)port);
+	r = port == SSH_PORT ? raw(cli, hc, host, flags.fdpass) : direct(cli, hc, host, (unsigned)port);
 	hub_client_close(hc);
 	return r;
 }

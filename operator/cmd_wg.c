@@ -496,25 +496,35 @@ static int show(struct cli *cli, int fd, const char *name, bool conf)
 	return EXIT_OK;
 }
 
+struct wg_flags {
+	const char *dir;
+};
+
+const struct cli_option wg_options[] = {
+	{ "uapi-dir", 0, "DIR", "the folder of the socket", option_text, offsetof(struct wg_flags, dir) },
+	{ .name = NULL },
+};
+
 int cmd_wg(struct cli *cli, int argc, char **argv)
 {
-	const char *dir = NULL, *name = "nefia", *what = argc > 1 ? argv[1] : "show";
+	struct wg_flags flags = { NULL };
+	const char *name = "nefia", *what = argc > 1 ? argv[1] : "show";
 	bool is_set = strcmp(what, "set") == 0;
-	int at = 2, fd, r;
+	const struct command *word = commands_find(commands_find(commands, "wg")->words, what);
+	int at = 2, n = argc - 1, fd, r;
 
-	if (!is_set && strcmp(what, "show") != 0 && strcmp(what, "showconf") != 0)
+	if (!word)
 		return cli_usage("wg", "expected show, showconf or set, not '%s'", what);
-	if (at + 1 < argc && strcmp(argv[at], "--uapi-dir") == 0) {
-		dir = argv[at + 1];
-		at += 2;
-	}
+	if (n > 0 && options_parse("wg", word, &n, argv + 1, &flags) != 0)
+		return EXIT_USAGE;
+	argc = n > 0 ? n + 1 : argc;
 	if (at < argc)
 		name = argv[at++];
 	else if (is_set)
 		return cli_usage("wg", "expected: set NAME SETTING...");
 	if (strchr(name, '/') || (!is_set && at < argc))
 		return cli_usage("wg", "'%s' is not expected here", strchr(name, '/') ? name : argv[at]);
-	fd = open_socket(cli, dir, name);
+	fd = open_socket(cli, flags.dir, name);
 	if (fd < 0)
 		return cli_error(cli, 1013, "Nothing answers at %s.sock", name);
 	r = is_set ? set(cli, fd, argc - at, argv + at) : show(cli, fd, name, strcmp(what, "showconf") == 0);

@@ -13,34 +13,6 @@
 #include "os/file.h"
 #include "ssh/worker.h"
 
-const struct command commands[] = {
-	{ "init", cmd_init, "make the operator's key and nefia.yaml", "init" },
-	{ "host", cmd_host, "add, list, show, rename, remove hosts",
-	  "host add NAME [--public-key K] [--vpn-addr IP] [--endpoint IP:PORT] [--user U] [--identity F]\n"
-	  "                [--group G] [--tag T]... [--preshared-key-file F] [--agent-config FILE]\n"
-	  "       nefia host list [--json] | show NAME [--json] | rename OLD NEW | remove NAME" },
-	{ "exec", cmd_exec, "run a command on hosts",
-	  "exec --target SELECTOR [--timeout D] [--json] -- COMMAND...\n"
-	  "SELECTOR: host ids, groups, tags or 'all', joined by commas. Exit status: the remote one; 255 our own failure;\n"
-	  "124 the time limit; with several hosts 1 if any failed." },
-	{ "fs", cmd_fs, "copy files", "fs put LOCAL HOST:REMOTE\n       nefia fs get HOST:REMOTE LOCAL" },
-	{ "nc", cmd_nc, "a stream to a host's port on standard input and output (for ssh's ProxyCommand)",
-	  "nc HOST PORT" },
-	{ "forward", cmd_forward, "a local port that leads to a host",
-	  "forward HOST [BIND:]PORT --raw\n--raw: the bare stream to the agent's ssh_addr. BIND is 127.0.0.1 unless given; PORT 0 = any." },
-	{ "vpn", cmd_vpn, "look at the tunnel", "vpn status [--live] [--ping] [--json]" },
-	{ "hub", cmd_hub, "keep the tunnel up", "hub [--uapi-dir DIR] [--log-level L]\n       nefia hub stop | logs" },
-	{ "wg", cmd_wg, "the wg tool's view of a running hub or agent",
-	  "wg show [--uapi-dir DIR] [NAME] | showconf [--uapi-dir DIR] [NAME]\n"
-	  "       nefia wg set [--uapi-dir DIR] NAME [private-key FILE] [listen-port PORT]\n"
-	  "                [peer KEY [remove] [preshared-key FILE] [endpoint IP:PORT]\n"
-	  "                [persistent-keepalive SECONDS|off] [allowed-ips A/B,...]]...\n"
-	  "NAME: nefia (the hub, default) or nefia-agent. What is set lasts until the next reload." },
-	{ "completion", cmd_completion, "a script that completes commands, options and hosts", "completion bash|zsh|fish" },
-	{ "version", cmd_version, "print version, commit and build date", "version" },
-};
-const size_t n_commands = ARRAY_SIZE(commands);
-
 int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...)
 {
 	const struct ecode *e = ecode_find(ecode);
@@ -103,8 +75,8 @@ int cmd_version(struct cli *cli, int argc, char **argv)
 static void usage(FILE *f)
 {
 	fprintf(f, "Usage: nefia [--config FILE] COMMAND ...\n\nCommands:\n");
-	for (size_t i = 0; i < n_commands; i++)
-		fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
+	for (const struct command *c = commands; c->name; c++)
+		fprintf(f, "  %-10s %s\n", c->name, c->summary);
 	fprintf(f, "\n'nefia COMMAND --help' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
 }
 
@@ -134,19 +106,38 @@ static bool wants_help(int argc, char **argv)
 	return false;
 }
 
+/* `completion --words` takes words of other commands, --help among them. */
+static bool is_words_request(int argc, char **argv)
+{
+	return argc > 1 && strcmp(argv[0], "completion") == 0 && strcmp(argv[1], "--words") == 0;
+}
+
+static int no_such(const char *called, const char *what, const struct command *table, const char *name)
+{
+	const char *near = commands_nearest(table, name);
+
+	fprintf(stderr, "nefia%s: there is no %s '%s'%s%s%s; see 'nefia%s --help'\n", called, what, name,
+		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", called);
+	return EXIT_USAGE;
+}
+
 static int dispatch(struct cli *cli, int argc, char **argv)
 {
-	for (size_t i = 0; i < n_commands; i++) {
-		if (strcmp(argv[0], commands[i].name) != 0)
-			continue;
-		if (wants_help(argc, argv)) {
-			printf("Usage: nefia %s\n", commands[i].help);
-			return EXIT_OK;
-		}
-		return commands[i].fn(cli, argc, argv);
+	const struct command *c = commands_find(commands, argv[0]), *word = NULL;
+	char called[40];
+
+	if (!c)
+		return no_such("", "command", commands, argv[0]);
+	snprintf(called, sizeof(called), " %s", c->name);
+	if (argc > 1)
+		word = commands_find(c->words, argv[1]);
+	if (wants_help(argc, argv) && !is_words_request(argc, argv)) {
+		commands_help(stdout, c, word);
+		return EXIT_OK;
 	}
-	fprintf(stderr, "nefia: there is no command '%s'; see 'nefia --help'\n", argv[0]);
-	return EXIT_USAGE;
+	if (c->words && !word && argc > 1 && argv[1][0] != '-')
+		return no_such(called, "command", c->words, argv[1]);
+	return c->fn(cli, argc, argv);
 }
 
 int main(int argc, char **argv)
