@@ -97,15 +97,6 @@ static void set_paths(struct cli *cli, const char *config)
 		snprintf(cli->config, sizeof(cli->config), "%s/nefia.yaml", cli->home);
 }
 
-/* --help anywhere before "--". */
-static bool wants_help(int argc, char **argv)
-{
-	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-			return true;
-	return false;
-}
-
 /* `completion --words` takes words of other commands, --help among them. */
 static bool is_words_request(int argc, char **argv)
 {
@@ -131,7 +122,7 @@ static int dispatch(struct cli *cli, int argc, char **argv)
 	snprintf(called, sizeof(called), " %s", c->name);
 	if (argc > 1)
 		word = commands_find(c->words, argv[1]);
-	if (wants_help(argc, argv) && !is_words_request(argc, argv)) {
+	if (!is_words_request(argc, argv) && options_want_help(word ? word : c, argc - !!word, argv + !!word)) {
 		commands_help(stdout, c, word);
 		return EXIT_OK;
 	}

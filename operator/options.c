@@ -179,6 +179,22 @@ int options_parse(const char *called, const struct command *cmd, int *argc, char
 
 /* ---- help ---- */
 
+bool options_want_help(const struct command *cmd, int argc, char **argv)
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		const struct cli_option *o;
+
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+		if (argv[i][0] != '-' && cmd->in_order)
+			return false;
+		o = find(cmd->options, argv[i], strlen(argv[i]));
+		if (o && o->arg)
+			i++;
+	}
+	return false;
+}
+
 static void print_usage(FILE *f, const char *lead, const struct command *cmd, const struct command *word)
 {
 	fprintf(f, "%s nefia %s%s%s", lead, cmd->name, word ? " " : "", word ? word->name : "");

@@ -50,6 +50,9 @@ void commands_help(FILE *f, const struct command *cmd, const struct command *wor
  */
 MUST_CHECK int options_parse(const char *called, const struct command *cmd, int *argc, char **argv, void *fields);
 
+/** options_want_help() - --help stands among the options: not in a value, not in the command that exec runs. */
+bool options_want_help(const struct command *cmd, int argc, char **argv);
+
 /* Parsers. Fields: bool; const char *; nsec_t; int. */
 const char *option_flag(const char *value, void *field);
 const char *option_text(const char *value, void *field);

@@ -36,4 +36,7 @@ for c in $("$B/nefia" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p
 	"$B/nefia" "$c" --help | grep -q "nefia $c" || { echo "no help for $c"; bad=1; }
 done
 "$B/nefia" hub --help | grep -qE -- '--transient|--report-fd' && { echo "hub shows options of our own"; bad=1; }
+NEFIA_HOME=$T/none "$B/nefia" exec --target web ls -h >"$T/out" 2>&1
+grep -q Usage "$T/out" && { echo "exec takes the -h of the command it runs"; bad=1; }
+"$B/nefia" exec --target web --help | grep -q -- '--timeout' || { echo "exec --help after an option"; bad=1; }
 exit $bad
