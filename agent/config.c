@@ -21,7 +21,8 @@ static const char *const fields[] = {
 };
 
 static const char *const later_fields[] = {
-	"dns", "update_server_url", "agent_token", "stun_servers", "endpoint_refresh", "cloud_api_base", "derp_servers",
+	"dns",		    "update_server_url", "agent_token",	   "agent_token_expires_at", "stun_servers",
+	"endpoint_refresh", "cloud_api_base",	 "derp_servers",   "derp_auto_select",	     "derp_probe_interval",
 	"beacons",
 };
 

@@ -35,7 +35,7 @@ static void lists_and_later_fields(void **state)
 	assert_int_equal(cfg.n_addrs, 2);
 	assert_int_equal(cfg.peers[0].allowed[1].bits, 128);
 	assert_int_equal(cfg.peers[0].psk.b[1], 1);
-	assert_string_equal(cfg.later, "dns, agent_token");
+	assert_string_equal(cfg.later, "dns, agent_token, derp_probe_interval");
 }
 
 static void each_failure_has_its_place_and_words(void **state)
