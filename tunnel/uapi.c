@@ -307,7 +307,8 @@ static void answer(struct client *c)
 	} else if (strncmp(c->in, "set=1\n", 6) == 0) {
 		r = do_set(c->uapi->tunnel, c->in + 6);
 	}
-	fprintf(f, "errno=%d\n\n", r);
+	/* Negative, as wireguard-go writes it and wg reads it. */
+	fprintf(f, "errno=%d\n\n", -r);
 	fclose(f);
 }
 
