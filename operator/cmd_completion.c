@@ -107,7 +107,7 @@ static void offer_of_command(struct cli *cli, const struct command *c, int argc,
 	}
 }
 
-static int offer_words(struct cli *cli, int argc, char **argv)
+int completion_offer(struct cli *cli, int argc, char **argv)
 {
 	const struct command *c = argc > 1 ? commands_find(commands, argv[0]) : NULL;
 
@@ -120,17 +120,10 @@ static int offer_words(struct cli *cli, int argc, char **argv)
 
 int cmd_completion(struct cli *cli, int argc, char **argv)
 {
-	if (argc >= 2 && strcmp(argv[1], "--words") == 0)
-		return offer_words(cli, argc - 2, argv + 2);
-	if (argc != 2)
-		return cli_usage("completion", "expected: completion bash|zsh|fish");
-	if (strcmp(argv[1], "bash") == 0)
-		fputs(bash, stdout);
-	else if (strcmp(argv[1], "zsh") == 0)
-		fputs(zsh, stdout);
-	else if (strcmp(argv[1], "fish") == 0)
-		fputs(fish, stdout);
-	else
-		return cli_usage("completion", "there is no completion for '%s'", argv[1]);
-	return EXIT_OK;
+	const char *shell = argv[0];
+
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	fputs(strcmp(shell, "bash") == 0 ? bash : strcmp(shell, "zsh") == 0 ? zsh : fish, stdout);
+	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }

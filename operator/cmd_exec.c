@@ -340,20 +340,18 @@ static int parse(struct exec *x, int argc, char **argv)
 	struct exec_flags flags = { 0 };
 	size_t n = 0;
 
-	if (options_parse("exec", commands_find(commands, "exec"), &argc, argv, &flags) != 0)
+	if (options_parse(x->cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
 	x->target = flags.target;
 	x->timeout = flags.timeout;
 	x->cli->json |= flags.json;
 	if (!x->target)
-		return cli_usage("exec", "--target SELECTOR is missing");
-	if (argc == 1)
-		return cli_usage("exec", "a command is missing");
+		return cli_usage(x->cli, "--target SELECTOR is missing");
 	for (int i = 1; i < argc; i++)
 		n += (size_t)snprintf(x->command + MIN(n, sizeof(x->command)), sizeof(x->command) - MIN(n, sizeof(x->command)),
 				      "%s%s", i > 1 ? " " : "", argv[i]);
 	if (n >= sizeof(x->command))
-		return cli_usage("exec", "the command is longer than 64 KiB");
+		return cli_usage(x->cli, "the command is longer than 64 KiB");
 	return 0;
 }
 

@@ -73,12 +73,12 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 	const char **words = (const char **)argv + 1;
 	int r;
 
-	if (options_parse("forward", commands_find(commands, "forward"), &argc, argv, &flags) != 0)
+	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
-	if (argc != 3 || !flags.raw)
-		return cli_usage("forward", "expected: forward HOST [BIND:]PORT --raw");
+	if (!flags.raw)
+		return cli_usage(cli, "expected: forward HOST [BIND:]PORT --raw");
 	if (!read_bind(words[1], bind, sizeof(bind)))
-		return cli_usage("forward", "'%s' is not [BIND:]PORT", words[1]);
+		return cli_usage(cli, "'%s' is not [BIND:]PORT", words[1]);
 	r = cli_load(cli);
 	if (r != 0)
 		return r;

@@ -232,28 +232,34 @@ static const char *local_target(const char *local, const char *remote, char buf[
 	return buf;
 }
 
-int cmd_fs(struct cli *cli, int argc, char **argv)
+static int transfer(struct cli *cli, int argc, char **argv, bool is_put)
 {
 	struct transfer t = { .cli = cli, .fd = -1, .progress = isatty(STDERR_FILENO) };
-	bool is_put, is_get;
 	char host[HOST_ID_MAX + 1], path[PATH_MAX];
-	const char *remote;
+	const char *remote, *where;
 	int r;
 
-	if (options_parse("fs", commands_find(commands, "fs"), &argc, argv, NULL) != 0)
+	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	is_put = argc == 4 && strcmp(argv[1], "put") == 0;
-	is_get = argc == 4 && strcmp(argv[1], "get") == 0;
-	if (!is_put && !is_get)
-		return cli_usage("fs", "expected: fs put LOCAL HOST:REMOTE, or fs get HOST:REMOTE LOCAL");
-	if (!split(argv[is_put ? 3 : 2], host, &remote))
-		return cli_usage("fs", "'%s' is not HOST:PATH", argv[is_put ? 3 : 2]);
+	where = argv[is_put ? 2 : 1];
+	if (!split(where, host, &remote))
+		return cli_usage(cli, "'%s' is not HOST:PATH", where);
 	r = cli_load(cli);
 	if (r != 0)
 		return r;
 	if (!config_host(&cli->cfg, host))
 		return cli_error(cli, 1021, "There is no host %s", host);
 	signal(SIGPIPE, SIG_IGN);
-	t.local = is_put ? argv[2] : local_target(argv[3], remote, path);
+	t.local = is_put ? argv[1] : local_target(argv[2], remote, path);
 	return is_put ? put(&t, host, remote) : get(&t, host, remote);
+}
+
+int cmd_fs_put(struct cli *cli, int argc, char **argv)
+{
+	return transfer(cli, argc, argv, true);
+}
+
+int cmd_fs_get(struct cli *cli, int argc, char **argv)
+{
+	return transfer(cli, argc, argv, false);
 }

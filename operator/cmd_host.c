@@ -57,20 +57,13 @@ const struct cli_option host_json_options[] = {
 	{ .name = NULL },
 };
 
-static const struct command *word(const char *name)
+static int add_options(struct cli *cli, struct host_add *a, int argc, char **argv)
 {
-	return commands_find(commands_find(commands, "host")->words, name);
-}
-
-static int add_options(struct host_add *a, int argc, char **argv)
-{
-	if (options_parse("host", word("add"), &argc, argv, a) != 0)
+	if (options_parse(cli, &argc, argv, a) != 0)
 		return EXIT_USAGE;
-	if (argc != 2)
-		return cli_usage("host", "add expects one NAME");
 	a->name = argv[1];
 	if (!config_host_id_ok(a->name))
-		return cli_usage("host", "'%s' cannot be a host's name: use letters, digits, '-', '_', '.'", a->name);
+		return cli_usage(cli, "'%s' cannot be a host's name: use letters, digits, '-', '_', '.'", a->name);
 	return 0;
 }
 
@@ -85,7 +78,7 @@ static int check_values(struct cli *cli, struct host_add *a)
 	if (a->public_key && key_from_base64(a->public_key, key) != OK)
 		return cli_error(cli, 1023, "--public-key is not a key");
 	if (a->endpoint && (endpoint_parse(a->endpoint, &ep) != OK || ep.port == 0))
-		return cli_usage("host", "--endpoint must be IP:PORT, as in 192.0.2.7:51820");
+		return cli_usage(cli, "--endpoint must be IP:PORT, as in 192.0.2.7:51820");
 	if (a->vpn_addr && ip_addr_parse(a->vpn_addr, &ip) != OK)
 		return cli_error(cli, 1024, "--vpn-addr %s is not an IP address", a->vpn_addr);
 	if (a->psk_file) {
@@ -235,14 +228,14 @@ static int report_edit(struct cli *cli, enum err e, unsigned ecode, const char *
 	return cli_error(cli, why[0] && e != ERR_FORMAT ? 1006 : 1002, "%s", why[0] ? why : err_text(e));
 }
 
-static int host_add(struct cli *cli, int argc, char **argv)
+int cmd_host_add(struct cli *cli, int argc, char **argv)
 {
 	struct host_add a = { 0 };
 	struct wg_private_key priv;
 	struct wg_public_key pub;
 	char why[600] = "", path[512], peers[1024];
 	unsigned mode, uid;
-	int r = add_options(&a, argc, argv);
+	int r = add_options(cli, &a, argc, argv);
 	enum err e;
 
 	if (r == 0)
@@ -306,22 +299,18 @@ static int print_json(json_t *j)
 	return r == 0 && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-static int host_list(struct cli *cli, int argc, char **argv)
+int cmd_host_list(struct cli *cli, int argc, char **argv)
 {
 	struct host_flags flags = { 0 };
-	bool json;
 	int r;
 
-	if (options_parse("host", word("list"), &argc, argv, &flags) != 0)
+	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
-	json = flags.json;
-	if (argc > 1)
-		return cli_usage("host", "unknown argument: %s", argv[1]);
-	cli->json = json;
+	cli->json = flags.json;
 	r = cli_load(cli);
 	if (r != 0)
 		return r;
-	if (json) {
+	if (flags.json) {
 		json_t *all = json_array();
 
 		for (size_t i = 0; i < cli->cfg.n_hosts; i++)
@@ -345,21 +334,17 @@ static int host_list(struct cli *cli, int argc, char **argv)
 	return EXIT_OK;
 }
 
-static int host_show(struct cli *cli, int argc, char **argv)
+int cmd_host_show(struct cli *cli, int argc, char **argv)
 {
 	struct host_flags flags = { 0 };
-	bool json;
 	const struct host_config *h;
 	const char *key;
 	json_t *j, *value;
 	int r;
 
-	if (options_parse("host", word("show"), &argc, argv, &flags) != 0)
+	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
-	json = flags.json;
-	if (argc != 2)
-		return cli_usage("host", "show expects one NAME");
-	cli->json = json;
+	cli->json = flags.json;
 	r = cli_load(cli);
 	if (r != 0)
 		return r;
@@ -367,7 +352,7 @@ static int host_show(struct cli *cli, int argc, char **argv)
 	if (!h)
 		return cli_error(cli, 1021, "There is no host %s", argv[1]);
 	j = host_json(h);
-	if (json)
+	if (flags.json)
 		return print_json(j);
 	json_object_foreach(j, key, value) {
 		size_t i;
@@ -417,7 +402,7 @@ static int host_change(struct cli *cli, const char *id, const char *new_id)
 	int r;
 
 	if (new_id && !config_host_id_ok(new_id))
-		return cli_usage("host", "'%s' cannot be a host's name", new_id);
+		return cli_usage(cli, "'%s' cannot be a host's name", new_id);
 	r = cli_load(cli);
 	if (r != 0)
 		return r;
@@ -431,25 +416,16 @@ static int host_change(struct cli *cli, const char *id, const char *new_id)
 	return EXIT_OK;
 }
 
-int cmd_host(struct cli *cli, int argc, char **argv)
+int cmd_host_rename(struct cli *cli, int argc, char **argv)
 {
-	const struct command *w;
-	int n = argc - 1;
-
-	if (argc >= 2 && strcmp(argv[1], "add") == 0)
-		return host_add(cli, argc - 1, argv + 1);
-	if (argc >= 2 && strcmp(argv[1], "list") == 0)
-		return host_list(cli, argc - 1, argv + 1);
-	if (argc >= 2 && strcmp(argv[1], "show") == 0)
-		return host_show(cli, argc - 1, argv + 1);
-	if (argc >= 2 && (w = word(argv[1])) && options_parse("host", w, &n, argv + 1, NULL) != 0)
+	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	argc = n + 1;
-	if (argc == 4 && strcmp(argv[1], "rename") == 0)
-		return host_change(cli, argv[2], argv[3]);
-	if (argc == 3 && strcmp(argv[1], "remove") == 0)
-		return host_change(cli, argv[2], NULL);
-	if (argc == 2 || (argc > 2 && word(argv[1])))
-		return cli_usage("host", "%s expects: %s", argv[1], word(argv[1]) ? word(argv[1])->operands : "a word");
-	return cli_usage("host", "expected: add, list, show, rename or remove");
+	return host_change(cli, argv[1], argv[2]);
+}
+
+int cmd_host_remove(struct cli *cli, int argc, char **argv)
+{
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	return host_change(cli, argv[1], NULL);
 }

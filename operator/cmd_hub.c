@@ -93,10 +93,12 @@ static int hub_ask(struct cli *cli, const char *op, json_t **ret_reply)
 	return e == OK ? EXIT_OK : EXIT_FAILED;
 }
 
-static int hub_stop_cmd(struct cli *cli)
+int cmd_hub_stop(struct cli *cli, int argc, char **argv)
 {
 	json_t *reply = NULL;
 
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
 	if (hub_ask(cli, "stop", &reply) != EXIT_OK)
 		return EXIT_FAILED;
 	if (!wait_for_end(cli)) {
@@ -108,10 +110,12 @@ static int hub_stop_cmd(struct cli *cli)
 	return EXIT_OK;
 }
 
-static int hub_reload_cmd(struct cli *cli)
+int cmd_hub_reload(struct cli *cli, int argc, char **argv)
 {
 	json_t *reply = NULL;
 
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
 	if (hub_ask(cli, "reload", &reply) != EXIT_OK)
 		return EXIT_FAILED;
 	json_decref(reply);
@@ -121,13 +125,15 @@ static int hub_reload_cmd(struct cli *cli)
 
 /* ---- logs ---- */
 
-static int hub_logs(struct cli *cli)
+int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 {
 	struct hub_paths paths;
 	char buf[16384];
 	ssize_t n;
 	int fd;
 
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
 	if (hub_paths_init(cli->home, &paths) != OK)
 		return cli_error(cli, HUB_ECODE_START, "the path of the control socket is too long");
 	fd = open(paths.log, O_RDONLY | O_CLOEXEC);
@@ -155,26 +161,11 @@ const struct cli_option hub_options[] = {
 	{ .name = NULL },
 };
 
-static int hub_run(struct cli *cli, int argc, char **argv)
+int cmd_hub(struct cli *cli, int argc, char **argv)
 {
 	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1 };
 
-	if (options_parse("hub", commands_find(commands, "hub"), &argc, argv, &opt) != 0)
+	if (options_parse(cli, &argc, argv, &opt) != 0)
 		return EXIT_USAGE;
-	if (argc > 1)
-		return cli_usage("hub", "unknown argument: %s", argv[1]);
 	return hub_main(&opt);
-}
-
-int cmd_hub(struct cli *cli, int argc, char **argv)
-{
-	const char *sub = argc > 1 ? argv[1] : "";
-
-	if (strcmp(sub, "stop") == 0 && argc == 2)
-		return hub_stop_cmd(cli);
-	if (strcmp(sub, "reload") == 0 && argc == 2)
-		return hub_reload_cmd(cli);
-	if (strcmp(sub, "logs") == 0 && argc == 2)
-		return hub_logs(cli);
-	return hub_run(cli, argc, argv);
 }

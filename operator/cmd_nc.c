@@ -149,15 +149,13 @@ int cmd_nc(struct cli *cli, int argc, char **argv)
 	long port;
 	int r;
 
-	if (options_parse("nc", commands_find(commands, "nc"), &argc, argv, &flags) != 0)
+	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
-	if (argc != 3)
-		return cli_usage("nc", "expected: nc [--fdpass] HOST PORT");
 	port = strtol(argv[2], &end, 10);
 	if (*end || port < 1 || port > 65535)
-		return cli_usage("nc", "'%s' is not a port", argv[2]);
+		return cli_usage(cli, "'%s' is not a port", argv[2]);
 	if (flags.fdpass && port != SSH_PORT)
-		return cli_usage("nc", "--fdpass works with port %d only", SSH_PORT);
+		return cli_usage(cli, "--fdpass works with port %d only", SSH_PORT);
 	r = cli_load(cli);
 	if (r != 0)
 		return r;

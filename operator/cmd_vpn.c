@@ -221,19 +221,11 @@ const struct cli_option vpn_status_options[] = {
 	{ .name = NULL },
 };
 
-int cmd_vpn(struct cli *cli, int argc, char **argv)
+int cmd_vpn_status(struct cli *cli, int argc, char **argv)
 {
 	struct status_flags flags = { .json = cli->json };
-	const struct command *word;
 
-	if (argc < 2 || strcmp(argv[1], "status") != 0)
-		return cli_usage("vpn", "expected: vpn status [--live] [--ping] [--json]%s%s", argc < 2 ? "" : ", found: ",
-				 argc < 2 ? "" : argv[1]);
-	word = commands_find(commands_find(commands, "vpn")->words, argv[1]);
-	argc--;
-	if (options_parse("vpn", word, &argc, argv + 1, &flags) != 0)
+	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
-	if (argc > 1)
-		return cli_usage("vpn", "unknown argument: %s", argv[2]);
 	return vpn_status(cli, &flags);
 }

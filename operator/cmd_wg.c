@@ -453,12 +453,12 @@ static int set(struct cli *cli, int fd, int argc, char **argv)
 		int n = put_setting(&r, in_peer, argv[i], argv[i + 1]);
 
 		if (n == 0)
-			return cli_usage("wg", "set: '%s' is not known here, or its value is missing", argv[i]);
+			return cli_usage(cli, "'%s' is not known here, or its value is missing", argv[i]);
 		in_peer |= strcmp(argv[i], "peer") == 0;
 		i += n;
 	}
 	if (r.why[0])
-		return cli_usage("wg", "set: %s", r.why);
+		return cli_usage(cli, "%s", r.why);
 	put(&r, "", "");
 	strcpy(r.text + r.len - 2, "\n"); /* the empty line that ends it */
 	answer = ask(fd, r.text);
@@ -505,29 +505,50 @@ const struct cli_option wg_options[] = {
 	{ .name = NULL },
 };
 
-int cmd_wg(struct cli *cli, int argc, char **argv)
+/* The socket of the hub or agent called @name; *ret_exit when there is none. */
+static int open_named(struct cli *cli, const struct wg_flags *flags, const char *name, int *ret_exit)
+{
+	int fd;
+
+	if (strchr(name, '/')) {
+		*ret_exit = cli_usage(cli, "'%s' is not a name", name);
+		return -1;
+	}
+	fd = open_socket(cli, flags->dir, name);
+	if (fd < 0)
+		*ret_exit = cli_error(cli, 1013, "Nothing answers at %s.sock", name);
+	return fd;
+}
+
+int cmd_wg_show(struct cli *cli, int argc, char **argv)
 {
 	struct wg_flags flags = { NULL };
-	const char *name = "nefia", *what = argc > 1 ? argv[1] : "show";
-	bool is_set = strcmp(what, "set") == 0;
-	const struct command *word = commands_find(commands_find(commands, "wg")->words, what);
-	int at = 2, n = argc - 1, fd, r;
+	bool conf = strcmp(argv[0], "showconf") == 0;
+	const char *name;
+	int fd, r;
 
-	if (!word)
-		return cli_usage("wg", "expected show, showconf or set, not '%s'", what);
-	if (n > 0 && options_parse("wg", word, &n, argv + 1, &flags) != 0)
+	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
-	argc = n > 0 ? n + 1 : argc;
-	if (at < argc)
-		name = argv[at++];
-	else if (is_set)
-		return cli_usage("wg", "expected: set NAME SETTING...");
-	if (strchr(name, '/') || (!is_set && at < argc))
-		return cli_usage("wg", "'%s' is not expected here", strchr(name, '/') ? name : argv[at]);
-	fd = open_socket(cli, flags.dir, name);
+	name = argc > 1 ? argv[1] : "nefia";
+	fd = open_named(cli, &flags, name, &r);
 	if (fd < 0)
-		return cli_error(cli, 1013, "Nothing answers at %s.sock", name);
-	r = is_set ? set(cli, fd, argc - at, argv + at) : show(cli, fd, name, strcmp(what, "showconf") == 0);
+		return r;
+	r = show(cli, fd, name, conf);
+	close(fd);
+	return r;
+}
+
+int cmd_wg_set(struct cli *cli, int argc, char **argv)
+{
+	struct wg_flags flags = { NULL };
+	int fd, r;
+
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	fd = open_named(cli, &flags, argv[1], &r);
+	if (fd < 0)
+		return r;
+	r = set(cli, fd, argc - 2, argv + 2);
 	close(fd);
 	return r;
 }

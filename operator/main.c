@@ -40,15 +40,15 @@ int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...)
 	return EXIT_FAILED;
 }
 
-int cli_usage(const char *cmd, const char *fmt, ...)
+int cli_usage(const struct cli *cli, const char *fmt, ...)
 {
 	va_list ap;
 
-	fprintf(stderr, "nefia %s: ", cmd);
+	fprintf(stderr, "nefia %s: ", cli->called);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\nSee 'nefia %s --help'.\n", cmd);
+	fprintf(stderr, "\nSee 'nefia %s --help'.\n", cli->called);
 	return EXIT_USAGE;
 }
 
@@ -66,10 +66,17 @@ int cli_load(struct cli *cli)
 	return 0;
 }
 
-int cmd_version(struct cli *cli, int argc, char **argv)
+static int print_version(void)
 {
 	printf("nefia v%s commit %s built %s\n", NEFIA_VERSION, NEFIA_COMMIT, NEFIA_BUILD_DATE);
-	return EXIT_OK;
+	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+}
+
+int cmd_version(struct cli *cli, int argc, char **argv)
+{
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	return print_version();
 }
 
 static void usage(FILE *f)
@@ -103,13 +110,25 @@ static bool is_words_request(int argc, char **argv)
 	return argc > 1 && strcmp(argv[0], "completion") == 0 && strcmp(argv[1], "--words") == 0;
 }
 
-static int no_such(const char *called, const char *what, const struct command *table, const char *name)
+static int no_such(const char *called, const struct command *table, const char *name)
 {
 	const char *near = commands_nearest(table, name);
 
-	fprintf(stderr, "nefia%s: there is no %s '%s'%s%s%s; see 'nefia%s --help'\n", called, what, name,
+	fprintf(stderr, "nefia%s: there is no command '%s'%s%s%s; see 'nefia%s --help'\n", called, name,
 		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", called);
 	return EXIT_USAGE;
+}
+
+static int needs_word(const struct cli *cli, const struct command *c)
+{
+	char list[200] = "";
+
+	for (const struct command *w = c->words; w->name; w++) {
+		size_t n = strlen(list);
+
+		snprintf(list + n, sizeof(list) - n, "%s%s", n == 0 ? "" : w[1].name ? ", " : " or ", w->name);
+	}
+	return cli_usage(cli, "expected: %s", list);
 }
 
 static int dispatch(struct cli *cli, int argc, char **argv)
@@ -118,17 +137,25 @@ static int dispatch(struct cli *cli, int argc, char **argv)
 	char called[40];
 
 	if (!c)
-		return no_such("", "command", commands, argv[0]);
-	snprintf(called, sizeof(called), " %s", c->name);
+		return no_such("", commands, argv[0]);
+	if (is_words_request(argc, argv))
+		return completion_offer(cli, argc - 2, argv + 2);
 	if (argc > 1)
 		word = commands_find(c->words, argv[1]);
-	if (!is_words_request(argc, argv) && options_want_help(word ? word : c, argc - !!word, argv + !!word)) {
-		commands_help(stdout, c, word);
-		return EXIT_OK;
+	cli->cmd = word ? word : c;
+	snprintf(cli->called, sizeof(cli->called), "%s%s%s", c->name, word ? " " : "", word ? word->name : "");
+	if (word) {
+		argc--;
+		argv++;
 	}
+	if (options_want_help(cli->cmd, argc, argv)) {
+		commands_help(stdout, c, word);
+		return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	}
+	snprintf(called, sizeof(called), " %s", c->name);
 	if (c->words && !word && argc > 1 && argv[1][0] != '-')
-		return no_such(called, "command", c->words, argv[1]);
-	return c->fn(cli, argc, argv);
+		return no_such(called, c->words, argv[1]);
+	return cli->cmd->fn ? cli->cmd->fn(cli, argc, argv) : needs_word(cli, c);
 }
 
 int main(int argc, char **argv)
@@ -145,7 +172,7 @@ int main(int argc, char **argv)
 		} else if (strncmp(argv[i], "--config=", 9) == 0) {
 			config = argv[i] + 9;
 		} else if (strcmp(argv[i], "--version") == 0) {
-			return cmd_version(&cli, argc, argv);
+			return print_version();
 		} else {
 			bool help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
 

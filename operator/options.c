@@ -109,11 +109,11 @@ static const char *options_nearest(const struct cli_option *o, const char *name)
 	return best;
 }
 
-static int unknown(const char *called, const struct command *cmd, const char *arg)
+static int unknown(const struct cli *cli, const char *arg)
 {
-	const char *near = strncmp(arg, "--", 2) == 0 ? options_nearest(cmd->options, arg + 2) : NULL;
+	const char *near = strncmp(arg, "--", 2) == 0 ? options_nearest(cli->cmd->options, arg + 2) : NULL;
 
-	return cli_usage(called, "there is no option '%s'%s%s%s", arg, near ? "; did you mean --" : "", near ? near : "",
+	return cli_usage(cli, "there is no option '%s'%s%s%s", arg, near ? "; did you mean --" : "", near ? near : "",
 			 near ? "?" : "");
 }
 
@@ -128,31 +128,48 @@ static const struct cli_option *find(const struct cli_option *o, const char *arg
 	return NULL;
 }
 
-/* The option at argv[*i]; *i ends at its last word. */
-static int parse_one(const char *called, const struct command *cmd, int argc, char **argv, int *i, void *fields)
+/* How long the option's name in @arg is: --name of --name=value, -x of -xvalue. */
+static size_t name_len(const char *arg)
 {
-	char *arg = argv[*i], *value = strchr(arg, '=');
-	size_t len = value ? (size_t)(value - arg) : strlen(arg);
-	const struct cli_option *o = find(cmd->options, arg, len);
+	return arg[1] == '-' ? strcspn(arg, "=") : MIN(strlen(arg), 2);
+}
+
+/* The option at argv[*i]; *i ends at its last word. */
+static int parse_one(const struct cli *cli, int argc, char **argv, int *i, void *fields)
+{
+	char name[NAME_MAX_LEN + 3], *value;
+	size_t len = name_len(argv[*i]);
+	const struct cli_option *o = find(cli->cmd->options, argv[*i], len);
 	const char *must;
 
-	if (value)
-		arg[len] = '\0';
+	snprintf(name, sizeof(name), "%.*s", (int)MIN(len, sizeof(name) - 1), argv[*i]);
+	value = argv[*i][len] ? argv[*i] + len : NULL;
 	if (!o)
-		return unknown(called, cmd, arg);
+		return unknown(cli, name);
 	if (value && !o->arg)
-		return cli_usage(called, "%s takes no value", arg);
+		return cli_usage(cli, "%s takes no value", name);
 	if (value)
-		value++;
+		value += *value == '=';
 	else if (o->arg && *i + 1 < argc)
 		value = argv[++*i];
 	else if (o->arg)
-		return cli_usage(called, "%s needs a value: %s", arg, o->arg);
+		return cli_usage(cli, "%s needs a value: %s", name, o->arg);
 	must = o->parse(value, (char *)fields + o->at);
-	return must ? cli_usage(called, "%s must be %s", arg, must) : 0;
+	return must ? cli_usage(cli, "%s must be %s", name, must) : 0;
 }
 
-int options_parse(const char *called, const struct command *cmd, int *argc, char **argv, void *fields)
+static int check_operands(const struct cli *cli, int n, char **operands)
+{
+	const struct command *cmd = cli->cmd;
+
+	if (cmd->most >= 0 && n > cmd->most)
+		return cli_usage(cli, "'%s' is one argument too many", operands[cmd->most]);
+	if (n < cmd->least)
+		return cli_usage(cli, "expected: nefia %s%s %s", cli->called, cmd->options ? " [OPTION]..." : "", cmd->operands);
+	return 0;
+}
+
+int options_parse(struct cli *cli, int *argc, char **argv, void *fields)
 {
 	int n = 1, i = 1, r;
 
@@ -162,19 +179,19 @@ int options_parse(const char *called, const struct command *cmd, int *argc, char
 			break;
 		}
 		if (argv[i][0] != '-' || !argv[i][1]) {
-			if (cmd->in_order)
+			if (cli->cmd->in_order)
 				break;
 			argv[n++] = argv[i];
 			continue;
 		}
-		r = parse_one(called, cmd, *argc, argv, &i, fields);
+		r = parse_one(cli, *argc, argv, &i, fields);
 		if (r != 0)
 			return r;
 	}
 	while (i < *argc)
 		argv[n++] = argv[i++];
 	*argc = n;
-	return 0;
+	return check_operands(cli, n - 1, argv + 1);
 }
 
 /* ---- help ---- */
@@ -188,8 +205,8 @@ bool options_want_help(const struct command *cmd, int argc, char **argv)
 			return true;
 		if (argv[i][0] != '-' && cmd->in_order)
 			return false;
-		o = find(cmd->options, argv[i], strlen(argv[i]));
-		if (o && o->arg)
+		o = argv[i][0] == '-' ? find(cmd->options, argv[i], name_len(argv[i])) : NULL;
+		if (o && o->arg && !argv[i][name_len(argv[i])])
 			i++;
 	}
 	return false;
@@ -224,7 +241,7 @@ void commands_help(FILE *f, const struct command *cmd, const struct command *wor
 	const struct command *one = word ? word : cmd;
 	const char *lead = "Usage:";
 
-	if (word || !cmd->needs_word) {
+	if (word || cmd->fn) {
 		print_usage(f, lead, cmd, word);
 		lead = "      ";
 	}

@@ -20,15 +20,16 @@ struct cli_option {
 
 struct cli;
 
+/* A command, or a small word of one as in `host list`. */
 struct command {
 	const char *name;
-	int (*fn)(struct cli *cli, int argc, char **argv); /* argv[0] is the command's name; NULL for a small word */
+	int (*fn)(struct cli *cli, int argc, char **argv); /* argv[0] is its name; NULL: it needs a small word */
 	const char *summary;
 	const char *operands;             /* for the usage line */
+	int least, most;                  /* operands it takes; most -1: any number */
 	const struct cli_option *options; /* or NULL */
-	const struct command *words;      /* small words as in `host list`, ended by a NULL name; or NULL */
+	const struct command *words;      /* small words, ended by a NULL name; or NULL */
 	const char *notes;                /* the end of --help; or NULL */
-	bool needs_word;                  /* without a small word it does nothing */
 	bool in_order;                    /* the first operand ends the options */
 };
 
@@ -42,13 +43,12 @@ const char *commands_nearest(const struct command *table, const char *name);
 void commands_help(FILE *f, const struct command *cmd, const struct command *word);
 
 /**
- * options_parse() - the options of @cmd into @fields; the operands move to argv[1] and on
- * @called: the command as typed, for messages
- * @argc:   in: as given; out: 1 + the number of operands
+ * options_parse() - the options of the command that runs (@cli->cmd) into @fields; the operands move to argv[1] and on
+ * @argc: in: as given; out: 1 + the number of operands, which is within what the table says
  *
  * Return: 0, or EXIT_USAGE after a message that names the option and the nearest one.
  */
-MUST_CHECK int options_parse(const char *called, const struct command *cmd, int *argc, char **argv, void *fields);
+MUST_CHECK int options_parse(struct cli *cli, int *argc, char **argv, void *fields);
 
 /** options_want_help() - --help stands among the options: not in a value, not in the command that exec runs. */
 bool options_want_help(const struct command *cmd, int argc, char **argv);

@@ -19,8 +19,9 @@ $(B)/test/unit/%: $(B)/obj/test/unit/%.o $(TEST_LIB_OBJS) $(ALL_PARTS:%=$(B)/lib
 unit-bins: $(UNIT_BINS)
 # One folder's tests: make unit-wg
 unit-%: 
-	@$(MAKE) --no-print-directory $(patsubst test/unit/%.c,$(B)/test/unit/%,$(wildcard test/unit/$*/*_test.c))
+	@$(MAKE) --no-print-directory $(patsubst test/unit/%.c,$(B)/test/unit/%,$(wildcard test/unit/$*/*_test.c)) programs
 	@set -e; for t in $(patsubst test/unit/%.c,$(B)/test/unit/%,$(wildcard test/unit/$*/*_test.c)); do echo "== $$t"; $$t; done
+	@set -e; for t in $(wildcard test/unit/$*/*.sh); do echo "== $$t"; BUILD=$(CURDIR)/$(B) $$t; done
 .PHONY: unit-bins
 .SECONDARY:
 

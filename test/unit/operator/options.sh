@@ -32,6 +32,14 @@ refused "no option '--x'" -- init --x
 refused "--target needs a value: SELECTOR" -- exec --target
 refused "--json takes no value" -- host list --json=1
 refused "--timeout must be a duration" -- exec --timeout=soon --target web -- true
+refused "expected: add, list, show, rename or remove" -- host
+refused "expected: nefia host add [OPTION]... NAME" -- host add
+refused "'y' is one argument too many" -- host show x y
+refused "'now' is one argument too many" -- hub stop now
+refused "expected: nefia fs put LOCAL HOST:REMOTE" -- fs put x
+refused "expected: nefia exec" -- exec --target web
+refused "expected: bash, zsh or fish" -- completion
+refused "'x' is one argument too many" -- version x
 for c in $("$B/nefia" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'); do
 	"$B/nefia" "$c" --help | grep -q "nefia $c" || { echo "no help for $c"; bad=1; }
 done
@@ -39,4 +47,9 @@ done
 NEFIA_HOME=$T/none "$B/nefia" exec --target web ls -h >"$T/out" 2>&1
 grep -q Usage "$T/out" && { echo "exec takes the -h of the command it runs"; bad=1; }
 "$B/nefia" exec --target web --help | grep -q -- '--timeout' || { echo "exec --help after an option"; bad=1; }
+for a in -tweb --target=web '-t web'; do # the same three ways; the host is not there
+	NEFIA_HOME=$T/none "$B/nefia" exec $a -- true 2>&1 | grep -q E1001 || { echo "exec $a"; bad=1; }
+done
+"$B/nefia" host add x --help | grep -q 'Usage: nefia host add ' || { echo "help of a small word"; bad=1; }
+"$B/nefia" --version | grep -q '^nefia v' || { echo "--version"; bad=1; }
 exit $bad
