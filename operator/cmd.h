@@ -3,6 +3,7 @@
 #define OPERATOR_CMD_H
 
 #include <limits.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "operator/config.h"
@@ -25,11 +26,15 @@ struct cli {
 
 /** cli_load() - the configuration, once; prints the error itself. Return: an exit code, 0 = loaded. */
 MUST_CHECK int cli_load(struct cli *cli);
-/**
- * cli_error() - "Error: [E1004] text" and "Try: hint" from the table of errors; @detail replaces the table's title
- * Return: EXIT_FAILED, for `return cli_error(...)`.
- */
+/** cli_host() - a host of the configuration, which is loaded first; NULL after a message, with the exit code */
+const struct host_config *cli_host(struct cli *cli, const char *id, int *ret_exit);
+/** error_print() - an error in its one form, see cmd.c; @detail: what happened this time, or NULL */
+void error_print(FILE *f, bool json, unsigned ecode, const char *detail);
+/** cli_error() - error_print() on standard error. Return: EXIT_FAILED, for `return cli_error(...)`. */
 int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...) PRINTF_LIKE(3, 4);
+struct hub_client;
+/** cli_hub_error() - what the hub said of @host, under its code, or @otherwise when it gave none */
+int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char *host, unsigned otherwise);
 /** cli_usage() - a usage error on standard error, in the name of the command that runs. Return: EXIT_USAGE. */
 int cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -42,8 +42,7 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 	const char *colon = strrchr(bind, ':');
 
 	if (e != OK)
-		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1016, "%s: %s", host,
-				 hub_client_message(hc));
+		return cli_hub_error(cli, hc, host, 1016);
 	printf("Forwarding %.*s:%d to %s\n", (int)(colon - bind), bind,
 	       (int)json_integer_value(json_object_get(reply, "port")), host);
 	fflush(stdout);
@@ -79,11 +78,8 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 		return cli_usage(cli, "expected: forward HOST [BIND:]PORT --raw");
 	if (!read_bind(words[1], bind, sizeof(bind)))
 		return cli_usage(cli, "'%s' is not [BIND:]PORT", words[1]);
-	r = cli_load(cli);
-	if (r != 0)
+	if (!cli_host(cli, words[0], &r))
 		return r;
-	if (!config_host(&cli->cfg, words[0]))
-		return cli_error(cli, 1021, "There is no host %s", words[0]);
 	/* Without SA_RESTART: the signal ends the wait. */
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);

@@ -143,7 +143,7 @@ static enum err add_edit(const char *text, size_t len, const struct config *cfg,
 
 	if (config_host(cfg, a->name)) {
 		a->ecode = 1022;
-		snprintf(a->detail, sizeof(a->detail), "The host %s exists already", a->name);
+		snprintf(a->detail, sizeof(a->detail), "%s is in the list already", a->name);
 		return ERR_EXISTS;
 	}
 	if (a->vpn_addr)
@@ -345,12 +345,9 @@ int cmd_host_show(struct cli *cli, int argc, char **argv)
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
 	cli->json = flags.json;
-	r = cli_load(cli);
-	if (r != 0)
-		return r;
-	h = config_host(&cli->cfg, argv[1]);
+	h = cli_host(cli, argv[1], &r);
 	if (!h)
-		return cli_error(cli, 1021, "There is no host %s", argv[1]);
+		return r;
 	j = host_json(h);
 	if (flags.json)
 		return print_json(j);
@@ -383,12 +380,12 @@ static enum err change_edit(const char *text, size_t len, const struct config *c
 
 	if (!config_host(cfg, c->id)) {
 		c->ecode = 1021;
-		snprintf(c->detail, sizeof(c->detail), "There is no host %s", c->id);
+		snprintf(c->detail, sizeof(c->detail), "%s is not in the list", c->id);
 		return ERR_NOT_FOUND;
 	}
 	if (c->new_id && config_host(cfg, c->new_id)) {
 		c->ecode = 1022;
-		snprintf(c->detail, sizeof(c->detail), "The host %s exists already", c->new_id);
+		snprintf(c->detail, sizeof(c->detail), "%s is in the list already", c->new_id);
 		return ERR_EXISTS;
 	}
 	return c->new_id ? edit_rename_host(text, len, c->id, c->new_id, ret) : edit_remove_host(text, len, c->id, ret);

@@ -51,7 +51,7 @@ enum err hub_client_open(struct cli *cli, bool may_start, struct hub_client **re
 	if (!hc)
 		cli_error(cli, 1099, "%s", err_text(e));
 	else if (hub_client_ecode(hc) == HUB_ECODE_PORT)
-		hub_print_port_error(stderr, 0);
+		hub_print_port_error(stderr, cli->json, 0);
 	else
 		cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
 	hub_client_close(hc);

@@ -1,70 +1,13 @@
-/* operator/main.c - nefia: global flags, the table of commands, errors as people see them. */
-#include <stdarg.h>
+/* operator/main.c - nefia: global flags, and which command is meant. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
-#include "base/ecode.h"
 #include "base/version.h"
 #include "operator/cmd.h"
 #include "os/file.h"
 #include "ssh/worker.h"
-
-int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...)
-{
-	const struct ecode *e = ecode_find(ecode);
-	char text[1024];
-	va_list ap;
-
-	snprintf(text, sizeof(text), "%s", e->title);
-	if (detail) {
-		va_start(ap, detail);
-		vsnprintf(text, sizeof(text), detail, ap);
-		va_end(ap);
-	}
-	if (cli->json) {
-		json_t *j = json_pack("{s:{s:s, s:s, s:s}}", "error", "code", "", "message", text, "try", e->hint);
-		char code[16];
-
-		snprintf(code, sizeof(code), "E%u", e->number);
-		json_object_set_new(json_object_get(j, "error"), "code", json_string(code));
-		json_dumpf(j, stderr, JSON_COMPACT);
-		fputc('\n', stderr);
-		json_decref(j);
-	} else {
-		fprintf(stderr, "Error: [E%u] %s\nTry: %s\n", e->number, text, e->hint);
-	}
-	return EXIT_FAILED;
-}
-
-int cli_usage(const struct cli *cli, const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "nefia %s: ", cli->called);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "\nSee 'nefia %s --help'.\n", cli->called);
-	return EXIT_USAGE;
-}
-
-int cli_load(struct cli *cli)
-{
-	char why[600];
-	enum err e;
-
-	if (cli->loaded)
-		return 0;
-	e = config_load(cli->config, &cli->cfg, why, sizeof(why));
-	if (e != OK)
-		return cli_error(cli, e == ERR_NOT_FOUND ? 1001 : e == ERR_PERMISSION ? 1003 : 1002, "%s", why);
-	cli->loaded = true;
-	return 0;
-}
 
 static int print_version(void)
 {

@@ -27,6 +27,7 @@ static struct {
 	char path[PATH_MAX - 64];
 	size_t size, max_size;
 	unsigned max_backups, max_age_days;
+	bool echo;
 } out = { .fd = -1 };
 
 static void utc(char *buf, size_t size, const char *fmt, time_t t)
@@ -105,7 +106,9 @@ static void sink(enum log_level level, const char *line)
 	n = snprintf(text, sizeof(text), "%s.%03ldZ %s %s\n", stamp, ts.tv_nsec / 1000000, log_level_name(level),
 		     line);
 	n = MIN(n, (int)sizeof(text) - 1);
-	if (write(out.fd >= 0 ? out.fd : STDERR_FILENO, text, (size_t)n) < 0)
+	if ((out.fd < 0 || out.echo) && write(STDERR_FILENO, text, (size_t)n) < 0 && out.fd < 0)
+		return;
+	if (out.fd >= 0 && write(out.fd, text, (size_t)n) < 0)
 		return;
 	out.size += (size_t)n;
 	if (out.fd >= 0 && out.max_size && out.size >= out.max_size)
@@ -126,6 +129,7 @@ enum err os_log_open(const struct os_log_config *cfg)
 	}
 	os_log_close();
 	out.fd = fd;
+	out.echo = cfg->echo;
 	snprintf(out.path, sizeof(out.path), "%s", cfg->file ? cfg->file : "");
 	out.size = fd >= 0 && fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
 	out.max_size = (size_t)cfg->max_size_mb << 20;

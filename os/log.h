@@ -8,6 +8,7 @@
 struct os_log_config {
 	enum log_level level;
 	const char *file;      /* NULL = standard error */
+	bool echo;             /* to standard error beside the file */
 	unsigned max_size_mb;  /* rotate beyond; 0 = never */
 	unsigned max_backups;  /* compressed old files kept */
 	unsigned max_age_days; /* older ones are removed */
