@@ -33,6 +33,7 @@ struct datagram {
 	nsec_t at;
 	int from, to;
 	size_t len;
+	bool corrupt;
 	uint8_t p[];
 };
 
@@ -73,9 +74,9 @@ struct sim {
 	int n_nodes;
 	struct flow flows[WIRE_NODES]; /* by the node that dials */
 	struct datagram *queue;
-	uint32_t loss_ppm;
+	uint32_t loss_ppm, dup_ppm, reorder_ppm, corrupt_ppm;
 	nsec_t delay;
-	uint64_t trace_hash, n_sent, n_lost, n_late_resets;
+	uint64_t trace_hash, n_sent, n_lost, n_duplicated, n_reordered, n_corrupt, n_late_resets;
 	bool trace;
 };
 
@@ -116,13 +117,34 @@ static int node_at(const struct sim *s, const struct endpoint *ep)
 	return -1;
 }
 
+static bool happens(struct sim *s, uint32_t ppm, uint64_t *count)
+{
+	bool yes = s->now < FAULTS_END && rng_chance(&s->rng.rng, ppm);
+
+	*count += yes;
+	return yes;
+}
+
+/* Later ones overtake it. */
+static nsec_t faulty_delay(struct sim *s)
+{
+	return happens(s, s->reorder_ppm, &s->n_reordered) ? rng_below(&s->rng.rng, 300 * NSEC_PER_MSEC) : 0;
+}
+
 static void enqueue(struct sim *s, int from, int to, const uint8_t *p, size_t len)
 {
 	struct datagram *d = malloc(sizeof(*d) + len), **at = &s->queue;
 
 	ASSERT(d);
-	*d = (struct datagram){ .at = s->now + s->delay, .from = from, .to = to, .len = len };
+	*d = (struct datagram){ .at = s->now + s->delay + faulty_delay(s), .from = from, .to = to, .len = len };
 	memcpy(d->p, p, len);
+	if (happens(s, s->corrupt_ppm, &s->n_corrupt)) {
+		size_t at_byte = rng_below(&s->rng.rng, len);
+
+		d->p[at_byte] ^= (uint8_t)(1 + rng_below(&s->rng.rng, 255));
+		/* MAC2 is looked at under load only. */
+		d->corrupt = !wg_type_is(p, WG_MSG_RESPONSE) || at_byte < len - WG_MAC_LEN;
+	}
 	while (*at && (*at)->at <= d->at)
 		at = &(*at)->next;
 	d->next = *at;
@@ -146,10 +168,10 @@ static void send_datagram(struct sim *s, struct node *n, const struct endpoint *
 	s->n_sent++;
 	if (s->trace)
 		printf("%12.6f %d > %d type %u, %zu bytes\n", (double)(s->now - START) / NSEC_PER_SEC, n->id, to, p[0], len);
-	if (s->now < FAULTS_END && rng_chance(&s->rng.rng, s->loss_ppm)) {
-		s->n_lost++;
+	if (happens(s, s->loss_ppm, &s->n_lost))
 		return;
-	}
+	if (happens(s, s->dup_ppm, &s->n_duplicated))
+		enqueue(s, n->id, to, p, len);
 	enqueue(s, n->id, to, p, len);
 }
 
@@ -163,7 +185,8 @@ static bool deliver_due(struct sim *s)
 		struct wg_datagram in = { d->p, d->len, &path };
 
 		s->queue = d->next;
-		wire_delivered(&s->wire, d->from, d->to, d->p, d->len);
+		if (!d->corrupt)
+			wire_delivered(&s->wire, d->from, d->to, d->p, d->len);
 		wg_device_input(s->nodes[d->to].dev, s->now, &in, 1);
 		free(d);
 		any = true;
@@ -380,6 +403,9 @@ static void sim_init(struct sim *s, uint64_t seed, bool trace)
 	s->wire.mtu = MTU;
 	s->n_nodes = 2 + (int)rng_below(&s->rng.rng, 3);
 	s->loss_ppm = (uint32_t)rng_below(&s->rng.rng, 200000);
+	s->dup_ppm = (uint32_t)rng_below(&s->rng.rng, 100000);
+	s->reorder_ppm = (uint32_t)rng_below(&s->rng.rng, 100000);
+	s->corrupt_ppm = (uint32_t)rng_below(&s->rng.rng, 20000);
 	s->delay = rng_below(&s->rng.rng, 80) * NSEC_PER_MSEC + 10 * NSEC_PER_USEC;
 	cfg.rng = &s->rng.rng;
 	cfg.pool = s->pool;
@@ -449,7 +475,7 @@ static void close_flows(struct sim *s)
 }
 
 struct totals {
-	uint64_t n_seeds, n_sent, n_lost, n_init, n_resp, n_data, n_keepalive, n_resent, n_late_resets;
+	uint64_t n_seeds, n_sent, n_lost, n_duplicated, n_reordered, n_corrupt, n_init, n_resp, n_data, n_keepalive, n_resent, n_late_resets;
 };
 
 static uint64_t run_seed(uint64_t seed, bool trace, struct totals *t)
@@ -469,6 +495,9 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct totals *t)
 	t->n_seeds++;
 	t->n_sent += s.n_sent;
 	t->n_lost += s.n_lost;
+	t->n_duplicated += s.n_duplicated;
+	t->n_reordered += s.n_reordered;
+	t->n_corrupt += s.n_corrupt;
 	t->n_init += s.wire.n_init;
 	t->n_resp += s.wire.n_resp;
 	t->n_data += s.wire.n_data;
@@ -507,6 +536,8 @@ static int report(const struct totals *t)
 {
 	const struct { const char *name; uint64_t n; } seen[] = {
 		{ "datagrams", t->n_sent },   { "lost", t->n_lost },
+		{ "duplicated", t->n_duplicated }, { "reordered", t->n_reordered },
+		{ "corrupted", t->n_corrupt },
 		{ "initiations", t->n_init }, { "responses", t->n_resp },
 		{ "data", t->n_data },	      { "keepalives", t->n_keepalive },
 		{ "resent segments", t->n_resent },
