@@ -48,6 +48,7 @@ struct node {
 	struct ip_addr inner;
 	struct endpoint ep;
 	struct net_listener *listener;
+	struct net_udp *udp; /* the hub's */
 	uint64_t timestamp; /* as on disk */
 };
 
@@ -76,7 +77,7 @@ struct sim {
 	struct datagram *queue;
 	uint32_t loss_ppm, dup_ppm, reorder_ppm, corrupt_ppm;
 	nsec_t delay;
-	uint64_t trace_hash, n_sent, n_lost, n_duplicated, n_reordered, n_corrupt, n_late_resets;
+	uint64_t trace_hash, n_sent, n_lost, n_duplicated, n_reordered, n_corrupt, n_chatter, n_late_resets;
 	bool trace;
 };
 
@@ -376,6 +377,11 @@ static void node_add_peer(struct sim *s, struct node *n, const struct node *othe
 	wg_peer_set_endpoint(n->dev, peer, &other->ep, s->now);
 }
 
+static void on_udp(void *ctx, struct net_udp *u, const struct endpoint *from, struct bytes data)
+{
+	broken(((struct node *)ctx)->sim, "a datagram came to the hub that nobody sent");
+}
+
 static void node_start(struct sim *s, struct node *n)
 {
 	struct wg_config wg = { .pool = s->pool, .rng = &s->rng.rng, .timestamp_watermark = n->timestamp, .mtu = MTU };
@@ -389,6 +395,7 @@ static void node_start(struct sim *s, struct node *n)
 			node_add_peer(s, n, &s->nodes[i]);
 	net.addrs[0] = (struct ip_prefix){ n->inner, 24 };
 	if (net_if_open(&net, &n->nif) != OK ||
+	    (n->id == 0 && net_udp_open(n->nif, 0, on_udp, n, &n->udp) != OK) ||
 	    (n->id == 0 && net_tcp_listen(n->nif, PORT, 64, on_syn, n, &n->listener) != OK))
 		broken(s, "an interface cannot be opened");
 }
@@ -454,6 +461,19 @@ static nsec_t next_time(const struct sim *s)
 	return MAX(next, s->now + NSEC_PER_USEC);
 }
 
+/* The hub speaks on its own too: both sides may initiate at once, and it has data before a session is confirmed. */
+static void hub_chatter(struct sim *s)
+{
+	struct node *hub = &s->nodes[0];
+	struct endpoint to = { .port = 9 };
+
+	if (s->now >= FAULTS_END || !rng_chance(&s->rng.rng, 100000))
+		return;
+	to.ip = s->nodes[1 + rng_below(&s->rng.rng, (uint64_t)s->n_nodes - 1)].inner;
+	if (net_udp_send(hub->udp, &to, marker, sizeof(marker)) == OK)
+		s->n_chatter++;
+}
+
 static void run_until_done(struct sim *s)
 {
 	for (turn(s); !all_done(s); turn(s)) {
@@ -463,6 +483,7 @@ static void run_until_done(struct sim *s)
 		for (int i = 0; i < s->n_nodes; i++)
 			wg_device_expire(s->nodes[i].dev, s->now);
 		net_expire(s->now);
+		hub_chatter(s);
 	}
 }
 
@@ -475,7 +496,7 @@ static void close_flows(struct sim *s)
 }
 
 struct totals {
-	uint64_t n_seeds, n_sent, n_lost, n_duplicated, n_reordered, n_corrupt, n_init, n_resp, n_data, n_keepalive, n_resent, n_late_resets;
+	uint64_t n_seeds, n_sent, n_lost, n_duplicated, n_reordered, n_corrupt, n_chatter, n_init, n_resp, n_data, n_keepalive, n_resent, n_late_resets;
 };
 
 static uint64_t run_seed(uint64_t seed, bool trace, struct totals *t)
@@ -498,6 +519,7 @@ static uint64_t run_seed(uint64_t seed, bool trace, struct totals *t)
 	t->n_duplicated += s.n_duplicated;
 	t->n_reordered += s.n_reordered;
 	t->n_corrupt += s.n_corrupt;
+	t->n_chatter += s.n_chatter;
 	t->n_init += s.wire.n_init;
 	t->n_resp += s.wire.n_resp;
 	t->n_data += s.wire.n_data;
@@ -538,6 +560,7 @@ static int report(const struct totals *t)
 		{ "datagrams", t->n_sent },   { "lost", t->n_lost },
 		{ "duplicated", t->n_duplicated }, { "reordered", t->n_reordered },
 		{ "corrupted", t->n_corrupt },
+		{ "sent by the hub", t->n_chatter },
 		{ "initiations", t->n_init }, { "responses", t->n_resp },
 		{ "data", t->n_data },	      { "keepalives", t->n_keepalive },
 		{ "resent segments", t->n_resent },
