@@ -21,8 +21,9 @@ static const char *const fields[] = {
 };
 
 static const char *const later_fields[] = {
-	"dns", "update_server_url", "agent_token", "stun_servers", "endpoint_refresh", "cloud_api_base", "derp_servers",
-	"beacons", "derp_auto_select", "derp_probe_interval", "agent_token_expires_at",
+	"dns",		    "update_server_url", "agent_token",	   "agent_token_expires_at", "stun_servers",
+	"endpoint_refresh", "cloud_api_base",	 "derp_servers",   "derp_auto_select",	     "derp_probe_interval",
+	"beacons",
 };
 
 static void add_address(struct conf_reader *r, const struct yaml_node *item, void *ctx)

@@ -228,9 +228,12 @@ static void on_stop(void *ctx, int signum)
 
 static void apply_reload(struct agent *a, struct agent_config *next)
 {
-	if (next->listen_port != a->cfg.listen_port || next->n_addrs != a->cfg.n_addrs ||
-	    memcmp(next->addrs, a->cfg.addrs, sizeof(next->addrs)) != 0)
-		log_warn("listen_port and address take effect at the next start");
+	enum err e = next->listen_port ? tunnel_set_port(a->tunnel, next->listen_port) : OK;
+
+	if (e != OK)
+		log_error("UDP port not changed port=%u error=%s", next->listen_port, err_text(e));
+	if (next->n_addrs != a->cfg.n_addrs || memcmp(next->addrs, a->cfg.addrs, sizeof(next->addrs)) != 0)
+		log_warn("address takes effect at the next start");
 	tunnel_set_private(a->tunnel, &next->private_key);
 	if (tunnel_set_peers(a->tunnel, next->peers, next->n_peers) != OK)
 		log_error("not all peers could be set");

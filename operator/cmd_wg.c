@@ -182,7 +182,7 @@ static void take_line(struct view *v, const char *key, const char *value)
 	struct peer_view *more;
 
 	if (strcmp(key, "errno") == 0) {
-		v->error = atoi(value);
+		v->error = abs(atoi(value)); /* -EINVAL from most, EINVAL from some */
 	} else if (strcmp(key, "private_key") == 0) {
 		take_private(v, value);
 	} else if (strcmp(key, "listen_port") == 0) {

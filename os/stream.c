@@ -2,7 +2,8 @@
  * os/stream.c - streams, dials and listeners on descriptors, told of readiness by the loop.
  *
  * A listener keeps one descriptor in reserve: when the process has none left, it gives that one up to accept
- * and close the waiting connection, instead of spinning on a descriptor that stays readable.
+ * and close the waiting connection, instead of spinning on a descriptor that stays readable. When even that
+ * frees no slot (somebody else took it, or the kernel is out of memory), it looks away for ACCEPT_PAUSE.
  */
 #include "os/stream.h"
 
@@ -313,28 +314,60 @@ enum err os_dial_start(struct os_loop *loop, const char *target, nsec_t deadline
 
 /* ---- listening ---- */
 
+#define ACCEPT_PAUSE (100 * NSEC_PER_MSEC)
+
 struct os_listener {
 	struct os_watch *watch;
-	int fd, reserve_fd;
+	struct os_timer pause;
+	int fd, reserve_fd; /* reserve_fd is -1 while there is none */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	void (*on_accept)(void *ctx, int fd);
 	void *ctx;
 };
 
+static void listener_reserve(struct os_listener *l)
+{
+	if (l->reserve_fd < 0)
+		l->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Out of descriptors: turn the waiting connection away with the reserve's slot. False: it still waits. */
+static bool turn_away(struct os_listener *l)
+{
+	int fd;
+
+	if (l->reserve_fd < 0)
+		return false;
+	close(l->reserve_fd);
+	l->reserve_fd = -1;
+	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	listener_reserve(l);
+	return fd >= 0;
+}
+
 static void on_listen_ready(void *ctx, int events)
 {
 	struct os_listener *l = ctx;
 	int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	bool full = fd < 0 && (errno == EMFILE || errno == ENFILE);
+	bool starved = fd < 0 && (errno == ENOMEM || errno == ENOBUFS);
 
 	if (fd >= 0) {
 		l->on_accept(l->ctx, fd);
-	} else if (errno == EMFILE || errno == ENFILE) {
-		close(l->reserve_fd);
-		fd = accept(l->fd, NULL, NULL);
-		if (fd >= 0)
-			close(fd);
-		l->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	} else if (starved || (full && !turn_away(l))) {
+		os_watch_set(l->watch, 0);
+		os_timer_set(&l->pause, os_now() + ACCEPT_PAUSE);
 	}
+}
+
+static void on_pause_over(void *ctx)
+{
+	struct os_listener *l = ctx;
+
+	listener_reserve(l);
+	os_watch_set(l->watch, OS_READ);
 }
 
 static enum err listener_new(struct os_loop *loop, int fd, void (*on_accept)(void *ctx, int fd), void *ctx,
@@ -354,7 +387,9 @@ static enum err listener_new(struct os_loop *loop, int fd, void (*on_accept)(voi
 		free(l);
 		return e;
 	}
-	l->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	l->reserve_fd = -1;
+	listener_reserve(l);
+	os_timer_init(&l->pause, loop, on_pause_over, l);
 	os_watch_set(l->watch, OS_READ);
 	*ret = l;
 	return OK;
@@ -445,9 +480,11 @@ void os_listener_close(struct os_listener *l)
 {
 	if (!l)
 		return;
+	os_timer_cancel(&l->pause);
 	os_watch_free(l->watch);
 	close(l->fd);
-	close(l->reserve_fd);
+	if (l->reserve_fd >= 0)
+		close(l->reserve_fd);
 	if (l->path[0])
 		unlink(l->path);
 	free(l);

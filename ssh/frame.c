@@ -38,12 +38,15 @@ uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len)
 
 enum err ssh_buf_add(struct ssh_buf *b, const void *p, size_t len)
 {
-	uint8_t *to = ssh_buf_room(b, len);
+	uint8_t *to;
 
+	/* An empty buffer has no room to point at, and needs none. */
+	if (len == 0)
+		return OK;
+	to = ssh_buf_room(b, len);
 	if (!to)
 		return ERR_NOMEM;
-	if (len > 0)
-		memcpy(to, p, len);
+	memcpy(to, p, len);
 	b->len += len;
 	return OK;
 }

@@ -99,7 +99,7 @@ static void transmit(struct tunnel *t)
 		}
 		wg_device_tx_done(t->dev);
 	}
-	if (!t->tx_stuck && net_if_is_blocked(t->nif)) {
+	if (!t->tx_stuck && t->nif && net_if_is_blocked(t->nif)) {
 		net_if_resume(t->nif);
 		t->again = true;
 	}
@@ -289,9 +289,14 @@ void tunnel_close(struct tunnel *t)
 	remember_all(t);
 	tunnel_dials_fail_all(t, ERR_CLOSED);
 	net_if_close(t->nif);
+	t->nif = NULL;
+	/* The resets of what was still open: without them the other side keeps its half until a timeout. */
+	if (t->udp)
+		transmit(t);
 	wg_device_free(t->dev);
 	os_udp_close(t->udp);
 	tunnel_state_fini(&t->state);
+	free(t->configured);
 	list_del(&t->link);
 	sodium_memzero(&t->cfg.private_key, sizeof(t->cfg.private_key));
 	free(t);
@@ -322,6 +327,20 @@ void tunnel_set_private(struct tunnel *t, const struct wg_private_key *key)
 	tunnel_kick(t);
 }
 
+/*
+ * Tells a peer where we are now; data of ours may be long in coming, and its own goes astray until then. A keepalive
+ * does it at once, the handshake is repeated should that be lost.
+ */
+static void announce(struct tunnel *t, wg_peer_id id)
+{
+	nsec_t now = os_loop_now(t->loop);
+
+	if (!wg_peer_is_up(t->dev, id, now))
+		return;
+	wg_peer_send_keepalive(t->dev, id, now);
+	wg_peer_rehandshake(t->dev, id, now);
+}
+
 enum err tunnel_set_port(struct tunnel *t, uint16_t port)
 {
 	struct os_udp_handler h = { on_recv, on_writable, t };
@@ -338,28 +357,70 @@ enum err tunnel_set_port(struct tunnel *t, uint16_t port)
 	t->tx_stuck = false;
 	t->cfg.listen_port = port;
 	log_info("UDP port changed port=%u", tunnel_port(t));
+	for (wg_peer_id id = wg_peer_next(t->dev, 0); id; id = wg_peer_next(t->dev, id))
+		announce(t, id);
 	tunnel_kick(t);
 	return OK;
 }
 
 /* ---- peers ---- */
 
+/*
+ * A reload must neither send a peer that has roamed back to where its file once saw it, nor miss that the file was
+ * changed: so what was applied is kept, and the file's endpoint is set only when it differs from that.
+ */
+static struct tunnel_configured *find_configured(struct tunnel *t, const struct wg_public_key *key)
+{
+	for (size_t i = 0; i < t->n_configured; i++)
+		if (memcmp(&t->configured[i].key, key, sizeof(*key)) == 0)
+			return &t->configured[i];
+	return NULL;
+}
+
+void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key)
+{
+	struct tunnel_configured *c = find_configured(t, key);
+
+	if (c)
+		*c = t->configured[--t->n_configured];
+}
+
+/* Without memory for it the next reload sets the endpoint once more. Return: whether it is new. */
+static bool note_configured(struct tunnel *t, const struct tunnel_peer *p)
+{
+	struct tunnel_configured *c = find_configured(t, &p->key);
+	bool same = c && endpoint_equal(&c->endpoint, &p->endpoint);
+
+	if (!c) {
+		c = realloc(t->configured, (t->n_configured + 1) * sizeof(*c));
+		if (!c)
+			return true;
+		t->configured = c;
+		c = &t->configured[t->n_configured++];
+		c->key = p->key;
+	}
+	c->endpoint = p->endpoint;
+	return !same;
+}
+
 static enum err apply(struct tunnel *t, wg_peer_id id, const struct tunnel_peer *p)
 {
 	const struct tunnel_state_peer *known = tunnel_state_find(&t->state, &p->key);
 	nsec_t now = os_loop_now(t->loop);
 	struct wg_peer_info info;
-	bool has_endpoint;
+	bool has_endpoint, is_new = note_configured(t, p);
 	enum err e = OK;
 
 	wg_peer_set_psk(t->dev, id, &p->psk);
 	wg_peer_get_info(t->dev, id, now, &info);
 	sodium_memzero(&info.psk, sizeof(info.psk));
 	has_endpoint = endpoint_is_set(&info.endpoint);
-	if (!has_endpoint && endpoint_is_set(&p->endpoint))
+	if ((!has_endpoint || is_new) && endpoint_is_set(&p->endpoint)) {
 		wg_peer_set_endpoint(t->dev, id, &p->endpoint, now);
-	else if (!has_endpoint && known && endpoint_is_set(&known->endpoint))
+		announce(t, id);
+	} else if (!has_endpoint && known && endpoint_is_set(&known->endpoint)) {
 		wg_peer_set_endpoint(t->dev, id, &known->endpoint, now);
+	}
 	wg_peer_clear_allowed(t->dev, id);
 	for (size_t i = 0; i < p->n_allowed && e == OK; i++)
 		e = wg_peer_allow(t->dev, id, &p->allowed[i]);
@@ -409,8 +470,10 @@ enum err tunnel_set_peers(struct tunnel *t, const struct tunnel_peer *p, size_t 
 		next = wg_peer_next(t->dev, id);
 		wg_peer_get_info(t->dev, id, now, &info);
 		sodium_memzero(&info.psk, sizeof(info.psk));
-		if (!find_peer(p, n, &info.key))
-			wg_peer_remove(t->dev, id);
+		if (find_peer(p, n, &info.key))
+			continue;
+		tunnel_forget_configured(t, &info.key);
+		wg_peer_remove(t->dev, id);
 	}
 	for (size_t i = 0; i < n && e == OK; i++) {
 		wg_peer_id id = wg_peer_find(t->dev, &p[i].key);

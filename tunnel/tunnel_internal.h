@@ -8,6 +8,12 @@
 #include "tunnel/state.h"
 #include "tunnel/tunnel.h"
 
+/* The endpoint that a peer's configuration named when it was last applied. */
+struct tunnel_configured {
+	struct wg_public_key key;
+	struct endpoint endpoint;
+};
+
 struct tunnel {
 	struct list link; /* of the process's tunnels */
 	struct os_loop *loop;
@@ -18,10 +24,14 @@ struct tunnel {
 	struct os_timer timer;
 	struct list dials;
 	struct tunnel_state state;
+	struct tunnel_configured *configured;
+	size_t n_configured;
 	bool processing, again;
 	bool tx_stuck; /* the socket said "not now" */
 };
 
+/* tunnel.c */
+void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key); /* the next reload sets it again */
 /* dial.c */
 void tunnel_dials_on_event(struct tunnel *t, const struct wg_event *ev);
 void tunnel_dials_fail_all(struct tunnel *t, enum err e);

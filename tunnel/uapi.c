@@ -16,11 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/list.h"
-#include "base/log.h"
 #include "os/file.h"
 #include "os/stream.h"
-#include "tunnel/tunnel.h"
+#include "tunnel/tunnel_internal.h"
 
 #define REQUEST_MAX (1024 * 1024)
 #define CLIENTS_MAX 16
@@ -183,6 +181,16 @@ static int set_mark(const char *value)
 	return mark ? EOPNOTSUPP : 0;
 }
 
+static void remove_peer(struct setting *s, wg_peer_id id)
+{
+	struct wg_peer_info info;
+
+	if (wg_peer_get_info(s->dev, id, os_now(), &info))
+		tunnel_forget_configured(s->tunnel, &info.key);
+	explicit_bzero(&info.psk, sizeof(info.psk));
+	wg_peer_remove(s->dev, id);
+}
+
 static int set_device(struct setting *s, const char *name, const char *value)
 {
 	struct wg_private_key priv;
@@ -202,7 +210,7 @@ static int set_device(struct setting *s, const char *name, const char *value)
 		if (strcmp(value, "true") != 0)
 			return EINVAL;
 		while ((id = wg_peer_next(s->dev, 0)))
-			wg_peer_remove(s->dev, id);
+			remove_peer(s, id);
 		return 0;
 	}
 	return strcmp(name, "fwmark") == 0 ? set_mark(value) : EINVAL;
@@ -236,7 +244,7 @@ static int set_peer(struct setting *s, const char *name, const char *value)
 		if (strcmp(value, "true") != 0)
 			return EINVAL;
 		if (s->peer && (name[0] == 'r' || !s->exists)) {
-			wg_peer_remove(s->dev, s->peer);
+			remove_peer(s, s->peer);
 			s->peer = 0;
 		}
 		return 0;
@@ -248,6 +256,7 @@ static int set_peer(struct setting *s, const char *name, const char *value)
 		explicit_bzero(&psk, sizeof(psk));
 	} else if (strcmp(name, "endpoint") == 0 && endpoint_parse(value, &ep) == OK) {
 		wg_peer_set_endpoint(s->dev, s->peer, &ep, now);
+		tunnel_forget_configured(s->tunnel, &s->key);
 	} else if (strcmp(name, "persistent_keepalive_interval") == 0 && parse_number(value, UINT16_MAX, &n)) {
 		wg_peer_set_keepalive(s->dev, s->peer, (uint16_t)n, now);
 	} else if (strcmp(name, "replace_allowed_ips") == 0 && strcmp(value, "true") == 0) {
@@ -298,7 +307,8 @@ static void answer(struct client *c)
 	} else if (strncmp(c->in, "set=1\n", 6) == 0) {
 		r = do_set(c->uapi->tunnel, c->in + 6);
 	}
-	fprintf(f, "errno=%d\n\n", r);
+	/* Negative, as wireguard-go writes it and wg reads it. */
+	fprintf(f, "errno=%d\n\n", -r);
 	fclose(f);
 }
 

@@ -400,6 +400,15 @@ void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id id, nsec_t now)
 	wg_handshake_initiate(peer, now, false);
 }
 
+void wg_peer_send_keepalive(struct wg_device *dev, wg_peer_id id, nsec_t now)
+{
+	struct wg_peer *peer = wg_peer_get(dev, id);
+
+	dev->clock = now;
+	if (peer && wg_session_usable(peer->current, now))
+		wg_send_keepalive(peer, now);
+}
+
 bool wg_peer_is_up(const struct wg_device *dev, wg_peer_id id, nsec_t now)
 {
 	const struct wg_peer *peer = wg_peer_get(dev, id);

@@ -238,21 +238,22 @@ static void send_cookie(struct wg_device *dev, nsec_t now, const struct wg_datag
 static bool admit(struct wg_device *dev, nsec_t now, const struct wg_datagram *d, bool *ret_charged)
 {
 	enum wg_mac_state mac = wg_cookie_check(&dev->checker, now, dev->cfg.rng, d->p, d->len, &d->path->remote);
-	bool was_high = dev->stats.under_load, high;
+	bool was_high = dev->stats.under_load, limited, high;
 
 	*ret_charged = false;
 	if (mac == WG_MAC_INVALID) {
 		dev->stats.n_rx_bad_mac1++;
 		return false;
 	}
-	high = wg_load_count(&dev->load, now);
+	limited = wg_load_count(&dev->load, now, &d->path->remote.ip);
+	high = wg_load_is_high(&dev->load, now);
 	if (high != was_high) {
 		struct wg_event ev = { .kind = WG_EVENT_UNDER_LOAD, .on = high };
 
 		dev->stats.under_load = high;
 		wg_device_tell(dev, &ev);
 	}
-	if (!high)
+	if (!limited)
 		return true;
 	if (mac != WG_MAC_PROVEN) {
 		send_cookie(dev, now, d);

@@ -8,6 +8,7 @@
 #define WINDOW (100 * NSEC_PER_MSEC)
 /* Half a core: 500 ms a second at 150 µs each, in a window of 100 ms. */
 #define N_WINDOW_MAX 333
+#define N_SOURCE_MAX 64 /* of them, from one source; it proves its address beyond */
 #define HOLD NSEC_PER_SEC
 #define TOKEN (NSEC_PER_SEC / 20)
 #define BURST (5 * TOKEN)
@@ -15,17 +16,6 @@
 bool wg_load_is_high(const struct wg_load *l, nsec_t now)
 {
 	return now < l->until;
-}
-
-bool wg_load_count(struct wg_load *l, nsec_t now)
-{
-	if (now - l->window_start >= WINDOW) {
-		l->window_start = now;
-		l->n_in_window = 0;
-	}
-	if (++l->n_in_window > N_WINDOW_MAX)
-		l->until = now + HOLD;
-	return wg_load_is_high(l, now);
 }
 
 static struct wg_load_bucket *bucket_of(struct wg_load *l, const struct ip_addr *from)
@@ -45,6 +35,33 @@ static struct wg_load_bucket *bucket_of(struct wg_load *l, const struct ip_addr 
 	if (b->key != key)
 		*b = (struct wg_load_bucket){ .key = key, .tokens = BURST };
 	return b;
+}
+
+/* Is this source beyond its share of the present window? Counted only once there is something to share. */
+static bool source_is_greedy(struct wg_load *l, const struct ip_addr *from)
+{
+	struct wg_load_bucket *b = l->n_in_window > N_SOURCE_MAX ? bucket_of(l, from) : NULL;
+
+	if (!b)
+		return false;
+	if (b->window != l->window_start) {
+		b->window = l->window_start;
+		b->n_in_window = 0;
+	}
+	return ++b->n_in_window > N_SOURCE_MAX;
+}
+
+bool wg_load_count(struct wg_load *l, nsec_t now, const struct ip_addr *from)
+{
+	if (now - l->window_start >= WINDOW) {
+		l->window_start = now;
+		l->n_in_window = 0;
+	}
+	if (source_is_greedy(l, from))
+		return true;
+	if (++l->n_in_window > N_WINDOW_MAX)
+		l->until = now + HOLD;
+	return wg_load_is_high(l, now);
 }
 
 bool wg_load_take(struct wg_load *l, nsec_t now, const struct ip_addr *from)

@@ -124,8 +124,9 @@ static struct wg_run *run_for(struct wg_peer *peer, struct wg_keypair *kp, size_
 {
 	struct wg_run *run = peer->open_run;
 
-	if (run && (run->remote_index != kp->remote_index || seg_len > run->seg_len ||
-		    run->n_segs == WG_RUN_SEGS || run->len + seg_len > WG_RUN_BYTES ||
+	/* The remote chooses its index, and may give two sessions the same: the counter must go on too. */
+	if (run && (run->remote_index != kp->remote_index || run->first_counter + run->n_segs != kp->send_counter ||
+		    seg_len > run->seg_len || run->n_segs == WG_RUN_SEGS || run->len + seg_len > WG_RUN_BYTES ||
 		    memcmp(&run->path, &peer->path, sizeof(run->path)) != 0))
 		run = NULL;
 	if (!run) {

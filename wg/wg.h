@@ -117,6 +117,8 @@ void wg_peer_connect(struct wg_device *dev, wg_peer_id peer, nsec_t now);
  * For an inner SYN that stayed unanswered for a second: the other side may have restarted.
  */
 void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id peer, nsec_t now);
+/** wg_peer_send_keepalive() - an empty packet now if a session stands: tells the peer where we are */
+void wg_peer_send_keepalive(struct wg_device *dev, wg_peer_id peer, nsec_t now);
 /** wg_peer_is_up() - can data be sealed for it at @now? */
 bool wg_peer_is_up(const struct wg_device *dev, wg_peer_id peer, nsec_t now);
 

@@ -52,6 +52,14 @@ check "seen by wg: endpoint" equal "$(wg show nefia endpoints | grep "$other")" 
 check "seen by wg: no preshared key" equal "$(wg show nefia preshared-keys | grep "$other")" "$other	(none)"
 check "syncconf" wg syncconf nefia <(printf '%s\n' "$conf" | sed 's/:1234/:4321/')
 check "syncconf is seen" contains "$(nefia wg showconf nefia)" "Endpoint = 192.0.2.9:4321"
+# setconf of a file without ListenPort asks for port 0: the port stays, as do the peers that the file names
+check "setconf" wg setconf nefia <(printf '%s\n' "$conf" | grep -v ListenPort)
+check "the port stays" equal "$(wg show nefia listen-port)" "$HUB_PORT"
+check "setconf is seen" equal "$(nefia wg showconf nefia | grep -c "^\[Peer\]")" 2
+check "addconf" wg addconf nefia <(printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.99.0.79/32\n' "$other")
+check "addconf is seen" equal "$(wg show nefia allowed-ips | grep "$other")" "$other	10.99.0.79/32"
+expect 1 "a mark takes a capability" wg set nefia fwmark 7
+contains "$ERR" "Operation not supported" || fail "its errno: $ERR"
 check "removed" "$NEFIA" wg set nefia peer "$other" remove
 check "it is gone" equal "$(wg show nefia peers)" "$agent"
 expect 2 "an unknown setting" nefia wg set nefia peer "$other" colour blue

@@ -49,7 +49,7 @@ static int ask(const char *request)
 	os_loop_run(loop);
 	close(client);
 	e = strstr(answer, "errno=");
-	return e ? atoi(e + 6) : -1;
+	return e ? -atoi(e + 6) : -1; /* negative on the wire, as wireguard-go has it */
 }
 
 static int start(void **state)

@@ -1,0 +1,156 @@
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/types.h"
+#include "os/file.h"
+#include "test/lib/testing.h"
+
+#define N_KILLS 150
+#define BODY 20000
+
+static char dir[64], path[96];
+
+static int make_folder(void **state)
+{
+	strcpy(dir, "/tmp/nefia-file-XXXXXX");
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof(path), "%s/file", dir);
+	return 0;
+}
+
+static int remove_folder(void **state)
+{
+	char cmd[96];
+
+	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+	return system(cmd);
+}
+
+/* A file of one letter: a mixture of two writes shows. */
+static void rewrite_for_ever(void)
+{
+	static char body[BODY];
+
+	for (unsigned i = 0;; i++) {
+		memset(body, 'a' + (int)(i % 26), sizeof(body));
+		if (os_file_write_atomic(path, body, sizeof(body), 0600) != OK)
+			_exit(1);
+	}
+}
+
+static void a_killed_writer_leaves_a_whole_file(void **state)
+{
+	unsigned seed = (unsigned)getpid(), n_changed = 0;
+	char *got, before = '-';
+	size_t len;
+	int status;
+
+	print_message("seed %u\n", seed);
+	for (int i = 0; i < N_KILLS; i++) {
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0)
+			rewrite_for_ever();
+		usleep((useconds_t)(rand_r(&seed) % 6000 + (i == 0 ? 50000 : 0)));
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFSIGNALED(status));
+		assert_int_equal(os_file_read(path, 2 * BODY, &got, &len), OK);
+		assert_int_equal(len, BODY);
+		for (size_t k = 1; k < len; k++)
+			assert_true(got[k] == got[0]);
+		n_changed += got[0] != before;
+		before = got[0];
+		free(got);
+	}
+	assert_true(n_changed > N_KILLS / 10);
+}
+
+static void a_write_keeps_links_and_sets_the_mode(void **state)
+{
+	char link_path[112];
+	struct stat st;
+	unsigned mode, uid;
+	char *got;
+	size_t len;
+
+	snprintf(link_path, sizeof(link_path), "%s/link", dir);
+	assert_int_equal(os_file_write_atomic(path, "one", 3, 0644), OK);
+	assert_int_equal(symlink("file", link_path), 0);
+	assert_int_equal(os_file_write_atomic(link_path, "two", 3, 0600), OK);
+	assert_int_equal(lstat(link_path, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	assert_int_equal(os_file_read(path, 10, &got, &len), OK);
+	assert_string_equal(got, "two");
+	free(got);
+	assert_int_equal(os_file_mode(path, &mode, &uid), OK);
+	assert_int_equal(mode & 07777, 0600);
+	assert_int_equal(uid, getuid());
+}
+
+static void reads_are_bounded_and_absence_is_told(void **state)
+{
+	char missing[128];
+	unsigned mode, uid;
+	char *got;
+	size_t len;
+
+	snprintf(missing, sizeof(missing), "%s/none/file", dir);
+	assert_int_equal(os_file_write_atomic(path, "12345", 5, 0600), OK);
+	assert_int_equal(os_file_read(path, 4, &got, &len), ERR_TOO_LONG);
+	assert_int_equal(os_file_read(path, 5, &got, &len), OK);
+	assert_int_equal(len, 5);
+	free(got);
+	assert_int_equal(os_file_read(dir, 100, &got, &len), ERR_INVALID);
+	assert_int_equal(os_file_read(missing, 100, &got, &len), ERR_NOT_FOUND);
+	assert_int_equal(os_file_mode(missing, &mode, &uid), ERR_NOT_FOUND);
+	assert_int_equal(os_file_write_atomic(missing, "x", 1, 0600), ERR_NOT_FOUND);
+	assert_int_equal(os_file_remove(missing), OK);
+}
+
+static void a_lock_is_held_until_its_process_ends(void **state)
+{
+	struct os_lock *mine, *other;
+	char lock[112];
+	int ready[2], status;
+	char byte;
+	pid_t pid;
+
+	snprintf(lock, sizeof(lock), "%s/lock", dir);
+	assert_int_equal(os_lock_take(lock, 1, &mine), OK);
+	assert_int_equal(os_lock_take(lock, 1, &other), ERR_IN_USE);
+	os_lock_free(mine);
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		byte = os_lock_take(lock, 1, &other) == OK ? 'y' : 'n';
+		if (write(ready[1], &byte, 1) == 1)
+			pause();
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(byte, 'y');
+	assert_int_equal(os_lock_take(lock, 1, &mine), ERR_IN_USE);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(os_lock_take(lock, 1, &mine), OK);
+	os_lock_free(mine);
+	close(ready[0]);
+	close(ready[1]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_killed_writer_leaves_a_whole_file, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(a_write_keeps_links_and_sets_the_mode, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(reads_are_bounded_and_absence_is_told, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(a_lock_is_held_until_its_process_ends, make_folder, remove_folder),
+	};
+
+	return RUN_TESTS(tests);
+}

@@ -1,0 +1,204 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "os/stream.h"
+#include "test/lib/testing.h"
+
+struct room {
+	struct os_loop *loop;
+	struct os_listener *listener;
+	unsigned n_accepted, n_turns;
+};
+
+static void on_accept(void *ctx, int fd)
+{
+	struct room *r = ctx;
+
+	r->n_accepted++;
+	close(fd);
+	os_loop_stop(r->loop);
+}
+
+static void on_turn(void *ctx)
+{
+	((struct room *)ctx)->n_turns++;
+}
+
+static void stop_loop(void *ctx)
+{
+	os_loop_stop(ctx);
+}
+
+static void run_for(struct os_loop *loop, nsec_t span)
+{
+	struct os_timer t;
+
+	os_timer_init(&t, loop, stop_loop, loop);
+	os_timer_set(&t, os_now() + span);
+	os_loop_run(loop);
+	os_timer_cancel(&t);
+}
+
+static void on_dialed(void *ctx, enum err e, int fd)
+{
+	assert_int_equal(e, OK);
+	*(int *)ctx = fd;
+}
+
+static void room_open(struct room *r)
+{
+	struct endpoint ep;
+
+	assert_int_equal(endpoint_parse("127.0.0.1:0", &ep), OK);
+	*r = (struct room){ .loop = os_loop_new() };
+	assert_non_null(r->loop);
+	assert_int_equal(os_listen_tcp(r->loop, &ep, on_accept, r, &r->listener), OK);
+	os_loop_set_turn(r->loop, on_turn, r);
+}
+
+static void room_close(struct room *r)
+{
+	os_listener_close(r->listener);
+	os_loop_free(r->loop);
+}
+
+static struct os_dial *dial_room(struct room *r, int *ret_fd)
+{
+	char target[32];
+	struct os_dial *d;
+
+	snprintf(target, sizeof(target), "127.0.0.1:%u", os_listener_port(r->listener));
+	*ret_fd = -1;
+	assert_int_equal(os_dial_start(r->loop, target, os_now() + NSEC_PER_SEC, on_dialed, ret_fd, &d), OK);
+	return d;
+}
+
+/* No descriptor may be opened below @n: @n = 3 takes the reserve's slot away as well. */
+static void limit_descriptors(rlim_t n, struct rlimit *ret_old)
+{
+	struct rlimit now;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, ret_old), 0);
+	now = (struct rlimit){ n, ret_old->rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &now), 0);
+}
+
+static void listener_without_reserve_sleeps_and_recovers(void **state)
+{
+	struct rlimit old;
+	struct room r;
+	int fd;
+
+	room_open(&r);
+	dial_room(&r, &fd);
+	limit_descriptors(3, &old);
+	run_for(r.loop, 350 * NSEC_PER_MSEC);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(r.n_accepted, 0);
+	assert_true(fd >= 0);
+	assert_in_range(r.n_turns, 1, 30);
+	/* The one that waited is served as soon as there are descriptors again. */
+	run_for(r.loop, NSEC_PER_SEC);
+	assert_int_equal(r.n_accepted, 1);
+	close(fd);
+	room_close(&r);
+}
+
+static void listener_turns_away_with_its_reserve(void **state)
+{
+	struct rlimit old;
+	struct room r;
+	char byte;
+	int fd, top;
+
+	room_open(&r);
+	dial_room(&r, &fd);
+	top = dup(0);
+	close(top);
+	limit_descriptors((rlim_t)top, &old);
+	run_for(r.loop, 100 * NSEC_PER_MSEC);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(r.n_accepted, 0);
+	assert_true(fd >= 0);
+	fcntl(fd, F_SETFL, 0);
+	assert_int_equal(read(fd, &byte, 1), 0);
+	close(fd);
+	dial_room(&r, &fd);
+	run_for(r.loop, NSEC_PER_SEC);
+	assert_int_equal(r.n_accepted, 1);
+	run_for(r.loop, 20 * NSEC_PER_MSEC);
+	close(fd);
+	room_close(&r);
+}
+
+static void descriptors_travel_and_too_many_are_refused(void **state)
+{
+	int pair[2], pipe_fds[2], got[OS_FDS_MAX], many[OS_FDS_MAX + 1] = { 0 };
+	size_t n, n_fds;
+	char buf[8];
+
+	assert_int_equal(os_seqpacket_pair(pair), OK);
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_int_equal(os_recv_fds(pair[1], buf, sizeof(buf), &n, got, &n_fds), ERR_AGAIN);
+	assert_int_equal(os_send_fds(pair[0], "x", 1, many, OS_FDS_MAX + 1), ERR_INVALID);
+	assert_int_equal(os_send_fds(pair[0], "fd", 2, &pipe_fds[0], 1), OK);
+	assert_int_equal(os_recv_fds(pair[1], buf, sizeof(buf), &n, got, &n_fds), OK);
+	assert_int_equal(n, 2);
+	assert_int_equal(n_fds, 1);
+	assert_true(fcntl(got[0], F_GETFD) & FD_CLOEXEC);
+	assert_int_equal(write(pipe_fds[1], "hello", 5), 5);
+	assert_int_equal(read(got[0], buf, sizeof(buf)), 5);
+	assert_memory_equal(buf, "hello", 5);
+	close(pair[0]);
+	assert_int_equal(os_recv_fds(pair[1], buf, sizeof(buf), &n, got, &n_fds), OK);
+	assert_int_equal(n, 0);
+	close(pair[1]);
+	close(got[0]);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+
+static void on_events(void *ctx, struct os_stream *s, int events)
+{
+}
+
+static void half_close_leaves_the_other_direction(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct iovec iov = { "ping", 4 };
+	struct os_stream *a, *b;
+	int pair[2];
+	char buf[8];
+	size_t n;
+
+	assert_int_equal(os_socketpair(pair), OK);
+	assert_int_equal(os_stream_new(loop, pair[0], on_events, NULL, &a), OK);
+	assert_int_equal(os_stream_new(loop, pair[1], on_events, NULL, &b), OK);
+	assert_int_equal(os_stream_read(b, buf, sizeof(buf), &n), ERR_AGAIN);
+	os_stream_shutdown(a);
+	assert_int_equal(os_stream_read(b, buf, sizeof(buf), &n), OK);
+	assert_int_equal(n, 0);
+	assert_int_equal(os_stream_writev(b, &iov, 1, &n), OK);
+	assert_int_equal(n, 4);
+	assert_int_equal(os_stream_read(a, buf, sizeof(buf), &n), OK);
+	assert_int_equal(n, 4);
+	assert_int_equal(os_stream_writev(a, &iov, 1, &n), err_from_errno(EPIPE));
+	os_stream_close(a);
+	os_stream_close(b);
+	os_loop_free(loop);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(listener_without_reserve_sleeps_and_recovers),
+		cmocka_unit_test(listener_turns_away_with_its_reserve),
+		cmocka_unit_test(descriptors_travel_and_too_many_are_refused),
+		cmocka_unit_test(half_close_leaves_the_other_direction),
+	};
+
+	return RUN_TESTS(tests);
+}
