@@ -26,3 +26,13 @@ unit-%:
 .SECONDARY:
 
 include test/fuzz/module.mk
+
+# The simulator: one program, see doc/simulation.md.
+SIM_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(wildcard test/sim/*.c))
+$(B)/test/sim: $(SIM_OBJS) $(TEST_LIB_OBJS) $(B)/libnetstack.a $(B)/libwg.a $(B)/libbase.a $(ARCHIVES_netstack) $(ARCHIVES_wg)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack) -lcmocka
+sim: $(B)/test/sim
+	$(B)/test/sim
+.PHONY: sim
