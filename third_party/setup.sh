@@ -19,6 +19,7 @@ build c:xz xz-utils xz
 build c:gzip gzip gzip
 build c:perl perl perl
 build c:patch patch patch
+build c:gpgv gpgv gnupg2
 build h:sodium.h libsodium-dev libsodium-devel
 build h:uv.h libuv1-dev libuv-devel
 build h:yaml.h libyaml-dev libyaml-devel
@@ -35,6 +36,7 @@ test c:setpriv util-linux util-linux
 interop c:wireguard-go wireguard-go wireguard-go
 interop c:wg wireguard-tools wireguard-tools
 interop c:nft nftables nftables
+interop c:gpg gnupg gnupg2
 T
 }
 
