@@ -6,7 +6,7 @@ set -euo pipefail
 what=${1:-build}
 
 # The one table: what | how to see that it is there | Debian and Ubuntu | Fedora.
-# A probe "h:X" looks for a header, "c:X" for a command. Of the classes, "interop" (tests that skip without them) and "fast"
+# A probe "h:X" looks for a header, "c:X" for a command. Of the classes, "interop" (single tests skip without them) and "fast"
 # (a faster cipher, on x86-64) are wanted; the others must be there.
 table() {
 	cat <<'T'
@@ -36,6 +36,8 @@ test c:setpriv util-linux util-linux
 interop c:wireguard-go wireguard-go wireguard-go
 interop c:wg wireguard-tools wireguard-tools
 interop c:nft nftables nftables
+interop c:python3 python3 python3
+interop c:mandoc mandoc mandoc
 interop c:gpg gnupg gnupg2
 T
 }

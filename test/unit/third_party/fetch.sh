@@ -51,13 +51,13 @@ exec sleep 30
 X
 chmod +x "$t/bin/curl"
 for sig in KILL TERM INT; do
-	STARTED=$t/started PATH=$t/bin:$PATH bash -m -c 'exec third_party/fetch.sh "$@"' - "$t/dl/h" "$sum" main/x/good >"$t/out" 2>&1 &
+	STARTED=$t/started PATH=$t/bin:$PATH env --default-signal=INT third_party/fetch.sh "$t/dl/h" "$sum" main/x/good >"$t/out" 2>&1 &
 	pid=$!
 	for _ in $(seq 100); do [ -s "$t/started" ] && break; sleep 0.05; done
 	[ -s "$t/started" ] || fail "the download did not start"
 	kill -$sig $pid
 	kill "$(cat "$t/started")" 2>/dev/null || true
-	wait $pid 2>/dev/null || true
+	{ wait $pid; } 2>/dev/null || true
 	rm "$t/started"
 	[ ! -e "$t/dl/h" ] || fail "SIG$sig: half a file was taken"
 	[ $sig = KILL ] || only a
