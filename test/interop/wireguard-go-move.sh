@@ -68,17 +68,21 @@ our_address_moves() {
 }
 under_traffic "our address moves" 2 our_address_moves
 
-# another network, told by them; then IPv6 outside; then both at once
+# Another network, then IPv6 outside; the old way is closed each time, else packets still under way would lead both
+# sides back to it.
 their_network_moves() {
+	ip -n $THEIRS link set p$ONE down
 	theirs wg set $WG peer "$OUR_PUB" endpoint 198.51.100.1:51900
 	until_true 3 our_endpoint_is 198.51.100.2:51999 || fail "we did not follow to $(our_endpoint)"
 }
 under_traffic "another network" 1 their_network_moves
 to_ipv6() {
-	theirs wg set $WG peer "$OUR_PUB" endpoint '[2001:db8:2::1]:51900'
-	until_true 3 our_endpoint_is '[2001:db8:2::2]:51999' || fail "we did not follow to $(our_endpoint)"
+	ip -n $THEIRS addr del 198.51.100.2/24 dev p$TWO
+	theirs wg set $WG peer "$OUR_PUB" endpoint '[2001:db8:3::1]:51900'
+	until_true 3 our_endpoint_is '[2001:db8:3::2]:51999' || fail "we did not follow to $(our_endpoint)"
 }
 under_traffic "from IPv4 to IPv6 outside" 1 to_ipv6
+ip -n $THEIRS link set p$ONE up
 # which of the two families they meet on is left to whose packet is faster
 both_move() {
 	our_set listen-port 51901 &

@@ -1,8 +1,8 @@
 # test/lib/wgns.sh - ours and wireguard-go, each in a network namespace of its own. Sourced by test/interop and test/long.
 #
 #  $OURS  nefia-agent or the hub, and $ATTACK's other end     $THEIRS  wireguard-go with a TUN device $WG, port 51820
-#         192.0.2.1/24   2001:db8:2::1/64  ---- veth one ----  192.0.2.2/24   2001:db8:2::2/64
-#         198.51.100.1/24                  ---- veth two ----  198.51.100.2/24
+#         192.0.2.1/24                     ---- veth one ----  192.0.2.2/24
+#         198.51.100.1/24 2001:db8:3::1/64 ---- veth two ----  198.51.100.2/24 2001:db8:3::2/64
 # Inside: 10.77.0.1 and fd77::1 are wireguard-go's, 10.77.0.2 and fd77::2 ours. The machine's own namespace is left
 # alone (it may be firewalled), and everything ends with the script.
 set -u
@@ -64,8 +64,8 @@ namespaces() {
 	trap 'exit 130' INT TERM HUP
 	{ ip netns add $OURS && ip netns add $THEIRS; } || skip "no network namespaces here"
 	veth $ONE $OURS $THEIRS 192.0.2 && veth $TWO $OURS $THEIRS 198.51.100 || skip "no veth here"
-	ip -n $OURS addr add 2001:db8:2::1/64 dev $ONE nodad
-	ip -n $THEIRS addr add 2001:db8:2::2/64 dev p$ONE nodad
+	ip -n $OURS addr add 2001:db8:3::1/64 dev $TWO nodad
+	ip -n $THEIRS addr add 2001:db8:3::2/64 dev p$TWO nodad
 	ip -n $OURS link set lo up
 	ip -n $THEIRS link set lo up
 }
