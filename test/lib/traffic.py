@@ -67,6 +67,8 @@ def read_line(s):
 def serve_one(c):
     with c:
         try:
+            if not c.recv(1, socket.MSG_PEEK):
+                return  # only a look whether we are there
             what, seed, total, rate = read_line(c).split()
             seed, total, rate = int(seed), int(total), int(rate)
             sender = threading.Thread(target=send_stream, args=(c, seed + 1, total, rate), daemon=True)
@@ -190,7 +192,7 @@ def flood(addr, port, key, seconds, rate, *sources):
         socks.append(s)
     began, sent = time.monotonic(), 0
     while time.monotonic() - began < float(seconds):
-        for _ in range(64):
+        for _ in range(max(64, int(rate) // 10)):
             try:
                 socks[sent % len(socks)].send(messages[sent % len(messages)])
             except OSError:

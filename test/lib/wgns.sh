@@ -19,7 +19,7 @@ PORT=51821 THEIR_PORT=51820 SERVER_PORT=7000
 skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
 fail() {
 	echo "FAIL $TEST_NAME: $*"
-	ip netns exec $THEIRS wg show | sed 's/\(key: \).*/\1(hidden)/'
+	ip netns exec $THEIRS wg show $WG | sed 's/\(key: \).*/\1(hidden)/'
 	tail -n 15 "$T"/*.log
 	exit 1
 }
