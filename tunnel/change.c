@@ -92,22 +92,36 @@ static void back_to_start(struct tunnel *t, wg_peer_id id, nsec_t now)
 	wg_peer_connect(t->dev, id, now);
 }
 
+/*
+ * What waits for the socket is of the old sessions, or an initiation that we will not know any more: were it sent, the
+ * peer would answer that one and take the next for a flood.
+ */
+static void discard_queue(struct tunnel *t, nsec_t now)
+{
+	struct wg_tx tx;
+
+	while (wg_device_next_tx(t->dev, now, &tx))
+		wg_device_tx_done(t->dev);
+}
+
 enum err tunnel_rebuild(struct tunnel *t)
 {
 	nsec_t began = os_now(), now = os_loop_now(t->loop);
 	enum err e = reopen_socket(t);
 	size_t n = 0;
 
+	if (e != OK) {
+		log_error("tunnel not rebuilt: the UDP port cannot be opened port=%u error=%s", t->cfg.listen_port,
+			  err_text(e));
+		return e;
+	}
+	discard_queue(t, now);
 	/* The same key again: every session and handshake ends. */
 	wg_device_set_private(t->dev, &t->cfg.private_key, now);
 	for (wg_peer_id id = wg_peer_next(t->dev, 0); id; id = wg_peer_next(t->dev, id), n++)
 		back_to_start(t, id, now);
 	tunnel_kick(t);
-	if (e == OK)
-		log_info("tunnel rebuilt peers=%zu port=%u took_us=%llu", n, tunnel_port(t),
-			 (unsigned long long)((os_now() - began) / NSEC_PER_USEC));
-	else
-		log_error("tunnel not rebuilt: the UDP port cannot be opened port=%u error=%s", t->cfg.listen_port,
-			  err_text(e));
-	return e;
+	log_info("tunnel rebuilt peers=%zu port=%u took_us=%llu", n, tunnel_port(t),
+		 (unsigned long long)((os_now() - began) / NSEC_PER_USEC));
+	return OK;
 }

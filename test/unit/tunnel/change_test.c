@@ -172,11 +172,14 @@ static void a_rebuild_without_descriptors_is_repeated(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	assert_int_not_equal(tunnel_rebuild(pair.agent), OK);
 	assert_int_equal(tunnel_port(pair.agent), 0);
-	assert_false(tunpair_run(&pair, both_up, NULL, 300 * NSEC_PER_MSEC));
+	assert_int_equal(net_tcp_write(c, "y", 1), 1);
+	tunnel_kick(pair.hub);
+	assert_false(tunpair_run(&pair, served_has_byte, NULL, 300 * NSEC_PER_MSEC));
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(tunnel_rebuild(pair.agent), OK);
 	assert_int_equal(tunnel_port(pair.agent), port);
 	assert_true(tunpair_run(&pair, both_up, NULL, 3 * NSEC_PER_SEC));
+	assert_true(tunpair_run(&pair, served_has_byte, NULL, 3 * NSEC_PER_SEC));
 	assert_alive(c);
 	drop(c);
 }
