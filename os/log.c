@@ -79,7 +79,8 @@ static bool compress_to(int to, const char *from)
 {
 	char buf[16384];
 	int in = open(from, O_RDONLY | O_CLOEXEC);
-	gzFile gz = gzdopen(to, "wb");
+	int copy = dup(to); /* gzclose() closes it; the lock lives on in @to until the file has its name */
+	gzFile gz = copy >= 0 ? gzdopen(copy, "wb") : NULL;
 	ssize_t n = -1;
 
 	if (gz && in >= 0)
