@@ -51,7 +51,7 @@ struct os_loop {
 	void *turn_ctx;
 	struct on_signal signals[N_SIGNALS_MAX];
 	size_t n_signals;
-	bool stopped, may_ask;
+	bool running, stopped, may_ask;
 	int credit;	    /* asking goes on while it is above 0 */
 	unsigned n_short;   /* short sleeps since asking ended */
 	uint64_t n_events;  /* of descriptors */
@@ -315,19 +315,21 @@ void os_loop_run(struct os_loop *loop)
 {
 	loop->now = os_now();
 	loop->may_ask = several_cores();
+	loop->running = true;
 	while (!loop->stopped && uv_loop_alive(&loop->uv)) {
 		if (ask(loop))
 			continue;
 		loop->sleeps_from = loop->now;
 		uv_run(&loop->uv, UV_RUN_ONCE);
 	}
-	loop->stopped = false;
+	loop->running = loop->stopped = false;
 }
 
 void os_loop_stop(struct os_loop *loop)
 {
 	loop->stopped = true;
-	uv_stop(&loop->uv);
+	if (loop->running)
+		uv_stop(&loop->uv); /* a timer or the turn hook may say so just before uv sleeps */
 }
 
 /* ---- descriptors ---- */
