@@ -163,6 +163,24 @@ static void on_start(struct sim *s, uint64_t node)
 	sim_at(s, s->now + BACK_WITHIN, check_back, (uint64_t)n->incarnation << 8 | node);
 }
 
+/* The watchdog throws away sessions and sockets: back within the same time, connections go on. */
+static void on_rebuild(struct sim *s, uint64_t arg)
+{
+	struct node *n = victim(s), *before;
+
+	if (!n)
+		return;
+	before = sim_enter(n);
+	s->calm_until = s->now + CALM;
+	n->started_at = s->now;
+	memset(s->wire.initiated_at[n->id], 0, sizeof(s->wire.initiated_at[n->id]));
+	ASSERT(tunnel_rebuild(n->t) == OK);
+	sim_leave(before);
+	sim_seen(s, SEEN_REBUILD);
+	sim_trace(s, "node %d rebuilds its tunnel", n->id);
+	sim_at(s, s->now + BACK_WITHIN, check_back, (uint64_t)n->incarnation << 8 | (uint64_t)n->id);
+}
+
 static void on_restart(struct sim *s, uint64_t arg)
 {
 	struct node *n = victim(s);
@@ -203,7 +221,7 @@ static void on_thaw(struct sim *s, uint64_t node)
 	if (!n->frozen)
 		return;
 	n->frozen = false;
-	n->stuck_at = s->wire.stuck_at[node] = s->now;
+	s->wire.stuck_until[node] = s->now;
 	disturb(n, s->now + 10 * NSEC_PER_SEC);
 	path_thaw(n);
 }
@@ -289,7 +307,7 @@ static const struct kind {
 	{ on_partition, 30, 3, 5 }, { on_move, 35, 3, 8 },	{ on_stuck, 25, 4, 8 },	  { on_attack, 50, 5, 10 },
 	{ on_flood, 4, 1, 1 },	    { on_restart, 40, 2, 4 },	{ on_wall, 25, 3, 6 },	  { on_freeze, 15, 2, 3 },
 	{ on_disk_full, 8, 1, 2 },  { on_reload, 20, 2, 4 },	{ on_port, 15, 2, 3 },	  { load_datagram, 60, 12, 30 },
-	{ load_ping, 40, 8, 16 },   { load_forge, 20, 3, 3 },
+	{ on_rebuild, 15, 2, 3 },   { load_ping, 40, 8, 16 },   { load_forge, 20, 3, 3 },
 };
 
 static void draw_events(struct sim *s)

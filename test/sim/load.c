@@ -171,6 +171,10 @@ static void note_forgetting(struct end *e)
 
 static void end_go_on(struct end *e)
 {
+	if (e->connected && plant_once(e->flow->sim, RULE_STALLED))
+		e->deaf = true;
+	if (e->deaf)
+		return;
 	if (!reads_slowly(e))
 		end_read(e, SIZE_MAX);
 	if (!is_paced(e))

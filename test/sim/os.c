@@ -166,7 +166,7 @@ enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8
 		/* Some of a run leave before the socket is full. */
 		if (u->stuck_until > s->now && rng_chance(&s->world.rng, 500000)) {
 			u->n_left = i;
-			n->stuck_at = s->wire.stuck_at[n->id] = s->now;
+			s->wire.stuck_until[n->id] = u->stuck_until;
 			os_timer_set(&u->writable, u->stuck_until);
 			sim_seen(s, SEEN_STUCK);
 			return ERR_AGAIN;
@@ -253,7 +253,10 @@ enum wg_send __wrap_wg_device_send(struct wg_device *dev, nsec_t now, const stru
 	}
 	if (have != len)
 		sim_broken(&sim, RULE_PACKET, "pieces that are not the whole");
-	sent = __real_wg_device_send(dev, now, iov, iovcnt, len);
+	if (plant_small_mss(&sim, flat, len))
+		sent = __real_wg_device_send(dev, now, &(struct iovec){ flat, len }, 1, len);
+	else
+		sent = __real_wg_device_send(dev, now, iov, iovcnt, len);
 	/* What was not taken will come again. */
 	if (sent != WG_SEND_BLOCKED) {
 		sim.inner.now = now;

@@ -131,7 +131,7 @@ void plant_after(struct sim *s, struct node *from, int to, const struct endpoint
 		invent_data(s, from, to, dst, p);
 	if (is(p, WG_MSG_DATA))
 		keep(s, from, to, dst, p);
-	if (is(p, WG_MSG_INITIATION) && from->id == 1 && s->n_nodes > 2 && !s->nodes[2].group && plant_once(s, RULE_INIT_KEY))
+	if (is(p, WG_MSG_INITIATION) && from->id == 1 && s->now > START && s->n_nodes > 2 && !s->nodes[2].group && plant_once(s, RULE_INIT_KEY))
 		path_check(s, &s->nodes[2], to, dst, p, len);
 	if (is(p, WG_MSG_INITIATION) && plant_once(s, RULE_INIT_RATE))
 		sim_at(s, s->now, hurry, (uint64_t)from->id);
@@ -139,9 +139,7 @@ void plant_after(struct sim *s, struct node *from, int to, const struct endpoint
 
 bool plant_loses(const struct sim *s, const struct node *from)
 {
-	if (plant_is(s, RULE_BACK))
-		return from->incarnation > 1 && s->now - from->started_at < 4 * NSEC_PER_SEC;
-	return plant_is(s, RULE_STALLED) && s->now >= s->faults_end - 2 * NSEC_PER_SEC;
+	return plant_is(s, RULE_BACK) && from->incarnation > 1 && s->now - from->started_at < 4 * NSEC_PER_SEC;
 }
 
 /* ---- inner packets ---- */
@@ -155,14 +153,23 @@ static uint16_t slow_sum(const uint8_t *p, size_t len, uint32_t sum)
 	return (uint16_t)~sum;
 }
 
-/* A copy of the segment with other numbers, its checksum right. */
+static void set_checksum(uint8_t *p, size_t len)
+{
+	bool v6 = p[0] >> 4 == 6;
+	size_t head = v6 ? 40 : 20;
+	uint8_t *t = p + head;
+	uint16_t pseudo = slow_sum(p + (v6 ? 8 : 12), v6 ? 32 : 8, 0);
+
+	put_be16(t + 16, 0);
+	put_be16(t + 16, slow_sum(t, len - head, (uint32_t)(len - head) + 6 + (uint16_t)~pseudo));
+}
+
+/* A copy of the segment with other numbers. */
 static enum rule resend(struct sim *s, struct node *n, const uint8_t *p, size_t len, int32_t seq, int32_t ack, int wnd,
 			bool other_data)
 {
 	uint8_t copy[2048];
-	bool v6 = p[0] >> 4 == 6;
-	size_t head = v6 ? 40 : 20;
-	uint8_t *t = copy + head;
+	uint8_t *t = copy + (p[0] >> 4 == 6 ? 40 : 20);
 
 	memcpy(copy, p, len);
 	put_be32(t + 4, get_be32(t + 4) + (uint32_t)seq);
@@ -170,9 +177,7 @@ static enum rule resend(struct sim *s, struct node *n, const uint8_t *p, size_t 
 	put_be16(t + 14, (uint16_t)(get_be16(t + 14) / wnd));
 	if (other_data)
 		copy[len - 1] ^= 1;
-	put_be16(t + 16, 0);
-	put_be16(t + 16, slow_sum(t, len - head, (uint32_t)(len - head) + 6 +
-						  (uint16_t)~slow_sum(copy + (v6 ? 8 : 12), v6 ? 32 : 8, 0)));
+	set_checksum(copy, len);
 	return inner_sent(&s->inner, n->group, copy, len, n->mtu);
 }
 
@@ -203,15 +208,27 @@ void plant_inner_out(struct sim *s, struct node *n, const uint8_t *p, size_t len
 		sim_check(s, resend(s, n, p, len, 0, 0, 2, false));
 }
 
-static void raise_mss(uint8_t *t)
+static bool set_mss(uint8_t *t, uint16_t mss)
 {
 	size_t n = (size_t)(t[12] >> 4) * 4;
 
 	for (size_t i = 20; i + 4 <= n; i++)
 		if (t[i] == 2 && t[i + 1] == 4) {
-			put_be16(t + i + 2, 1460);
-			return;
+			put_be16(t + i + 2, mss);
+			return true;
 		}
+	return false;
+}
+
+bool plant_small_mss(struct sim *s, uint8_t *p, size_t len)
+{
+	bool v6 = p[0] >> 4 == 6;
+	uint8_t *t = p + (v6 ? 40 : 20);
+
+	if (LIKELY(!plant_is(s, RULE_MSS)) || (v6 ? p[6] : p[9]) != 6 || !(t[13] & 2) || !set_mss(t, 600))
+		return false;
+	set_checksum(p, len);
+	return true;
 }
 
 void plant_inner_in(struct sim *s, uint8_t *p, size_t len)
@@ -222,7 +239,7 @@ void plant_inner_in(struct sim *s, uint8_t *p, size_t len)
 	if (LIKELY(s->plant == RULE_NONE) || (v6 ? p[6] : p[9]) != 6)
 		return;
 	if (plant_is(s, RULE_MSS) && (t[13] & 2))
-		raise_mss(t);
+		set_mss(t, 1460);
 	if (plant_is(s, RULE_WINDOW) && !(t[13] & 2))
 		put_be16(t + 14, 0xffff);
 }

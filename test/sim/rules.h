@@ -105,6 +105,7 @@ enum rule {
 	X(SEEN_STOP, "orderly stops", 1)                                                           \
 	X(SEEN_STATE_LOST, "restarts without the state file", 1)                                   \
 	X(SEEN_BACK, "restarts found back within 3 s", 1)                                          \
+	X(SEEN_REBUILD, "tunnels rebuilt by the watchdog", 1)                                      \
 	X(SEEN_CLOCK_FORWARD, "wall clock jumps forward", 1)                                       \
 	X(SEEN_CLOCK_BACK, "wall clock jumps back", 1)                                             \
 	X(SEEN_FREEZE, "suspended nodes", 1)                                                       \

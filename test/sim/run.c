@@ -78,7 +78,7 @@ static nsec_t next_time(const struct sim *s)
 static void dial_both_ways(struct sim *s)
 {
 	for (int i = 0; i < s->n_nodes; i++)
-		for (int k = 0; k < s->n_nodes && !plant_is(s, RULE_STALLED); k++)
+		for (int k = 0; k < s->n_nodes; k++)
 			if (node_is_peer(&s->nodes[i], &s->nodes[k]) && s->nodes[k].is_hub)
 				load_flow(s, FLOW_BULK, &s->nodes[i], &s->nodes[k], true);
 }
@@ -86,7 +86,7 @@ static void dial_both_ways(struct sim *s)
 static void dial_back(struct sim *s, uint64_t arg)
 {
 	for (int i = 0; i < s->n_nodes; i++)
-		for (int k = 0; k < s->n_nodes && !plant_is(s, RULE_STALLED); k++)
+		for (int k = 0; k < s->n_nodes; k++)
 			if (node_is_peer(&s->nodes[i], &s->nodes[k]) && s->nodes[i].is_hub)
 				load_flow(s, FLOW_BULK, &s->nodes[i], &s->nodes[k], true);
 	s->finals_done = true;

@@ -78,7 +78,6 @@ struct node {
 	struct datagram *held[64]; /* came while frozen */
 	size_t n_held;
 	nsec_t heard_from[SIM_NODES]; /* last sent to: lets answers through a NAT */
-	nsec_t stuck_at;              /* last time that it was frozen or its socket full */
 	nsec_t started_at, disturbed_until;
 	struct endpoint config[SIM_NODES]; /* of its peers, as its file names them; may be unset */
 	struct net_udp *sock;
@@ -109,6 +108,7 @@ struct end {
 	struct os_timer timer; /* the next write or read of one that takes its time */
 	uint64_t key;
 	size_t n_write, n_written, n_read, quit_at;
+	bool deaf; /* planted */
 	bool opened, connected, eof, shut, over, pending; /* pending: written bytes are not acknowledged */
 	enum err error;
 	nsec_t moved_at, forgotten_at; /* forgotten_at: lwIP may have given up what was left; 0: nothing was */
@@ -259,6 +259,8 @@ bool plant_loses(const struct sim *s, const struct node *from);
 /** plant_inner_out(), plant_inner_in() - a defective stack: what it sends in addition, what it believes to have received */
 void plant_inner_out(struct sim *s, struct node *n, const uint8_t *p, size_t len);
 void plant_inner_in(struct sim *s, uint8_t *p, size_t len);
+/** plant_small_mss() - a SYN announces less than it can take; the peer will not believe it. Return: altered? */
+bool plant_small_mss(struct sim *s, uint8_t *p, size_t len);
 /** plant_leak() - something is forgotten at the end of the run */
 void plant_leak(struct sim *s);
 

@@ -131,7 +131,7 @@ static enum rule check_initiation(struct wire *w, nsec_t now, int from, int to, 
 	w->timestamp[from] = at;
 	/* A socket that was full lets them go in one burst. */
 	if (w->initiated_in[from][to] == w->incarnation[from] && now - w->initiated_at[from][to] < 5 * NSEC_PER_SEC &&
-	    (!w->stuck_at[from] || now - w->stuck_at[from] > 5 * NSEC_PER_SEC))
+	    now > w->stuck_until[from] + 5 * NSEC_PER_SEC)
 		return RULE_INIT_RATE;
 	if (find_key(w, get_le32(m->sender)) || find_init(w, get_le32(m->sender)))
 		return RULE_INDEX;
@@ -174,7 +174,7 @@ static enum rule check_response(struct wire *w, nsec_t now, int from, int to, co
 
 static enum rule check_key(const struct wire *w, nsec_t now, const struct wire_key *k, uint64_t counter)
 {
-	nsec_t slack = w->stuck_at[k->from] && w->stuck_at[k->from] > k->born ? NSEC_NEVER / 2 : SLACK;
+	nsec_t slack = w->stuck_until[k->from] > k->born ? NSEC_NEVER / 2 : SLACK;
 
 	if (!k->may_send)
 		return k->by_responder ? RULE_CONFIRM : RULE_EARLY;

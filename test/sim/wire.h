@@ -27,7 +27,7 @@ struct wire {
 	struct wg_public_key pub[SIM_NODES];
 	uint32_t incarnation[SIM_NODES];
 	uint16_t mtu[SIM_NODES];
-	nsec_t stuck_at[SIM_NODES]; /* when it last could not send what it had sealed */
+	nsec_t stuck_until[SIM_NODES]; /* it could not send what it had sealed */
 	uint64_t timestamp[SIM_NODES];         /* greatest sent, ns since 1970 */
 	nsec_t initiated_at[SIM_NODES][SIM_NODES];
 	uint32_t initiated_in[SIM_NODES][SIM_NODES];
