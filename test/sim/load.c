@@ -14,6 +14,7 @@
 #define DIAL_PATIENCE (20 * NSEC_PER_SEC)
 #define FINAL_PATIENCE (12 * NSEC_PER_SEC)
 #define SILENT_AFTER (30 * NSEC_PER_SEC)
+#define SYN_TRIES (11 * NSEC_PER_SEC)
 #define ECHO_ID 77
 #define LAST_ACK_PATIENCE (1900 * NSEC_PER_MSEC) /* 2 s less a tick */
 
@@ -218,6 +219,19 @@ static void note_known(struct end *e)
 	sim_seen(e->flow->sim, SEEN_KNOWN_LAST_ACK);
 }
 
+/*
+ * lwIP sends a SYN again each second, twelve times; if it is answered then, what it counted ends the connection at the next
+ * tick.
+ */
+static void note_late_answer(struct end *e)
+{
+	if (e->flow->harmed || e != &e->flow->client || e->error != ERR_TIMEOUT ||
+	    e->connected_at - e->flow->began < SYN_TRIES || sim.now - e->connected_at > NSEC_PER_SEC)
+		return;
+	e->flow->harmed = true;
+	sim_seen(e->flow->sim, SEEN_KNOWN_LATE_ANSWER);
+}
+
 static void end_failed(struct end *e, struct net_tcp *c)
 {
 	struct flow *f = e->flow;
@@ -229,6 +243,7 @@ static void end_failed(struct end *e, struct net_tcp *c)
 	if (e == &f->server && !e->connected)
 		f->harmed = true;
 	note_known(e);
+	note_late_answer(e);
 	if (!f->harmed)
 		sim_broken(f->sim, RULE_FAILED, err_name(e->error));
 	sim_seen(f->sim, SEEN_FLOW_ERROR);
@@ -250,6 +265,7 @@ static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 	}
 	if (ev == NET_TCP_CONNECTED && !e->connected) {
 		e->connected = true;
+		e->connected_at = sim.now;
 		if (is_paced(e) || reads_slowly(e))
 			os_timer_set(&e->timer, sim.now + NSEC_PER_MSEC);
 	}

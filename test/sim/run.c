@@ -16,9 +16,14 @@
 #define ALL_ENDED (420 * NSEC_PER_SEC) /* lwIP sends again after 128 times its timeout at most */
 #define QUIET (60 * NSEC_PER_SEC)
 #define QUIET_PER_PAIR 16 /* a rekey and its keepalives both ways, persistent keepalives */
-#define LINGER (10 * NSEC_PER_SEC) /* TIME_WAIT and the like */
+#define LINGER (10 * NSEC_PER_SEC)
+#define ORPHANS_END (250 * NSEC_PER_SEC) /* connections given back, with bytes that nobody acknowledges */
 
 struct sim sim;
+
+/* lwIP's lists: connections whose handles were given back are only there. */
+struct tcp_pcb;
+extern struct tcp_pcb *tcp_active_pcbs, *tcp_tw_pcbs;
 
 /* ---- time ---- */
 
@@ -108,13 +113,12 @@ static void all_ended(struct sim *s)
 {
 	if (plant_is(s, RULE_EXPIRED) && s->now < s->faults_end + 300 * NSEC_PER_SEC)
 		return;
-	/* lwIP's timers stop when TIME_WAIT is over. */
-	if (!s->quiet_since) {
-		s->quiet_since = s->now + LINGER;
+	if (!s->ended_at)
+		s->ended_at = s->now;
+	if (s->now < s->ended_at + LINGER || ((tcp_active_pcbs || tcp_tw_pcbs) && s->now < s->ended_at + ORPHANS_END))
 		return;
-	}
-	if (s->now < s->quiet_since)
-		return;
+	if (!s->quiet_since)
+		s->quiet_since = s->now;
 	if (s->seed % 8 != 0) {
 		s->over = true;
 		return;
@@ -132,7 +136,7 @@ static void each_second(struct sim *s, uint64_t second)
 	load_check(s);
 	if (s->finals_done && load_is_over(s))
 		all_ended(s);
-	if (s->now <= s->run_end) {
+	if (s->now <= s->run_end || s->ended_at) {
 		sim_at(s, s->now + NSEC_PER_SEC, each_second, second + 1);
 		return;
 	}
@@ -219,7 +223,7 @@ static void check_leaks(struct sim *s)
 
 	plant_leak(s);
 	net_get_stats(&st);
-	if (st.n_tcp || st.n_syn_held || st.mem_bytes)
+	if (st.n_tcp || st.n_syn_held || st.mem_bytes || tcp_active_pcbs || tcp_tw_pcbs)
 		sim_broken(s, RULE_LEAK_CONN, "");
 	pktpool_get_stats(sim_pool, &pool);
 	if (pool.n_used)

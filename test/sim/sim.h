@@ -111,7 +111,7 @@ struct end {
 	bool deaf; /* planted */
 	bool opened, connected, eof, shut, over, pending; /* pending: written bytes are not acknowledged */
 	enum err error;
-	nsec_t moved_at, forgotten_at; /* forgotten_at: lwIP may have given up what was left; 0: nothing was */
+	nsec_t connected_at, moved_at, forgotten_at; /* forgotten_at: lwIP may have given up what was left; 0: nothing was */
 };
 
 struct flow {
@@ -137,7 +137,7 @@ struct sim {
 	uint64_t seed;
 	enum rule plant; /* the rule that is broken on purpose; RULE_NONE = none */
 	bool trace, over;
-	nsec_t now, faults_end, run_end, calm_until, quiet_since;
+	nsec_t now, faults_end, run_end, calm_until, ended_at, quiet_since;
 	uint64_t quiet_sent;
 	bool finals_done;
 	struct rng_seeded world; /* what happens */
