@@ -304,24 +304,30 @@ static bool gso_allowed(struct os_udp *u, const struct path_addr *path)
 /* The ladder: which kind of refusal switches segmentation off where. Return: was it such a refusal? */
 static bool gso_refused(struct os_udp *u, const struct path_addr *path, int errnum)
 {
-	char text[ENDPOINT_STR_MAX];
-	uint32_t held;
-
 	if (errnum != ENOPROTOOPT && errnum != EIO && errnum != EINVAL && errnum != EMSGSIZE)
 		return false;
-	u->stats.n_gso_refused++;
 	if (errnum == ENOPROTOOPT) {
 		os_udp_gso_unsupported = true;
-		log_info("UDP segmentation switched off reason=unsupported");
 		return true;
 	}
 	u->n_no_gso += u->no_gso[u->next_no_gso].remote.port == 0;
 	u->no_gso[u->next_no_gso] = *path;
 	u->next_no_gso = (u->next_no_gso + 1) % N_NO_GSO;
-	if (log_limit_ok(&u->gso_limit, os_now(), &held))
+	return true;
+}
+
+/* One by one it goes: it was segmentation. */
+static void tell_refusal(struct os_udp *u, const struct path_addr *path, int errnum)
+{
+	char text[ENDPOINT_STR_MAX];
+	uint32_t held;
+
+	u->stats.n_gso_refused++;
+	if (errnum == ENOPROTOOPT)
+		log_info("UDP segmentation switched off reason=unsupported");
+	else if (log_limit_ok(&u->gso_limit, os_now(), &held))
 		log_info("UDP segmentation switched off for %s reason=%s held=%u", endpoint_format(&path->remote, text),
 			 errnum == EIO ? "no checksum offload" : errnum == EINVAL ? "refused" : "path MTU", held);
-	return true;
 }
 
 static void allow_again(struct os_udp *u, struct path_addr *p)
@@ -337,6 +343,13 @@ void os_udp_path_changed(struct os_udp *u, const struct endpoint *remote)
 			allow_again(u, &u->no_gso[i]);
 }
 
+/* Which of these errors a source address gives that is not ours any more depends on the kernel. */
+static bool source_may_be_stale(const struct path_addr *path, int errnum)
+{
+	return path->local.family != IP_NONE && (errnum == EINVAL || errnum == EADDRNOTAVAIL || errnum == ENODEV ||
+						 errnum == ENETUNREACH || errnum == EHOSTUNREACH);
+}
+
 static enum err send_failed(struct os_udp *u, struct family_socket *s, int errnum)
 {
 	if (errnum == EAGAIN || errnum == ENOBUFS) {
@@ -347,9 +360,6 @@ static enum err send_failed(struct os_udp *u, struct family_socket *s, int errnu
 	u->stats.n_tx_errors++;
 	u->sent = 0;
 	switch (errnum) {
-	case EINVAL:
-	case EADDRNOTAVAIL:
-		return ERR_INVALID;
 	case ENETUNREACH:
 		return ERR_NO_ROUTE;
 	case EACCES:
@@ -401,9 +411,15 @@ enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8
 		}
 		if (errnum != 0 && errnum == refusal && find_refused(u, path))
 			allow_again(u, find_refused(u, path));
+		else if (refusal)
+			tell_refusal(u, path, refusal);
+		refusal = 0;
+		if (source_may_be_stale(path, errnum)) {
+			u->sent = 0;
+			return ERR_INVALID;
+		}
 		if (errnum != 0)
 			return send_failed(u, s, errnum);
-		refusal = 0;
 	}
 	u->sent = 0;
 	return OK;

@@ -6,7 +6,8 @@ set -euo pipefail
 what=${1:-build}
 
 # The one table: what | how to see that it is there | Debian and Ubuntu | Fedora.
-# A probe "h:X" looks for a header, "c:X" for a command, "s:X" links with clang's sanitizer X. Of the classes, "interop" (tests that skip without them) and "fast"
+# A probe "h:X" looks for a header, "c:X" for a command, "s:X" links with clang's sanitizer X. Of the classes, "interop"
+# (single tests skip without them) and "fast"
 # (a faster cipher, on x86-64) are wanted; the others must be there.
 table() {
 	cat <<T
@@ -19,6 +20,7 @@ build c:xz xz-utils xz
 build c:gzip gzip gzip
 build c:perl perl perl
 build c:patch patch patch
+build c:gpgv gpgv gnupg2
 build h:sodium.h libsodium-dev libsodium-devel
 build h:uv.h libuv1-dev libuv-devel
 build h:yaml.h libyaml-dev libyaml-devel
@@ -35,6 +37,9 @@ test c:setpriv util-linux util-linux
 interop c:wireguard-go wireguard-go wireguard-go
 interop c:wg wireguard-tools wireguard-tools
 interop c:nft nftables nftables
+interop c:python3 python3 python3
+interop c:mandoc mandoc mandoc
+interop c:gpg gnupg gnupg2
 fuzz c:clang clang clang
 fuzz s:fuzzer libclang-rt-$llvm-dev compiler-rt
 T
@@ -61,6 +66,7 @@ llvm=14
 if [ "$what" = fuzz ] && [ $family = debian ]; then
 	llvm=$(clang -dumpversion 2>/dev/null || apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-//p')
 	llvm=${llvm%%[!0-9]*}
+	llvm=${llvm:-14}
 fi
 
 # Sets missing (required packages) and wanted (the interop tests skip without them).

@@ -22,7 +22,7 @@ struct tunnel {
 	struct tunnel_config cfg;
 	struct wg_device *dev;
 	struct net_if *nif;
-	struct os_udp *udp;
+	struct os_udp *udp; /* NULL: a rebuild could not open one; the next tries again */
 	struct os_timer timer;
 	struct list dials;
 	struct tunnel_state state;
@@ -33,7 +33,13 @@ struct tunnel {
 };
 
 /* tunnel.c */
+enum err tunnel_open_socket(struct tunnel *t, uint16_t port, struct os_udp **ret);
+/* change.c */
+void tunnel_announce(struct tunnel *t, wg_peer_id id);
+/* peers.c */
 void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key); /* the next reload sets it again */
+/** tunnel_configured_endpoint() - false: its configuration names none */
+bool tunnel_configured_endpoint(struct tunnel *t, wg_peer_id id, struct endpoint *ret);
 /* uapi.c */
 /** tunnel_uapi_answer() - one request, which is cut up; its answer goes to @f */
 void tunnel_uapi_answer(struct tunnel *t, char *request, FILE *f);

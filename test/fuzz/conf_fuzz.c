@@ -41,14 +41,22 @@ static void read_field(const struct yaml_node *n)
 	}
 }
 
+static void read_root(struct conf_reader *r, const struct yaml_node *root, void *ctx)
+{
+	*(bool *)ctx = true;
+	yaml_for_each(n, root)
+		read_field(n);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct yaml_doc doc;
+	char why[100];
+	struct conf_reader r = { "f", why, sizeof(why), OK };
+	bool called = false;
+	enum err e;
 
 	fuzz_quiet();
-	if (yaml_parse(&doc, (const char *)data, size) == OK && doc.root && doc.root->kind == YAML_MAP)
-		yaml_for_each(n, doc.root)
-			read_field(n);
-	yaml_doc_free(&doc);
+	e = conf_parse(&r, (const char *)data, size, "a field", read_root, &called);
+	ASSERT(called == (e == OK) && (e == OK || strncmp(why, "f:", 2) == 0));
 	return 0;
 }

@@ -236,16 +236,26 @@ static void another_path_is_tried_again(void **state)
 /* The kernel answers EINVAL for a source address that is gone, too: that peer keeps segmentation. */
 static void what_was_not_segmentation_does_not_switch_it_off(void **state)
 {
+	static const int errors[] = { EINVAL, EADDRNOTAVAIL, ENODEV, ENETUNREACH, EHOSTUNREACH };
 	struct path_addr stale = path_to(1), fresh = stale;
 
 	stale.local = ip_addr_v4(198, 51, 100, 1);
-	kernel.source_error = EINVAL;
-	assert_int_equal(send_run(&stale), ERR_INVALID);
-	assert_int_equal(n_sent, 0);
-	assert_int_equal(stats().n_no_gso, 0);
-	assert_int_equal(send_run(&fresh), OK);
-	assert_whole_run(0);
-	assert_int_equal(kernel.n_gso_tries, 2);
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		kernel.source_error = errors[i];
+		assert_int_equal(send_run(&stale), ERR_INVALID);
+		assert_int_equal(n_sent, i * 20);
+		assert_int_equal(stats().n_no_gso, 0);
+		assert_int_equal(send_run(&fresh), OK);
+		assert_whole_run(i * 20);
+		assert_int_equal(kernel.n_gso_tries, 2 * (i + 1));
+	}
+	assert_int_equal(n_lines, 0);
+	/* And a refusal of segmentation does not cost the source address. */
+	kernel.source_error = 0;
+	kernel.gso_error = EINVAL;
+	assert_int_equal(send_run(&stale), OK);
+	assert_int_equal(stats().n_no_gso, 1);
+	assert_int_equal(n_lines, 1);
 }
 
 static void the_table_is_bounded(void **state)
@@ -305,7 +315,7 @@ static void other_errors_are_told(void **state)
 {
 	static const struct { int errnum; enum err want; } rows[] = {
 		{ EPERM, ERR_PERMISSION }, { EACCES, ERR_PERMISSION }, { ENETUNREACH, ERR_NO_ROUTE },
-		{ EHOSTUNREACH, ERR_UNREACHABLE }, { EADDRNOTAVAIL, ERR_INVALID }, { ENOMEM, ERR_UNREACHABLE },
+		{ EHOSTUNREACH, ERR_UNREACHABLE }, { EADDRNOTAVAIL, ERR_UNREACHABLE }, { ENOMEM, ERR_UNREACHABLE },
 	};
 	struct path_addr a = path_to(1);
 
