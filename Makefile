@@ -125,7 +125,7 @@ help:
 	@echo 'make test         set-up, build and every test; SAN=1 make test: under ASan and UBSan'
 	@echo 'make test-long    the same, and what takes long'
 	@echo 'make unit-FOLDER  the unit tests of one folder'
-	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each)'
+	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each); make fuzz-yaml: one'
 	@echo 'make fuzz-replay  corpora and seeded mutations, without clang'
 	@echo 'make bench        measurements'
 	@echo 'make lint         the rules between folders'
