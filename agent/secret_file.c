@@ -120,7 +120,7 @@ enum err agent_secret_file_get(const char *config, const char *name, char ret[AG
 		return e;
 	item = json_object_get(json_object_get(j, "items"), name);
 	e = item ? OK : ERR_NOT_FOUND;
-	if (e == OK && !crypto_aead_aes256gcm_is_available())
+	if (e == OK && (sodium_init() < 0 || !crypto_aead_aes256gcm_is_available()))
 		e = ERR_UNSUPPORTED;
 	if (e == OK)
 		e = load_key(false, key) == OK ? open_box(item, name, key, ret) : ERR_AUTH;
