@@ -52,23 +52,35 @@ static int open_file(const char *path)
 
 /* ---- rotation ---- */
 
-/* A temporary file that somebody else is writing is left to him; one that a killed process left is taken over. */
+/*
+ * One compresses at a time, in the same temporary file, so that what a killed one left is taken over. Who waited for the
+ * lock holds what meanwhile has its final name, and opens again.
+ */
 static int open_temp(const char *temp)
 {
-	int fd = open(temp, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat mine, named;
 
-	if (fd >= 0 && (flock(fd, LOCK_EX | LOCK_NB) != 0 || ftruncate(fd, 0) != 0)) {
+	for (;;) {
+		int fd = open(temp, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+		if (fd < 0)
+			return -1;
+		if (flock(fd, LOCK_EX) != 0 || fstat(fd, &mine) != 0) {
+			close(fd);
+			return -1;
+		}
+		if (stat(temp, &named) == 0 && named.st_ino == mine.st_ino && ftruncate(fd, 0) == 0)
+			return fd;
 		close(fd);
-		fd = -1;
 	}
-	return fd;
 }
 
 static bool compress_to(int to, const char *from)
 {
 	char buf[16384];
 	int in = open(from, O_RDONLY | O_CLOEXEC);
-	gzFile gz = gzdopen(to, "wb");
+	int copy = dup(to); /* gzclose() closes it; the lock lives on in @to until the file has its name */
+	gzFile gz = copy >= 0 ? gzdopen(copy, "wb") : NULL;
 	ssize_t n = -1;
 
 	if (gz && in >= 0)
