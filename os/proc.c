@@ -88,6 +88,7 @@ NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	execve(sp->argv[0], (char *const *)sp->argv, sp->env ? (char *const *)sp->env : environ);
 	errnum = errno;
 	if (write(report_fd, &errnum, sizeof(errnum)) < 0)
@@ -207,6 +208,8 @@ void os_harden(void)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	setrlimit(RLIMIT_CORE, &none);
 	signal(SIGPIPE, SIG_IGN);
+	/* A file size limit is then an error of write(), as a full disk is. */
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 static const int worker_calls[] = {

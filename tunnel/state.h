@@ -19,15 +19,25 @@ struct tunnel_state_peer {
 
 struct tunnel_state {
 	const char *path; /* NULL = nothing is kept */
-	uint64_t watermark;
+	uint64_t watermark;    /* on disk; ns since 1970 */
+	uint64_t written_wall; /* when that was */
 	struct tunnel_state_peer *peers;
 	size_t n_peers;
-	bool dirty;
+	bool dirty, failed; /* failed: the last write, which was told */
 	nsec_t next_write;
 };
 
 /** tunnel_state_load() - a missing file is an empty state. ERR_VERSION: newer than we know; it is left alone. */
 MUST_CHECK enum err tunnel_state_load(struct tunnel_state *s, const char *path);
+/** tunnel_state_parse() - the file's text, which is cut up; lines that do not parse are left out */
+MUST_CHECK enum err tunnel_state_parse(struct tunnel_state *s, char *text);
+/**
+ * tunnel_state_first() - the timestamp after which this process begins, at wall clock @wall
+ *
+ * The watermark; but while that lies ahead of the clock, as much above it as time has passed since it was written: a
+ * process that cannot write (a full disk) leaves it as it was, and the next one must not repeat its timestamps.
+ */
+uint64_t tunnel_state_first(const struct tunnel_state *s, uint64_t wall);
 void tunnel_state_fini(struct tunnel_state *s);
 /** tunnel_state_cover() - the watermark on disk reaches @timestamp from here on */
 MUST_CHECK enum err tunnel_state_cover(struct tunnel_state *s, uint64_t timestamp);

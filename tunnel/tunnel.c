@@ -66,7 +66,7 @@ static void tell(struct tunnel *t)
 		/* If it cannot be kept, initiations still go out: a full disk must not end the tunnel. */
 		if (ev.kind == WG_EVENT_TIMESTAMP) {
 			if (tunnel_state_cover(&t->state, ev.timestamp) != OK)
-				log_warn("handshake timestamp is not kept on disk");
+				log_debug("handshake timestamp is not kept on disk");
 			continue;
 		}
 		if (ev.kind == WG_EVENT_SESSION_UP || ev.kind == WG_EVENT_ENDPOINT)
@@ -208,7 +208,7 @@ static enum err open_device(struct tunnel *t)
 				 .pool = pool,
 				 .rng = os_rng(),
 				 .aead = t->cfg.aead,
-				 .timestamp_watermark = t->state.watermark };
+				 .timestamp_watermark = tunnel_state_first(&t->state, os_wall_now()) };
 	nsec_t now = os_loop_now(t->loop);
 
 	if (!cfg.aead)

@@ -56,6 +56,14 @@ const struct wg_aead *wg_aead_find(const char *name)
 	return NULL;
 }
 
+bool wg_aead_name_is_known(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(providers); i++)
+		if (strcmp(name, providers[i]->name) == 0)
+			return true;
+	return false;
+}
+
 bool wg_aead_name_is_available(const char *name)
 {
 	return wg_aead_find(name) != NULL;

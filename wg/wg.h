@@ -72,6 +72,8 @@ void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *p
 const struct wg_public_key *wg_device_public(const struct wg_device *dev);
 const struct wg_private_key *wg_device_private(const struct wg_device *dev);
 
+/** wg_aead_name_is_known() - is @name a provider of this build, available on this machine or not? */
+bool wg_aead_name_is_known(const char *name);
 /** wg_aead_name_is_available() - can wg_config.aead be @name here? */
 bool wg_aead_name_is_available(const char *name);
 
