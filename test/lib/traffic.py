@@ -3,6 +3,7 @@
 
   serve ADDR PORT                        answers get, put and both of any number of clients
   get|put|both ADDR PORT BYTES [RATE]    bytes down, up, or both ways at once; RATE in bytes a second
+  via get|put|both BYTES RATE COMMAND... the same over a command's standard input and output
   connect ADDR PORT SECONDS              tries connections of 250 ms each until one stands; prints the milliseconds
   ping ADDR COUNT [SIZE]                 echo requests, IPv4 or IPv6, one in 120 ms
   flood ADDR PORT PUBLIC_KEY SECONDS RATE SOURCE...
@@ -13,7 +14,7 @@
 The stream is SHAKE-128 of a seed, so either side knows every byte. A transfer ends with one line on standard output:
 "ok bytes=N ms=N gap_ms=N" (gap: the longest time without a byte), or with a message and exit status 1.
 """
-import base64, hashlib, json, os, signal, socket, struct, sys, threading, time
+import base64, hashlib, json, os, signal, socket, struct, subprocess, sys, threading, time
 
 BLOCK = 65536
 
@@ -127,6 +128,19 @@ def client(what, addr, port, total, rate="0"):
     with socket.create_connection((addr, int(port)), 15) as s:
         s.settimeout(30)
         transfer(what, s, int(total), int(rate))
+
+
+def via(what, total, rate, *command):
+    a, b = socket.socketpair()
+    child = subprocess.Popen(command, stdin=b, stdout=b)
+    b.close()
+    a.settimeout(30)
+    try:
+        transfer(what, a, int(total), int(rate))
+    finally:
+        a.close()
+        child.kill()
+        child.wait()
 
 
 def connect(addr, port, seconds):
@@ -248,7 +262,7 @@ def main():
     if name in ("get", "put", "both"):
         client(name, *args)
     else:
-        {"serve": serve, "connect": connect, "ping": ping, "flood": flood, "sniff": sniff, "dial": dial}[name](*args)
+        {"serve": serve, "via": via, "connect": connect, "ping": ping, "flood": flood, "sniff": sniff, "dial": dial}[name](*args)
 
 
 if __name__ == "__main__":
