@@ -88,6 +88,8 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		break;
 	case SSH_F_STDOUT_EOF:
 		s->stdout_eof = true;
+		if (!fn(ctx, SSH_F_STDOUT_EOF, (struct bytes){ NULL, 0 }))
+			end(s, ERR_CLOSED, "the output could not be written");
 		break;
 	case SSH_F_EXIT:
 		s->exit_status = (int)ssh_read_u32(&r);
@@ -132,9 +134,9 @@ static void receive(struct session *s, session_data_fn fn, void *ctx)
 		end(s, ERR_CLOSED, "the SSH worker ended unexpectedly");
 }
 
-void session_pump(struct session *s, session_data_fn fn, void *ctx)
+void session_flush(struct session *s)
 {
-	while (!s->over && ssh_buf_used(&s->out) > 0) {
+	while (s->fd >= 0 && ssh_buf_used(&s->out) > 0) {
 		ssize_t n = send(s->fd, s->out.p + s->out.off, ssh_buf_used(&s->out), MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -143,6 +145,12 @@ void session_pump(struct session *s, session_data_fn fn, void *ctx)
 			break; /* receive() reads the last words and finds the end */
 		ssh_buf_drop(&s->out, (size_t)n);
 	}
+}
+
+void session_pump(struct session *s, session_data_fn fn, void *ctx)
+{
+	if (!s->over)
+		session_flush(s);
 	if (!s->over)
 		receive(s, fn, ctx);
 }

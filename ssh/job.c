@@ -104,10 +104,24 @@ void ssh_job_conn_dead(struct ssh_job *j, enum err e, const char *message)
 	say_error(j, e, message);
 }
 
+/* What the library says of it is then the consequence, not the reason. */
+static bool fail_by_loss(struct ssh_job *j, const char *what)
+{
+	int e = libssh2_session_last_errno(j->conn->session);
+
+	if (!j->conn->eof && e != LIBSSH2_ERROR_SOCKET_RECV && e != LIBSSH2_ERROR_SOCKET_SEND &&
+	    e != LIBSSH2_ERROR_SOCKET_DISCONNECT)
+		return false;
+	fail(j, ERR_RESET, "%s: the connection was lost", what);
+	return true;
+}
+
 static void fail_by_library(struct ssh_job *j, const char *what)
 {
 	char *text = NULL;
 
+	if (fail_by_loss(j, what))
+		return;
 	libssh2_session_last_error(j->conn->session, &text, NULL, 0);
 	fail(j, ERR_PROTOCOL, "%s: %s", what, text && *text ? text : "unknown reason");
 }
@@ -126,6 +140,8 @@ static void fail_by_sftp(struct ssh_job *j, const char *what)
 	};
 	unsigned long code = libssh2_sftp_last_error(j->conn->sftp);
 
+	if (fail_by_loss(j, what))
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
 		if (reasons[i].code == code) {
 			fail(j, reasons[i].e, "%s %s: %s", what, j->arg, reasons[i].text);

@@ -394,11 +394,8 @@ void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id id, nsec_t now)
 	struct wg_peer *peer = wg_peer_get(dev, id);
 
 	dev->clock = now;
-	if (!peer || (peer->last_rehandshake &&
-		      now - peer->last_rehandshake < wg_scaled(dev, WG_REKEY_TIMEOUT)))
-		return;
-	peer->last_rehandshake = MAX(now, 1ULL);
-	wg_handshake_initiate(peer, now, false);
+	if (peer)
+		wg_handshake_initiate(peer, now, false);
 }
 
 void wg_peer_send_keepalive(struct wg_device *dev, wg_peer_id id, nsec_t now)

@@ -23,7 +23,7 @@ trap 'rm -rf "$base"' EXIT
 trap 'exit 130' INT TERM HUP
 mkdir "$base/home" "$base/bin" "$base/test"
 cp "$BUILD/nefia" "$BUILD/nefia-agent" "$base/bin/"
-cp "$HERE"/*.sh "$base/test/"
+cp "$HERE"/*.sh "$HERE"/../lib/*.py "$base/test/"
 [ ! -f "$HERE/../demo.sh" ] || cp "$HERE/../demo.sh" "$base/"
 { cat /etc/passwd; echo "nefia-test:x:$uid:$uid:nefia test user:$base/home:/bin/sh"; } >"$base/passwd"
 { cat /etc/group; echo "nefia-test:x:$uid:"; } >"$base/group"
