@@ -116,7 +116,7 @@ command_for() {
 
 if [ "$sudo" = none ] || [ $family = unknown ] || [ "${NEFIA_NO_INSTALL:-0}" = 1 ]; then
 	if [ -z "$missing" ]; then
-		echo "setup: not installed (tests will be skipped, or a slower cipher used):$wanted"
+		[ "${NEFIA_QUIET:-0}" = 1 ] || echo "setup: not installed (tests will be skipped, or a slower cipher used):$wanted"
 		exit 0
 	fi
 	{ echo "setup: missing packages:$missing$wanted"
