@@ -115,10 +115,7 @@ demo:
 	@BUILD=$(CURDIR)/$(B) test/e2e/drop.sh $(CURDIR)/test/demo.sh
 
 MAN := $(wildcard doc/*.[157])
-inst# Plain make installs nothing: it says what is missing and how to install it.
-all:
-	@NEFIA_NO_INSTALL=1 NEFIA_QUIET=1 third_party/setup.sh build
-	@$(MAKE) --no-print-directory programs
+install: programs
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/nefia $(B)/nefia-agent $(DESTDIR)$(PREFIX)/bin/
 	@for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
