@@ -42,7 +42,7 @@ CFLAGS := $(CSTD) $(OPT) -g $(WARN) $(WERROR) $(REPRO) $(HARDEN) $(SANFLAGS) $(E
 LDFLAGS := -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(EXTRA_LDFLAGS)
 
 # All cores, unless the caller says otherwise.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
@@ -52,7 +52,10 @@ $(shell third_party/version.sh $(B)/gen/nefia_version.h $(VERSION))
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
 
-all: programs
+# Plain make installs nothing: it says what is missing and how to install it.
+all:
+	@NEFIA_NO_INSTALL=1 NEFIA_QUIET=1 third_party/setup.sh build
+	@$(MAKE) --no-print-directory programs
 
 include third_party/module.mk
 FOLDERS := base os wg netstack transport tunnel ssh agent operator
