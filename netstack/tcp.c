@@ -10,13 +10,6 @@
 
 #include "netstack/loss.h"
 
-/*
- * A silent connection asks after its other end. One that has restarted answers with a reset, so neither a command that
- * waits nor the agent's place for it is held for ever; one that is gone for more than two minutes has ended.
- */
-#define KEEP_IDLE_MS 15000
-#define KEEP_INTERVAL_MS 15000
-#define KEEP_COUNT 8
 #define SND_START (256u << 10) /* the send queue of a connection that is still slow */
 #define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
 
@@ -221,10 +214,6 @@ void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
 	tcp_err(pcb, on_err);
 	tcp_nagle_disable(pcb);
 	pcb->prio = TCP_PRIO_MAX;
-	ip_set_option(pcb, SOF_KEEPALIVE);
-	pcb->keep_idle = KEEP_IDLE_MS;
-	pcb->keep_intvl = KEEP_INTERVAL_MS;
-	pcb->keep_cnt = KEEP_COUNT;
 }
 
 /* ---- life ---- */
