@@ -132,6 +132,11 @@ void os_udp_close(struct os_udp *u)
 	free(u);
 }
 
+/* Nothing is refused here. */
+void os_udp_path_changed(struct os_udp *u, const struct endpoint *remote)
+{
+}
+
 uint16_t os_udp_port(const struct os_udp *u)
 {
 	return u->port;
