@@ -163,12 +163,21 @@ static void on_start(struct sim *s, uint64_t node)
 	sim_at(s, s->now + BACK_WITHIN, check_back, (uint64_t)n->incarnation << 8 | node);
 }
 
+/* A peer takes one initiation in 20 ms, and answers the next only when it is repeated. */
+static bool has_just_initiated(const struct node *n)
+{
+	for (int i = 0; i < n->sim->n_nodes; i++)
+		if (n->sim->now - n->sim->wire.initiated_at[n->id][i] < 50 * NSEC_PER_MSEC)
+			return true;
+	return false;
+}
+
 /* The watchdog throws away sessions and sockets: back within the same time, connections go on. */
 static void on_rebuild(struct sim *s, uint64_t arg)
 {
 	struct node *n = victim(s), *before;
 
-	if (!n)
+	if (!n || has_just_initiated(n))
 		return;
 	before = sim_enter(n);
 	s->calm_until = s->now + CALM;
@@ -196,7 +205,7 @@ static void on_restart(struct sim *s, uint64_t arg)
 		n->lost_state = true;
 		sim_seen(s, SEEN_STATE_LOST);
 	}
-	sim_at(s, s->now + (coin(s, 70) ? draw(s, 1, 3000) : draw(s, 3000, 40000)) * NSEC_PER_MSEC, on_start, (uint64_t)n->id);
+	sim_at(s, s->now + (coin(s, 70) ? draw(s, 50, 3000) : draw(s, 3000, 40000)) * NSEC_PER_MSEC, on_start, (uint64_t)n->id);
 }
 
 static void on_wall(struct sim *s, uint64_t arg)
@@ -275,7 +284,8 @@ static void on_port(struct sim *s, uint64_t arg)
 {
 	struct node *n = victim(s), *before;
 
-	if (!n || n->is_hub || n->behind_nat || n->local.family != n->ep.ip.family)
+	/* A run of which a part left before the socket was full leaves whole by the new one: the same datagrams again. */
+	if (!n || n->is_hub || n->behind_nat || n->udp->n_left > 0)
 		return;
 	before = sim_enter(n);
 	n->port++;

@@ -184,7 +184,7 @@ static enum rule ack_sent(struct inner *in, struct inner_half *h, const struct s
 	/* Rounding to the scale may take a little. */
 	if (h->has_ack && BEFORE(edge + (1u << shift), h->edge)) {
 		/* Known: before the owner of the port has it, the whole window is offered, and then cut. */
-		if (s->ack != h->syn_end)
+		if (h->ack != h->syn_end)
 			return RULE_SHRUNK;
 		in->n_known_shrunk++;
 		h->edge = edge;

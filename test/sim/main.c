@@ -201,19 +201,24 @@ static int self_test(void)
 	return bad;
 }
 
-static int run_range(uint64_t first, uint64_t n, nsec_t seconds)
+static int run_range(uint64_t first, uint64_t n, nsec_t seconds, bool keep_going)
 {
 	time_t end = time(NULL) + (time_t)seconds;
+	int bad = 0;
 
-	for (uint64_t seed = first; seconds ? time(NULL) < end : seed < first + n; seed++)
-		if (!run_seed(seed, false, seed % 10 == 0))
+	for (uint64_t seed = first; seconds ? time(NULL) < end : seed < first + n; seed++) {
+		if (run_seed(seed, false, seed % 10 == 0))
+			continue;
+		if (!keep_going)
 			return 1;
-	return report();
+		bad = 1;
+	}
+	return report() | bad;
 }
 
 static int usage(void)
 {
-	fputs("usage: sim [--seed N [--trace]] [--seeds N] [--first N] [--minutes N] [--self-test]\n", stderr);
+	fputs("usage: sim [--seed N [--trace]] [--seeds N] [--first N] [--minutes N] [--keep-going] [--self-test]\n", stderr);
 	return 2;
 }
 
@@ -223,10 +228,10 @@ int main(int argc, char **argv)
 		{ "seed", required_argument, NULL, 's' },  { "seeds", required_argument, NULL, 'n' },
 		{ "first", required_argument, NULL, 'f' }, { "minutes", required_argument, NULL, 'm' },
 		{ "trace", no_argument, NULL, 't' },	   { "self-test", no_argument, NULL, 'p' },
-		{ 0 },
+		{ "keep-going", no_argument, NULL, 'k' },  { 0 },
 	};
 	uint64_t first = 1, n = N_SEEDS, seconds = 0, one = 0;
-	bool trace = false, plants = false;
+	bool trace = false, plants = false, keep_going = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -239,6 +244,7 @@ int main(int argc, char **argv)
 		case 'm': seconds = value * 60; break;
 		case 't': trace = true; break;
 		case 'p': plants = true; break;
+		case 'k': keep_going = true; break;
 		default: return usage();
 		}
 	}
@@ -253,5 +259,5 @@ int main(int argc, char **argv)
 		return self_test();
 	if (one)
 		return run_seed(one, trace, true) ? report() : 1;
-	return run_range(first, n, seconds);
+	return run_range(first, n, seconds, keep_going);
 }

@@ -116,6 +116,17 @@ static enum rule open_initiation(struct wire *w, int from, int to, const struct 
 	return RULE_NONE;
 }
 
+/* An initiation to the stranger's address does not show for whom it is. -1: for nobody who may be thought there */
+static int who_can_open(struct wire *w, int from, const struct endpoint *dst, const struct wg_msg_initiation *m)
+{
+	uint64_t at;
+
+	for (int peer = 0; peer < SIM_NODES; peer++)
+		if (may_send_to(w, from, peer, dst) && open_initiation(w, from, peer, m, &at) == RULE_NONE)
+			return peer;
+	return -1;
+}
+
 static enum rule check_initiation(struct wire *w, nsec_t now, int from, int to, const struct endpoint *dst,
 				  const struct wg_msg_initiation *m)
 {
@@ -212,10 +223,8 @@ enum rule wire_sent(struct wire *w, nsec_t now, int from, int to, const struct e
 		    size_t len)
 {
 	if (len == sizeof(struct wg_msg_initiation) && wg_type_is(p, WG_MSG_INITIATION)) {
-		/* For whom it is, only its addressee can tell: the stranger's address hides that. */
-		for (int peer = 0; to < 0 && peer < SIM_NODES; peer++)
-			if (may_send_to(w, from, peer, dst))
-				to = peer;
+		if (to < 0)
+			to = who_can_open(w, from, dst, (const struct wg_msg_initiation *)p);
 		return to < 0 ? RULE_ROAM : check_initiation(w, now, from, to, dst, (const struct wg_msg_initiation *)p);
 	}
 	if (len == sizeof(struct wg_msg_response) && wg_type_is(p, WG_MSG_RESPONSE))
