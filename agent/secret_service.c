@@ -18,6 +18,7 @@
 
 #include "agent/keyring.h"
 #include "os/loop.h"
+#include "os/task.h"
 
 #define PATIENCE_MS 5000
 #define LABEL "Nefia agent"
@@ -122,7 +123,7 @@ static enum err ask(const char *item, const char *to_store, char ret[AGENT_SECRE
 
 	if (pipe(fds) != 0)
 		return err_from_errno(errno);
-	pid = fork();
+	pid = os_fork_quiet();
 	if (pid == 0) {
 		close(fds[0]);
 		child(fds[1], item, to_store);

@@ -50,6 +50,9 @@ uint16_t os_udp_port(const struct os_udp *u);
 MUST_CHECK enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8_t *p, size_t len,
 				uint16_t seg_len);
 
+/** os_udp_rest() - the receive slots' memory is given back until datagrams come again; not in a callback of @u */
+void os_udp_rest(struct os_udp *u);
+
 struct os_udp_stats {
 	uint64_t n_rx_dgrams, n_rx_calls, n_tx_dgrams, n_tx_calls, n_tx_again, n_tx_errors;
 	uint64_t n_rx_overflow; /* dropped by the kernel: our receive buffer was full */
