@@ -15,11 +15,11 @@
 
 #if defined(__x86_64__) && __has_include(<intel-ipsec-mb.h>)
 
-#include <dlfcn.h>
 #include <intel-ipsec-mb.h>
 #include <sodium.h>
 #include <string.h>
 
+#include "base/dynlib.h"
 #include "base/endian.h"
 
 #define SONAME "libIPSec_MB.so.1"
@@ -32,17 +32,17 @@ static bool tried;
 
 static void load(void)
 {
-	void *so = library = dlopen(SONAME, RTLD_NOW | RTLD_LOCAL);
+	void *so = library = dynlib_open(SONAME);
 	IMB_MGR *(*alloc)(uint64_t flags) = NULL;
 	void (*init)(IMB_MGR *m, IMB_ARCH *arch) = NULL;
 	unsigned (*version)(void) = NULL;
 
 	if (!so)
 		return;
-	*(void **)&alloc = dlsym(so, "alloc_mb_mgr");
-	*(void **)&init = dlsym(so, "init_mb_mgr_auto");
-	*(void **)&version = dlsym(so, "imb_get_version");
-	*(void **)&free_manager = dlsym(so, "free_mb_mgr");
+	*(void **)&alloc = dynlib_find(so, "alloc_mb_mgr");
+	*(void **)&init = dynlib_find(so, "init_mb_mgr_auto");
+	*(void **)&version = dynlib_find(so, "imb_get_version");
+	*(void **)&free_manager = dynlib_find(so, "free_mb_mgr");
 	if (!alloc || !init || !free_manager || !version || version() < IMB_VERSION_NUM)
 		return;
 	mgr = alloc(0);
@@ -61,8 +61,7 @@ static void ipsecmb_release(void)
 	if (mgr)
 		free_manager(mgr);
 	mgr = NULL;
-	if (library)
-		dlclose(library);
+	dynlib_close(library);
 	library = NULL;
 	tried = false;
 }
