@@ -98,7 +98,7 @@ include test/module.mk test/targets.mk
 # A fully static agent, in a variant of its own.
 static:
 	@third_party/setup.sh build
-	$(Q)$(MAKE) --no-print-directory B=build/static-obj EXTRA_LDFLAGS= LDFLAGS='-static' HARDEN='-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections' \
+	$(Q)$(MAKE) --no-print-directory B=build/static-obj EXTRA_LDFLAGS= LDFLAGS='-static -Wl,--gc-sections' EXTRA_CFLAGS=-DNEFIA_STATIC HARDEN='-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections' \
 		PKG_STATIC=1 build/static-obj/nefia-agent
 	@mkdir -p build/static
 	$(Q)strip -o build/static/nefia-agent build/static-obj/nefia-agent

@@ -7,7 +7,6 @@
  *
  * The few functions used are declared here by their documented prototypes.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,7 +16,9 @@
 #include <unistd.h>
 
 #include "agent/keyring.h"
+#include "base/dynlib.h"
 #include "os/loop.h"
+#include "os/task.h"
 
 #define PATIENCE_MS 5000
 #define LABEL "Nefia agent"
@@ -46,12 +47,12 @@ struct lib {
 
 static bool load(struct lib *lib)
 {
-	void *so = getenv("DBUS_SESSION_BUS_ADDRESS") ? dlopen("libsecret-1.so.0", RTLD_NOW | RTLD_LOCAL) : NULL;
+	void *so = getenv("DBUS_SESSION_BUS_ADDRESS") ? dynlib_open("libsecret-1.so.0") : NULL;
 
 	if (!so)
 		return false;
-	*(void **)&lib->lookup = dlsym(so, "secret_password_lookup_sync");
-	*(void **)&lib->store = dlsym(so, "secret_password_store_sync");
+	*(void **)&lib->lookup = dynlib_find(so, "secret_password_lookup_sync");
+	*(void **)&lib->store = dynlib_find(so, "secret_password_store_sync");
 	return lib->lookup && lib->store;
 }
 
@@ -122,7 +123,7 @@ static enum err ask(const char *item, const char *to_store, char ret[AGENT_SECRE
 
 	if (pipe(fds) != 0)
 		return err_from_errno(errno);
-	pid = fork();
+	pid = os_fork_quiet();
 	if (pid == 0) {
 		close(fds[0]);
 		child(fds[1], item, to_store);

@@ -74,6 +74,7 @@ enum err tunnel_state_parse(struct tunnel_state *s, char *text)
 		sscanf(line, "version %u", &version);
 		sscanf(line, "watermark %" SCNu64, &s->watermark);
 		sscanf(line, "written %" SCNu64, &s->written_wall);
+		sscanf(line, "aead %23s %" SCNx64, s->aead, &s->aead_print);
 		read_peer(s, line);
 	}
 	if (version > STATE_VERSION) {
@@ -130,6 +131,8 @@ static enum err write_state(struct tunnel_state *s)
 		return ERR_NOMEM;
 	len = (size_t)snprintf(text, cap, "version %u\nwatermark %" PRIu64 "\nwritten %" PRIu64 "\n", STATE_VERSION,
 			       s->watermark, os_wall_now());
+	if (s->aead[0])
+		len += (size_t)snprintf(text + len, cap - len, "aead %s %" PRIx64 "\n", s->aead, s->aead_print);
 	for (size_t i = 0; i < s->n_peers; i++) {
 		const struct tunnel_state_peer *p = &s->peers[i];
 
@@ -177,6 +180,20 @@ void tunnel_state_note(struct tunnel_state *s, const struct wg_public_key *key, 
 		p->endpoint = *ep;
 	if (handshake_wall)
 		p->last_handshake_wall = handshake_wall;
+	s->dirty = true;
+}
+
+const char *tunnel_state_aead(const struct tunnel_state *s, uint64_t print)
+{
+	return s->aead[0] && s->aead_print == print ? s->aead : NULL;
+}
+
+void tunnel_state_set_aead(struct tunnel_state *s, const char *name, uint64_t print)
+{
+	if (!s->path)
+		return;
+	snprintf(s->aead, sizeof(s->aead), "%s", name);
+	s->aead_print = print;
 	s->dirty = true;
 }
 

@@ -203,6 +203,20 @@ void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns)
 	dev->wall_offset = wall_ns - dev->clock;
 }
 
+bool wg_device_set_aead(struct wg_device *dev, const char *name)
+{
+	const struct wg_aead *aead = wg_aead_find(name);
+
+	if (aead)
+		dev->aead = aead;
+	return aead;
+}
+
+const char *wg_device_aead(const struct wg_device *dev)
+{
+	return dev->aead->name;
+}
+
 void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *priv, nsec_t now)
 {
 	struct wg_peer *ourselves;
