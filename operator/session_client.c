@@ -39,6 +39,7 @@ enum err session_start(struct session *s, enum ssh_frame kind, const char *arg, 
 		e = ssh_put_string(&b, arg, strlen(arg));
 	if (e == OK)
 		e = ssh_put_u32(&b, number);
+	s->is_file = kind == SSH_F_GET || kind == SSH_F_PUT;
 	if (e == OK)
 		e = session_send(s, kind, b.p, ssh_buf_used(&b));
 	ssh_buf_fini(&b);
@@ -228,7 +229,7 @@ unsigned session_ecode(const struct session *s)
 	case ERR_IO:
 	case ERR_NO_SPACE:
 	case ERR_INVALID:
-		return 1042;
+		return s->is_file ? 1042 : 1041; /* the host key's file here */
 	default:
 		return 1036;
 	}

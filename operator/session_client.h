@@ -16,6 +16,7 @@ struct session {
 	uint64_t size;  /* GET: of the file; UINT64_MAX unknown */
 	uint32_t mode;
 	bool stdout_eof;
+	bool is_file; /* a file is transferred */
 	bool input_failed;        /* what was fed to it could not be read: @message */
 	int exit_status;          /* -1: none */
 	char exit_signal[32];

@@ -155,17 +155,16 @@ static enum err write_state(struct tunnel_state *s)
 
 enum err tunnel_state_cover(struct tunnel_state *s, uint64_t timestamp)
 {
-	uint64_t before = s->watermark;
 	enum err e;
 
 	if (!s->path || timestamp <= s->watermark)
 		return OK;
 	s->watermark = timestamp + AHEAD;
 	e = write_state(s);
+	/* It is sent all the same: kept as soon as there is room, and tried again with the next one. */
 	if (e != OK)
-		s->watermark = before;
-	else
-		s->dirty = false;
+		s->watermark = timestamp;
+	s->dirty = e != OK;
 	return e;
 }
 
