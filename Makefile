@@ -58,7 +58,7 @@ all:
 	@$(MAKE) --no-print-directory programs
 
 include third_party/module.mk
-FOLDERS := base os wg netstack transport tunnel ssh agent operator
+FOLDERS := base os wg netstack transport enroll tunnel ssh agent operator
 include $(wildcard $(FOLDERS:%=%/module.mk))
 
 # A folder's library is all of its C files but main.c; CPPFLAGS_<folder> fences foreign headers in.
@@ -79,8 +79,8 @@ $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 # Programs. LIBS_<folder> names the foreign libraries of that folder.
 # Distributions call libuv's static archive libuv_a.a.
 FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),-l:libuv_a.a,$(foreach f,$(1),$(LIBS_$(f))))
-AGENT_PARTS := agent tunnel transport netstack wg os base
-NEFIA_PARTS := operator agent tunnel transport ssh netstack wg os base
+AGENT_PARTS := agent tunnel transport enroll netstack wg os base
+NEFIA_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 programs: $(B)/nefia $(B)/nefia-agent
 
 define link_program
