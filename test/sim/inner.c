@@ -204,12 +204,8 @@ static enum rule data_sent(struct inner *in, struct inner_half *h, const struct 
 	if (h->fin && BEFORE(h->fin_seq, s->seq + (uint32_t)s->len))
 		return RULE_AFTER_FIN;
 	/* One byte beyond probes a window that is closed. */
-	if (!h->was_offered || BEFORE(h->offered + (s->len == 1), s->seq + (uint32_t)s->len)) {
-		/* Known: an ACK moves the window along, though its segment is too old to say how large it is. */
-		if (!h->was_offered || BEFORE(h->una + h->wnd, s->seq + (uint32_t)s->len))
-			return RULE_WINDOW;
-		in->n_known_window++;
-	}
+	if (!h->was_offered || BEFORE(h->offered + (s->len == 1), s->seq + (uint32_t)s->len))
+		return RULE_WINDOW;
 	if (at > h->n_bytes)
 		return RULE_RESENT; /* a hole: what was before it was never sent */
 	old = MIN(s->len, h->n_bytes - at);

@@ -19,7 +19,7 @@ struct inner {
 	struct inner_half *halves[INNER_HASH];
 	struct inner_packet *packets[INNER_HASH * 16];
 	nsec_t now; /* set by the caller */
-	uint64_t n_zero_window, n_resent, n_known_window, n_known_shrunk;
+	uint64_t n_zero_window, n_resent, n_known_shrunk;
 };
 
 /** inner_sent() - a stack of @group with the MTU @mtu sends this */

@@ -12,6 +12,8 @@
 
 #include "base/endian.h"
 #include "os/file.h"
+#include "os/proc.h"
+#include "os/task.h"
 #include "test/sim/sim.h"
 
 struct pktpool *sim_pool;
@@ -50,6 +52,22 @@ struct node *sim_enter(struct node *n)
 void sim_leave(struct node *before)
 {
 	sim.current = before;
+}
+
+/* There are no processes here, so the cipher stays the first one. */
+enum err os_task_start(struct os_loop *loop, os_task_work work, void *arg, nsec_t deadline, os_task_fn fn, void *ctx,
+		       struct os_task **ret)
+{
+	return ERR_UNSUPPORTED;
+}
+
+void os_task_cancel(struct os_task *t)
+{
+}
+
+uint64_t os_machine_print(void)
+{
+	return 1;
 }
 
 /* ---- timers ---- */
@@ -132,8 +150,16 @@ void os_udp_close(struct os_udp *u)
 	free(u);
 }
 
-/* Nothing is refused here. */
+/* Nothing is refused here, and nothing is kept. */
 void os_udp_path_changed(struct os_udp *u, const struct endpoint *remote)
+{
+}
+
+void os_udp_rest(struct os_udp *u)
+{
+}
+
+void os_memory_rest(void)
 {
 }
 

@@ -123,7 +123,6 @@ enum rule {
 	X(SEEN_FLOW_SILENT, "ends that never heard of the other's death", 0)                       \
 	X(SEEN_KNOWN_LAST_ACK, "known defect: closed connections given up after 2 s", 0)           \
 	X(SEEN_KNOWN_LATE_ANSWER, "known defect: dials answered after 12 s that end at once", 0)   \
-	X(SEEN_KNOWN_WINDOW, "known defect: segments beyond the window", 0)                        \
 	X(SEEN_KNOWN_SHRUNK, "known defect: first windows taken back", 0)                          \
 	X(SEEN_HALF_CLOSE, "half-closed connections that went on", 1)                              \
 	X(SEEN_ABORT, "aborts", 1)                                                                 \

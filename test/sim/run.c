@@ -257,7 +257,6 @@ static void sim_fini(struct sim *s)
 	s->cover[SEEN_REKEY] += s->wire.n_rekeyed;
 	s->cover[SEEN_ZERO_WINDOW] += s->inner.n_zero_window;
 	s->cover[SEEN_RESENT] += s->inner.n_resent;
-	s->cover[SEEN_KNOWN_WINDOW] += s->inner.n_known_window;
 	s->cover[SEEN_KNOWN_SHRUNK] += s->inner.n_known_shrunk;
 	wire_fini(&s->wire);
 	inner_fini(&s->inner);
