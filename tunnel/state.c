@@ -155,15 +155,17 @@ static enum err write_state(struct tunnel_state *s)
 
 enum err tunnel_state_cover(struct tunnel_state *s, uint64_t timestamp)
 {
+	uint64_t before = s->watermark;
 	enum err e;
 
 	if (!s->path || timestamp <= s->watermark)
 		return OK;
 	s->watermark = timestamp + AHEAD;
 	e = write_state(s);
-	/* It is sent all the same: kept as soon as there is room, and tried again with the next one. */
+	/* It is sent all the same: tried again with the next one, and by tunnel_state_flush() meanwhile. */
 	if (e != OK)
-		s->watermark = timestamp;
+		s->watermark = before;
+	s->owed = e == OK ? 0 : timestamp;
 	s->dirty = e != OK;
 	return e;
 }
@@ -201,6 +203,6 @@ void tunnel_state_flush(struct tunnel_state *s, nsec_t now)
 	if (!s->path || !s->dirty || now < s->next_write)
 		return;
 	s->next_write = now == NSEC_NEVER ? 0 : now + WRITE_INTERVAL;
-	if (write_state(s) == OK)
+	if (s->owed ? tunnel_state_cover(s, s->owed) == OK : write_state(s) == OK)
 		s->dirty = false;
 }
