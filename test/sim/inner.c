@@ -40,7 +40,7 @@ struct inner_half {
 	uint8_t scale;
 	uint16_t mss;
 	/* came from the other side */
-	bool came, was_offered, other_scales;
+	bool came, was_offered, other_scales, overshot;
 	nsec_t came_at;
 	uint32_t una, wnd, wl1, wl2;
 	uint32_t syn_end, came_max, offered; /* offered: end of the other's window */
@@ -209,6 +209,7 @@ static enum rule data_sent(struct inner *in, struct inner_half *h, const struct 
 		if (!h->was_offered || BEFORE(h->una + h->wnd, s->seq + (uint32_t)s->len))
 			return RULE_WINDOW;
 		in->n_known_window++;
+		h->overshot = true;
 	}
 	if (at > h->n_bytes)
 		return RULE_RESENT; /* a hole: what was before it was never sent */
@@ -264,6 +265,11 @@ enum rule inner_sent(struct inner *in, int group, const uint8_t *p, size_t len, 
 nsec_t inner_last_came(struct inner *in, int group, const struct endpoint *from, const struct endpoint *to)
 {
 	return half_of(in, group, from, to)->came_at;
+}
+
+bool inner_overshot(struct inner *in, int group, const struct endpoint *from, const struct endpoint *to)
+{
+	return half_of(in, group, from, to)->overshot;
 }
 
 /* The window as RFC 9293 3.10.7.4 keeps it. */

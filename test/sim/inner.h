@@ -28,6 +28,8 @@ enum rule inner_sent(struct inner *in, int group, const uint8_t *p, size_t len, 
 enum rule inner_delivered(struct inner *in, int group, const uint8_t *p, size_t len);
 /** inner_last_came() - when the last segment from @to was delivered to @from */
 nsec_t inner_last_came(struct inner *in, int group, const struct endpoint *from, const struct endpoint *to);
+/** inner_overshot() - did @from send more than the window of @to let it? */
+bool inner_overshot(struct inner *in, int group, const struct endpoint *from, const struct endpoint *to);
 void inner_fini(struct inner *in);
 
 #endif

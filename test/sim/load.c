@@ -15,6 +15,7 @@
 #define FINAL_PATIENCE (12 * NSEC_PER_SEC)
 #define SILENT_AFTER (30 * NSEC_PER_SEC)
 #define SYN_TRIES (11 * NSEC_PER_SEC)
+#define HUNG_AFTER (240 * NSEC_PER_SEC)
 #define ECHO_ID 77
 #define LAST_ACK_PATIENCE (1900 * NSEC_PER_MSEC) /* 2 s less a tick */
 
@@ -318,7 +319,7 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 {
 	struct flow *f = ctx;
 
-	if (f->kind == FLOW_REFUSED || f->server.opened || f->syn) {
+	if (f->kind == FLOW_REFUSED || f->server.opened || f->syn || f->over) {
 		net_syn_refuse(syn);
 		return;
 	}
@@ -572,6 +573,17 @@ bool load_is_over(const struct sim *s)
 }
 
 /*
+ * Known: what lies beyond the window and is not acknowledged stops lwIP's timer; without an answer it is never sent again.
+ */
+static bool is_hung(struct end *e)
+{
+	struct endpoint local, remote;
+
+	net_tcp_get_addrs(e->c, &local, &remote);
+	return sim.now - e->moved_at > HUNG_AFTER && inner_overshot(&e->flow->sim->inner, e->node->group, &local, &remote);
+}
+
+/*
  * The other end died and this one only listens: nobody will ever tell it, because nothing is sent. A person or a program
  * above gives up some time; here that is counted.
  */
@@ -581,9 +593,9 @@ static void give_up_silent(struct end *e)
 	bool other_is_gone = o->over || !o->opened || o->incarnation != o->node->incarnation;
 	struct sim *s = e->flow->sim;
 
-	if (!e->opened || e->over || !other_is_gone || e->pending || s->now - e->moved_at < SILENT_AFTER)
+	if (!e->opened || e->over || !other_is_gone || s->now - e->moved_at < SILENT_AFTER || (e->pending && !is_hung(e)))
 		return;
-	sim_seen(s, SEEN_FLOW_SILENT);
+	sim_seen(s, e->pending ? SEEN_KNOWN_HUNG : SEEN_FLOW_SILENT);
 	net_tcp_abort(e->c);
 	end_over(e);
 	tunnel_kick(e->node->t);

@@ -124,6 +124,7 @@ enum rule {
 	X(SEEN_KNOWN_LAST_ACK, "known defect: closed connections given up after 2 s", 0)           \
 	X(SEEN_KNOWN_LATE_ANSWER, "known defect: dials answered after 12 s that end at once", 0)   \
 	X(SEEN_KNOWN_WINDOW, "known defect: segments beyond the window", 0)                        \
+	X(SEEN_KNOWN_HUNG, "known defect: connections that hang after such a segment", 0)         \
 	X(SEEN_KNOWN_SHRUNK, "known defect: first windows taken back", 0)                          \
 	X(SEEN_HALF_CLOSE, "half-closed connections that went on", 1)                              \
 	X(SEEN_ABORT, "aborts", 1)                                                                 \

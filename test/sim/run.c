@@ -223,6 +223,8 @@ static void check_leaks(struct sim *s)
 
 	plant_leak(s);
 	net_get_stats(&st);
+	sim_trace(s, "%u connections, %u held SYNs, %llu bytes queued, active %d, waiting %d", st.n_tcp, st.n_syn_held,
+		  (unsigned long long)st.mem_bytes, tcp_active_pcbs != NULL, tcp_tw_pcbs != NULL);
 	if (st.n_tcp || st.n_syn_held || st.mem_bytes || tcp_active_pcbs || tcp_tw_pcbs)
 		sim_broken(s, RULE_LEAK_CONN, "");
 	pktpool_get_stats(sim_pool, &pool);

@@ -310,6 +310,13 @@ void wire_delivered(struct wire *w, nsec_t now, int to, const struct endpoint *s
 		data_came(w, now, to, src, p);
 }
 
+bool wire_is_used_up(struct wire *w, int node, const uint8_t *p)
+{
+	const struct wire_init *init = wg_type_is(p, WG_MSG_INITIATION) ? find_init(w, get_le32(p + 4)) : NULL;
+
+	return !wg_type_is(p, WG_MSG_INITIATION) || (init && init->answered_in == w->incarnation[node]);
+}
+
 void wire_fini(struct wire *w)
 {
 	for (size_t i = 0; i < w->n_keys; i++)

@@ -51,6 +51,8 @@ enum rule wire_sent(struct wire *w, nsec_t now, int from, int to, const struct e
 void wire_delivered(struct wire *w, nsec_t now, int to, const struct endpoint *src, const uint8_t *p, size_t len);
 /** wire_may_send_to() - @node was told that @peer is at @ep */
 void wire_may_send_to(struct wire *w, int node, int peer, const struct endpoint *ep);
+/** wire_is_used_up() - did @node answer or refuse this in its present incarnation, so that it must not heed it again? */
+bool wire_is_used_up(struct wire *w, int node, const uint8_t *p);
 void wire_fini(struct wire *w);
 
 #endif
