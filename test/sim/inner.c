@@ -272,12 +272,13 @@ bool inner_overshot(struct inner *in, int group, const struct endpoint *from, co
 	return half_of(in, group, from, to)->overshot;
 }
 
-/* The window as RFC 9293 3.10.7.4 keeps it. */
+/* The window as lwIP keeps it, nearly as in RFC 9293 3.10.7.4. */
 static void note_window(struct inner_half *h, const struct segment *s, uint32_t wnd)
 {
 	if (!h->was_offered || BEFORE(h->una, s->ack))
 		h->una = s->ack;
-	if (h->was_offered && (BEFORE(s->seq, h->wl1) || (s->seq == h->wl1 && BEFORE(s->ack, h->wl2))))
+	if (h->was_offered && !BEFORE(h->wl1, s->seq) && !(s->seq == h->wl1 && BEFORE(h->wl2, s->ack)) &&
+	    !(s->ack == h->wl2 && wnd > h->wnd))
 		return;
 	h->wnd = wnd;
 	h->wl1 = s->seq;

@@ -137,9 +137,16 @@ static enum rule check_initiation(struct wire *w, nsec_t now, int from, int to, 
 		r = open_initiation(w, from, to, m, &at);
 	if (r != RULE_NONE)
 		return r;
+	/* A peer whose timestamp is refused is called back where it was and where it is. */
+	if (memcmp(m, w->last_init[from], sizeof(*m)) == 0 && !endpoint_equal(dst, &w->last_dst[from])) {
+		w->n_called_back++;
+		return RULE_NONE;
+	}
 	if (at <= w->timestamp[from])
 		return RULE_INIT_TIME;
 	w->timestamp[from] = at;
+	memcpy(w->last_init[from], m, sizeof(*m));
+	w->last_dst[from] = *dst;
 	/* A socket that was full lets them go in one burst. */
 	if (w->initiated_in[from][to] == w->incarnation[from] && now - w->initiated_at[from][to] < 5 * NSEC_PER_SEC &&
 	    now > w->stuck_until[from] + 5 * NSEC_PER_SEC)

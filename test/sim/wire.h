@@ -29,6 +29,8 @@ struct wire {
 	uint16_t mtu[SIM_NODES];
 	nsec_t stuck_until[SIM_NODES]; /* it could not send what it had sealed */
 	uint64_t timestamp[SIM_NODES];         /* greatest sent, ns since 1970 */
+	uint8_t last_init[SIM_NODES][148];     /* and where it went */
+	struct endpoint last_dst[SIM_NODES];
 	nsec_t initiated_at[SIM_NODES][SIM_NODES];
 	uint32_t initiated_in[SIM_NODES][SIM_NODES];
 	nsec_t derived_at[SIM_NODES][SIM_NODES];
@@ -38,7 +40,7 @@ struct wire {
 	struct wire_init *inits;
 	size_t n_inits, inits_cap;
 	bool load_is_possible;
-	uint32_t n_init, n_resp, n_cookie, n_data, n_keepalive, n_crossed, n_rekeyed;
+	uint32_t n_init, n_resp, n_cookie, n_data, n_keepalive, n_crossed, n_rekeyed, n_called_back;
 };
 
 /**
