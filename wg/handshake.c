@@ -172,11 +172,12 @@ static bool consume_initiation(struct wg_device *dev, nsec_t now, const struct w
 	if (!timestamp_is_new(peer, timestamp)) {
 		/*
 		 * It may be honest, with a clock that was set back while we were away: call it ourselves. It may also be an
-		 * old one: so the peer is called where it was, and where this came from.
+		 * old one: so the peer is called where it was, and where this came from, and only while it does not answer.
 		 */
-		peer->heard_at = *d->path;
-		if (!wg_session_usable(peer->current, now))
+		if (!wg_session_usable(peer->current, now) || peer->handshake_index != 0) {
+			peer->heard_at = *d->path;
 			wg_handshake_initiate(peer, now, false);
+		}
 		goto out;
 	}
 	if (peer->last_initiation_accepted &&

@@ -35,6 +35,7 @@ struct wire {
 	uint32_t initiated_in[SIM_NODES][SIM_NODES];
 	nsec_t derived_at[SIM_NODES][SIM_NODES];
 	struct wire_places places[SIM_NODES][SIM_NODES];
+	struct wire_places heard[SIM_NODES][SIM_NODES]; /* an authentic initiation came from there, perhaps an old one */
 	struct wire_key *keys;
 	size_t n_keys, keys_cap;
 	struct wire_init *inits;
