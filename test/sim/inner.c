@@ -42,7 +42,6 @@ struct inner_half {
 	/* came from the other side */
 	bool came, was_offered, other_scales;
 	nsec_t came_at;
-	uint32_t una, wnd, wl1, wl2;
 	uint32_t syn_end, came_max, offered; /* offered: end of the other's window */
 	uint8_t other_scale;
 	uint16_t other_mss;
@@ -262,18 +261,6 @@ nsec_t inner_last_came(struct inner *in, int group, const struct endpoint *from,
 	return half_of(in, group, from, to)->came_at;
 }
 
-/* The window as RFC 9293 3.10.7.4 keeps it. */
-static void note_window(struct inner_half *h, const struct segment *s, uint32_t wnd)
-{
-	if (!h->was_offered || BEFORE(h->una, s->ack))
-		h->una = s->ack;
-	if (h->was_offered && (BEFORE(s->seq, h->wl1) || (s->seq == h->wl1 && BEFORE(s->ack, h->wl2))))
-		return;
-	h->wnd = wnd;
-	h->wl1 = s->seq;
-	h->wl2 = s->ack;
-}
-
 static void segment_came(struct inner *in, int group, const struct segment *s)
 {
 	/* What its receiver knows from now on is the receiver's half's. */
@@ -297,8 +284,6 @@ static void segment_came(struct inner *in, int group, const struct segment *s)
 	edge = s->ack + (s->wnd << shift);
 	if ((s->flags & ACK) && (!h->was_offered || BEFORE(h->offered, edge)))
 		h->offered = edge;
-	if (s->flags & ACK)
-		note_window(h, s, s->wnd << shift);
 	h->was_offered |= !!(s->flags & ACK);
 }
 

@@ -318,7 +318,7 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 {
 	struct flow *f = ctx;
 
-	if (f->kind == FLOW_REFUSED || f->server.opened || f->syn) {
+	if (f->kind == FLOW_REFUSED || f->server.opened || f->syn || f->over) {
 		net_syn_refuse(syn);
 		return;
 	}

@@ -91,6 +91,7 @@ enum rule {
 	X(SEEN_KEEPALIVE, "keepalives", 1)                                                         \
 	X(SEEN_SIMULTANEOUS, "initiations that cross", 1)                                          \
 	X(SEEN_REKEY, "sessions that follow a session", 1)                                         \
+	X(SEEN_CALLED_BACK, "moved peers with a refused timestamp called back", 0)                 \
 	X(SEEN_REKEY_IN_FLOW, "rekeys during a transfer", 1)                                       \
 	X(SEEN_PSK, "runs with a preshared key", 1)                                                \
 	X(SEEN_V6_OUTSIDE, "runs over IPv6", 1)                                                    \

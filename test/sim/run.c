@@ -223,6 +223,8 @@ static void check_leaks(struct sim *s)
 
 	plant_leak(s);
 	net_get_stats(&st);
+	sim_trace(s, "%u connections, %u held SYNs, %llu bytes queued, active %d, waiting %d", st.n_tcp, st.n_syn_held,
+		  (unsigned long long)st.mem_bytes, tcp_active_pcbs != NULL, tcp_tw_pcbs != NULL);
 	if (st.n_tcp || st.n_syn_held || st.mem_bytes || tcp_active_pcbs || tcp_tw_pcbs)
 		sim_broken(s, RULE_LEAK_CONN, "");
 	pktpool_get_stats(sim_pool, &pool);
@@ -255,6 +257,7 @@ static void sim_fini(struct sim *s)
 	s->cover[SEEN_KEEPALIVE] += s->wire.n_keepalive;
 	s->cover[SEEN_SIMULTANEOUS] += s->wire.n_crossed;
 	s->cover[SEEN_REKEY] += s->wire.n_rekeyed;
+	s->cover[SEEN_CALLED_BACK] += s->wire.n_called_back;
 	s->cover[SEEN_ZERO_WINDOW] += s->inner.n_zero_window;
 	s->cover[SEEN_RESENT] += s->inner.n_resent;
 	s->cover[SEEN_KNOWN_SHRUNK] += s->inner.n_known_shrunk;

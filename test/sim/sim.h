@@ -24,7 +24,7 @@
 
 #define START (1000 * NSEC_PER_SEC)
 #define WALL_START (1700000000ULL * NSEC_PER_SEC)
-#define FIRST_PORT 7000
+#define FIRST_PORT 700 /* below those that dials draw */
 #define UDP_PORT 9
 #define SIM_FLOWS 24
 #define N_CAPTURED 64
@@ -72,6 +72,7 @@ struct node {
 	uint16_t mtu, port, keepalive_s;
 	int64_t wall_jump;
 	bool crashing, frozen, disk_full, behind_nat, lost_state;
+	bool knew[SIM_NODES]; /* where its peers are, when it started */
 	uint64_t disk_watermark;
 	char *file;
 	size_t file_len;
