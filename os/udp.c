@@ -18,6 +18,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -546,6 +547,16 @@ void os_udp_close(struct os_udp *u)
 	close_family(&u->v6);
 	free(u->slots);
 	free(u);
+}
+
+void os_udp_rest(struct os_udp *u)
+{
+	uintptr_t from = ((uintptr_t)u->slots + 4095) & ~(uintptr_t)4095;
+	uintptr_t to = ((uintptr_t)u->slots + (size_t)N_SLOTS * SLOT_BYTES) & ~(uintptr_t)4095;
+
+	/* Pages of another size: nothing is given back, nothing is lost. */
+	if (to > from && madvise((void *)from, to - from, MADV_DONTNEED) != 0)
+		log_debug("receive slots stay in memory");
 }
 
 uint16_t os_udp_port(const struct os_udp *u)

@@ -51,6 +51,8 @@ MUST_CHECK enum err os_udp_send(struct os_udp *u, const struct path_addr *path, 
 
 /** os_udp_path_changed() - @remote is reached another way now: what the old one refused is tried again */
 void os_udp_path_changed(struct os_udp *u, const struct endpoint *remote);
+/** os_udp_rest() - the receive slots' memory is given back until datagrams come again; not in a callback of @u */
+void os_udp_rest(struct os_udp *u);
 
 struct os_udp_stats {
 	uint64_t n_rx_dgrams, n_rx_calls, n_tx_dgrams, n_tx_calls, n_tx_again, n_tx_errors;

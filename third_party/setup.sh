@@ -87,37 +87,51 @@ look() {
 look
 [ -z "$missing$wanted" ] && exit 0
 
+# What this machine does not offer is asked for once, not at each run.
+tried=build/setup-tried-$what
+if [ -z "$missing" ] && [ "$(cat "$tried" 2>/dev/null)" = "$wanted" ]; then
+	exit 0
+fi
+
 sudo=
 if [ "$(id -u)" != 0 ]; then
 	if sudo -n true 2>/dev/null; then sudo='sudo -n'; else sudo=none; fi
 fi
 
 # Installing openssh-server must neither start a daemon on the machine nor leave one running.
-install_debian() {
-	local policy=/usr/sbin/policy-rc.d made='' rc=0
-	if [ ! -e $policy ]; then
-		printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
-		$sudo chmod 755 $policy
-		made=1
-	fi
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null &&
-		$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null || rc=$?
-	[ -n "$made" ] && $sudo rm -f $policy
-	return $rc
+policy=/usr/sbin/policy-rc.d
+forbid_daemons() {
+	[ $family = debian ] && [ ! -e $policy ] || return 0
+	trap '$sudo rm -f $policy' EXIT
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+	$sudo chmod 755 $policy
 }
 
-as_root() { [ "$(id -u)" = 0 ] || printf 'sudo '; }
-command_for() {
+refresh() { [ $family != debian ] || $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null; }
+install() {
 	case $family in
-	debian) echo "$(as_root)apt-get install -y --no-install-recommends$1" ;;
-	fedora) echo "$(as_root)dnf install -y$1" ;;
-	*) echo "(neither apt-get nor dnf here: install these by hand)" ;;
+	debian) $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null ;;
+	fedora) $sudo dnf install -y "$@" </dev/null ;;
 	esac
+}
+
+# command_for PACKAGES: the one line that a person can paste
+command_for() {
+	local line
+	case $family in
+	debian) line="apt-get update && apt-get install -y --no-install-recommends$1" ;;
+	fedora) line="dnf install -y$1" ;;
+	*) echo "(neither apt-get nor dnf here: install these by hand)"; return ;;
+	esac
+	if [ "$(id -u)" = 0 ]; then echo "$line"
+	elif command -v sudo >/dev/null 2>&1; then echo "sudo sh -c '$line'"
+	else echo "su -c '$line'"
+	fi
 }
 
 if [ "$sudo" = none ] || [ $family = unknown ] || [ "${NEFIA_NO_INSTALL:-0}" = 1 ]; then
 	if [ -z "$missing" ]; then
-		echo "setup: not installed (tests will be skipped, or a slower cipher used):$wanted"
+		[ "${NEFIA_QUIET:-0}" = 1 ] || echo "setup: not installed (tests will be skipped, or a slower cipher used):$wanted"
 		exit 0
 	fi
 	{ echo "setup: missing packages:$missing$wanted"
@@ -127,14 +141,19 @@ if [ "$sudo" = none ] || [ $family = unknown ] || [ "${NEFIA_NO_INSTALL:-0}" = 1
 fi
 
 echo "setup: installing:$missing$wanted"
+forbid_daemons
+refresh || true # an old list may do; if not, the installation says so
 # shellcheck disable=SC2086 # lists of package names
-case $family in
-debian) install_debian $missing $wanted || install_debian $missing ;;
-fedora) $sudo dnf install -y $missing $wanted </dev/null || $sudo dnf install -y $missing </dev/null ;;
-esac
+# One package that is not to be had must not keep the others away.
+install $missing $wanted || {
+	[ -z "$missing" ] || install $missing || true
+	for package in $wanted; do install "$package" || true; done
+}
 look
 if [ -n "$missing" ]; then
 	echo "setup: still missing after the installation:$missing" >&2
 	exit 1
 fi
-[ -z "$wanted" ] || echo "setup: not available (tests will be skipped, or a slower cipher used):$wanted"
+[ -z "$wanted" ] && exit 0
+mkdir -p build && echo "$wanted" >"$tried"
+echo "setup: not available (tests will be skipped, or a slower cipher used):$wanted"

@@ -16,6 +16,15 @@ struct tunnel_configured {
 	struct endpoint endpoint;
 };
 
+/* cipher.c */
+struct tunnel_cipher {
+	size_t bytes; /* both ways: in this window while quiet, since the last look while busy */
+	nsec_t since;
+	struct os_timer look;
+	unsigned n_quiet;
+	bool busy, fast, forced;
+};
+
 struct tunnel {
 	struct list link; /* of the process's tunnels */
 	struct os_loop *loop;
@@ -28,12 +37,21 @@ struct tunnel {
 	struct tunnel_state state;
 	struct tunnel_configured *configured;
 	size_t n_configured;
+	struct tunnel_cipher cipher;
 	bool processing, again;
 	bool tx_stuck; /* the socket said "not now" */
 };
 
 /* tunnel.c */
 enum err tunnel_open_socket(struct tunnel *t, uint16_t port, struct os_udp **ret);
+/** tunnel_rest() - nothing much happens: give memory back */
+void tunnel_rest(struct tunnel *t);
+/* cipher.c */
+/** tunnel_cipher_init() - before the device is made. ERR_UNSUPPORTED: the forced one is not to be had here. */
+MUST_CHECK enum err tunnel_cipher_init(struct tunnel *t);
+void tunnel_cipher_fini(struct tunnel *t);
+/** tunnel_cipher_turn() - at the end of a turn, after t->cipher.bytes was counted up */
+void tunnel_cipher_turn(struct tunnel *t);
 /* change.c */
 void tunnel_announce(struct tunnel *t, wg_peer_id id);
 /* peers.c */

@@ -36,7 +36,7 @@ static void sodium_open(struct wg_aead_job *jobs, size_t n)
 	}
 }
 
-static const struct wg_aead aead_sodium = { "libsodium", sodium_available, sodium_seal, sodium_open };
+static const struct wg_aead aead_sodium = { "libsodium", sodium_available, sodium_seal, sodium_open, NULL };
 
 static const struct wg_aead *const providers[] = { &aead_sodium, &wg_aead_openssl, &wg_aead_ipsecmb };
 
@@ -56,9 +56,31 @@ const struct wg_aead *wg_aead_find(const char *name)
 	return NULL;
 }
 
+bool wg_aead_name_is_known(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(providers); i++)
+		if (strcmp(name, providers[i]->name) == 0)
+			return true;
+	return false;
+}
+
 bool wg_aead_name_is_available(const char *name)
 {
 	return wg_aead_find(name) != NULL;
+}
+
+bool wg_aead_name_is_sound(const char *name)
+{
+	const struct wg_aead *a = wg_aead_find(name);
+
+	return a == &aead_sodium || (a && wg_aead_agrees(a));
+}
+
+void wg_aead_release(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(providers); i++)
+		if (strcmp(name, providers[i]->name) == 0 && providers[i]->release)
+			providers[i]->release();
 }
 
 /* ---- choosing ---- */

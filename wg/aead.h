@@ -28,6 +28,8 @@ struct wg_aead {
 	bool (*available)(void);
 	void (*seal)(struct wg_aead_job *jobs, size_t n);
 	void (*open)(struct wg_aead_job *jobs, size_t n);
+	/* Gives back what available() loaded; available() loads it again. NULL: nothing to give back. */
+	void (*release)(void);
 };
 
 /** wg_aead_find() - by name; NULL = the reference. Return: NULL when unknown or not available. */

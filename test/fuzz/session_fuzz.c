@@ -11,7 +11,7 @@
 
 static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 {
-	ASSERT(type == SSH_F_STDOUT || type == SSH_F_STDERR);
+	ASSERT(type == SSH_F_STDOUT || type == SSH_F_STDERR || (type == SSH_F_STDOUT_EOF && data.len == 0));
 	*(size_t *)ctx += data.len;
 	return data.len == 0 || data.p[0] != 0xee;
 }

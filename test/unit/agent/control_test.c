@@ -63,9 +63,10 @@ static bool never(void *ctx)
 	return false;
 }
 
+/* The handle dies with the call. */
 static void drop(struct net_tcp *c)
 {
-	net_tcp_abort(c); /* the handle is gone with that */
+	net_tcp_abort(c);
 	tunnel_kick(pair.hub);
 	tunpair_run(&pair, never, NULL, 0);
 }
