@@ -49,6 +49,11 @@ static const char *ask(struct net_tcp *c, const char *text)
 	return got;
 }
 
+static bool never(void *ctx)
+{
+	return false;
+}
+
 static struct net_tcp *must_open(void)
 {
 	enum err e;
@@ -62,7 +67,7 @@ static void drop(struct net_tcp *c)
 {
 	net_tcp_abort(c);
 	tunnel_kick(pair.hub);
-	tunpair_run(&pair, has_ended, c, 0);
+	tunpair_run(&pair, never, NULL, NSEC_PER_MSEC);
 }
 
 static void ping_echoes_its_nonce(void **state)
