@@ -35,7 +35,7 @@ static void add_prefix(struct conf_reader *r, const struct yaml_node *item, void
 static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct config *c)
 {
 	static const char *const fields[] = { "enabled",    "private_key", "address",	"listen_port", "mtu",
-					      "derp_servers", "magic_dns", "multipath", NULL };
+					      "derp_servers", "magic_dns", "multipath",	"aead",		NULL };
 	const struct yaml_node *dns = yaml_get(vpn, "magic_dns"), *key = yaml_get(vpn, "private_key");
 	unsigned long long port = 51820, mtu = 1420;
 
@@ -46,6 +46,9 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 	conf_read_number(r, yaml_get(vpn, "mtu"), WG_MTU_MAX, &mtu);
 	if (mtu < WG_MTU_MIN)
 		conf_wrong(r, yaml_get(vpn, "mtu"), "mtu must be from %d to %d", WG_MTU_MIN, WG_MTU_MAX);
+	conf_read_text(r, yaml_get(vpn, "aead"), c->aead, sizeof(c->aead));
+	if (r->e == OK && c->aead[0] && !wg_aead_name_is_known(c->aead))
+		conf_wrong(r, yaml_get(vpn, "aead"), "aead is not known: libsodium, libcrypto or libIPSec_MB");
 	conf_read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
 	conf_read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
 	c->listen_port = (uint16_t)port;
