@@ -312,6 +312,7 @@ enum err config_edit(const char *file, config_edit_fn fn, void *ctx, char *why, 
 		return e;
 	}
 	why[0] = '\0';
+	os_file_sweep(file);
 	e = edit_locked(file, fn, ctx, why, why_size);
 	os_lock_free(lock);
 	return e;

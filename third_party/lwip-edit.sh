@@ -16,6 +16,9 @@ edit core/tcp_out.c 1 \
 edit core/tcp_out.c 2 \
 	'$n += s{(pcb->unacked = seg;\n\s*useg = seg;)}{$1\n          pcb->unacked_tail = seg;}; $n += s{(useg->next = seg;\n\s*useg = useg->next;)}{$1\n            pcb->unacked_tail = useg;}'
 
+# A connection that we have half-closed, and still read from, asks after its other end as well.
+edit core/tcp.c 1 \
+	'$n += s{(\(\(pcb->state == ESTABLISHED\) \|\|\n\s*\(pcb->state == CLOSE_WAIT\))(\)\) \{)}{$1 || (pcb->state == FIN_WAIT_2)$2}'
 # Without memory for a PCB, tcp_alloc would kill a live connection: it gets none instead.
 edit core/tcp.c 3 \
 	'$n += s{\n\s*tcp_kill_prio\(prio\);}{}g; $n += s{\n\s*tcp_kill_state\((?:LAST_ACK|CLOSING)\);}{}g'
