@@ -73,6 +73,8 @@ struct net_if_config {
 MUST_CHECK enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret);
 /** net_if_set_congestion() - of connections that begin to send from now on; ERR_INVALID: there is none of that name */
 MUST_CHECK enum err net_if_set_congestion(struct net_if *nif, const char *name);
+/** net_if_set_addrs() - these and no others from now on; connections on one that is gone are reset and fail with ERR_CLOSED */
+void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t n);
 /** net_if_set_rto_min() - the path has changed its kind: a relay wants a second, or its pauses look like losses */
 void net_if_set_rto_min(struct net_if *nif, nsec_t rto_min);
 /** net_if_close() - connections on it fail with ERR_CLOSED, listeners and sockets end */

@@ -15,6 +15,9 @@
  *	               anew. It need not outlast old packets of the network: WireGuard's counters let none pass. At 5,000
  *	               dials a second 15,000 wait, of 64,000 ports for each service. Where it ends too early all the
  *	               same, tcp.c knows a reset that comes after both ends of a connection for what it is.
+ *	keepalive      a silent connection asks after its other end every 15 s. One that has restarted answers with a reset, so
+ *	               neither a command that waits nor the agent's place for it is held for ever; one that does not
+ *	               answer for two minutes has ended.
  *	orphans        connections that nobody holds any more and whose other side keeps its window closed: 5 minutes.
  */
 #include "netstack/loss.h"
@@ -32,6 +35,8 @@
 #define TIME_WAIT_MAX (60 * NSEC_PER_SEC)
 #define N_TIME_WAIT_RTO 15
 #define ORPHAN_MAX (300 * NSEC_PER_SEC)
+#define KEEPALIVE_EVERY (15 * NSEC_PER_SEC)
+#define N_KEEPALIVE 8
 
 err_t tcp_close_shutdown_fin(struct tcp_pcb *pcb);
 
@@ -79,6 +84,22 @@ void net_timer_forget(struct net_pcb *n)
 }
 
 /* ---- when ---- */
+
+/* When something last came in; lwIP notes it in its ticks. */
+static nsec_t last_heard(const struct tcp_pcb *pcb)
+{
+	return (nsec_t)pcb->tmr * TCP_SLOW_INTERVAL * NSEC_PER_MSEC;
+}
+
+/* With data under way the retransmission timer asks. */
+static nsec_t keepalive_deadline(const struct tcp_pcb *pcb)
+{
+	bool open = pcb->state == ESTABLISHED || pcb->state == CLOSE_WAIT || pcb->state == FIN_WAIT_2;
+
+	if (!open || !pcb->callback_arg || pcb->unsent || pcb->unacked)
+		return NSEC_NEVER;
+	return last_heard(pcb) + (1 + pcb->keep_cnt_sent) * KEEPALIVE_EVERY;
+}
 
 /* What follows from the state alone. */
 static nsec_t state_deadline(const struct net_pcb *n)
@@ -132,6 +153,7 @@ void net_timer_arm(struct net_pcb *n)
 	at = nsec_min(state_deadline(n), net_loss_deadline(n));
 	at = nsec_min(at, n->ack_at ? n->ack_at : NSEC_NEVER);
 	at = nsec_min(at, n->persist_at ? n->persist_at : NSEC_NEVER);
+	at = nsec_min(at, keepalive_deadline(n->pcb));
 	if (at != NSEC_NEVER && (n->timer.index == HEAP_NONE || n->timer.key > at))
 		ASSERT(heap_set(&timers, &n->timer, at) == OK);
 }
@@ -188,6 +210,18 @@ static bool expire_persist(struct net_pcb *n)
 	return true;
 }
 
+static bool expire_keepalive(struct tcp_pcb *pcb)
+{
+	if (pcb->keep_cnt_sent >= N_KEEPALIVE) {
+		tcp_abandon(pcb, 1);
+		return false;
+	}
+	/* When there is no memory for it, it counts all the same. */
+	(void)tcp_keepalive(pcb);
+	pcb->keep_cnt_sent++;
+	return true;
+}
+
 static bool expire_state(struct net_pcb *n)
 {
 	struct tcp_pcb *pcb = n->pcb;
@@ -197,7 +231,7 @@ static bool expire_state(struct net_pcb *n)
 	/* A FIN sent again starts it anew. */
 	if (pcb->state == TIME_WAIT && pcb->tmr != n->tmr) {
 		n->tmr = pcb->tmr;
-		n->since = (nsec_t)pcb->tmr * TCP_SLOW_INTERVAL * NSEC_PER_MSEC;
+		n->since = last_heard(pcb);
 		if (n->since + n->end_at > net_g.now)
 			return true;
 	}
@@ -210,6 +244,8 @@ static void expire(struct net_pcb *n)
 	if (state_deadline(n) <= net_g.now && !expire_state(n))
 		return;
 	if (n->persist_at && n->persist_at <= net_g.now && !expire_persist(n))
+		return;
+	if (keepalive_deadline(n->pcb) <= net_g.now && !expire_keepalive(n->pcb))
 		return;
 	if (!net_loss_expire(n))
 		return;

@@ -1,4 +1,8 @@
-/* operator/session_client.c - see session_client.h. */
+/*
+ * operator/session_client.c - one session, pumped by poll().
+ *
+ * Input is read only while little of it waits to be sent. A session that ends without its last frame lost its worker or hub.
+ */
 #include "operator/session_client.h"
 
 #include <errno.h>
@@ -9,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+
+#define QUEUE_MAX (1u << 20) /* not sent yet; more is not read */
 
 void session_init(struct session *s, int fd)
 {
@@ -33,6 +39,7 @@ enum err session_start(struct session *s, enum ssh_frame kind, const char *arg, 
 		e = ssh_put_string(&b, arg, strlen(arg));
 	if (e == OK)
 		e = ssh_put_u32(&b, number);
+	s->is_file = kind == SSH_F_GET || kind == SSH_F_PUT;
 	if (e == OK)
 		e = session_send(s, kind, b.p, ssh_buf_used(&b));
 	ssh_buf_fini(&b);
@@ -82,6 +89,8 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		break;
 	case SSH_F_STDOUT_EOF:
 		s->stdout_eof = true;
+		if (!fn(ctx, SSH_F_STDOUT_EOF, (struct bytes){ NULL, 0 }))
+			end(s, ERR_CLOSED, "the output could not be written");
 		break;
 	case SSH_F_EXIT:
 		s->exit_status = (int)ssh_read_u32(&r);
@@ -126,9 +135,9 @@ static void receive(struct session *s, session_data_fn fn, void *ctx)
 		end(s, ERR_CLOSED, "the SSH worker ended unexpectedly");
 }
 
-void session_pump(struct session *s, session_data_fn fn, void *ctx)
+void session_flush(struct session *s)
 {
-	while (!s->over && ssh_buf_used(&s->out) > 0) {
+	while (s->fd >= 0 && ssh_buf_used(&s->out) > 0) {
 		ssize_t n = send(s->fd, s->out.p + s->out.off, ssh_buf_used(&s->out), MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -137,6 +146,12 @@ void session_pump(struct session *s, session_data_fn fn, void *ctx)
 			break; /* receive() reads the last words and finds the end */
 		ssh_buf_drop(&s->out, (size_t)n);
 	}
+}
+
+void session_pump(struct session *s, session_data_fn fn, void *ctx)
+{
+	if (!s->over)
+		session_flush(s);
 	if (!s->over)
 		receive(s, fn, ctx);
 }
@@ -144,6 +159,50 @@ void session_pump(struct session *s, session_data_fn fn, void *ctx)
 short session_poll_events(const struct session *s)
 {
 	return (short)(POLLIN | (ssh_buf_used(&s->out) ? POLLOUT : 0));
+}
+
+bool session_has_room(const struct session *s)
+{
+	return s->ready && !s->over && ssh_buf_used(&s->out) < QUEUE_MAX;
+}
+
+bool session_feed(struct session *s, int fd, size_t *ret_n)
+{
+	static uint8_t buf[128 * 1024];
+	ssize_t n = read(fd, buf, sizeof(buf));
+
+	if (ret_n)
+		*ret_n = n > 0 ? (size_t)n : 0;
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (n < 0 && errno != EIO) { /* a terminal that hung up is at its end */
+		s->input_failed = true;
+		end(s, ERR_IO, strerror(errno));
+		return false;
+	}
+	if (session_send(s, n > 0 ? SSH_F_STDIN : SSH_F_STDIN_EOF, buf, n > 0 ? (size_t)n : 0) != OK)
+		end(s, ERR_NOMEM, err_text(ERR_NOMEM));
+	return n > 0;
+}
+
+void session_run(struct session *s, int in_fd, session_data_fn fn, void (*fed)(void *ctx, size_t n), void *ctx)
+{
+	while (!s->over) {
+		bool feed = in_fd >= 0 && session_has_room(s);
+		struct pollfd pf[2] = { { s->fd, session_poll_events(s), 0 }, { feed ? in_fd : -1, POLLIN, 0 } };
+
+		if (poll(pf, 2, -1) < 0 && errno != EINTR)
+			end(s, ERR_IO, strerror(errno));
+		if (pf[1].revents) {
+			size_t n;
+
+			if (!session_feed(s, in_fd, &n))
+				in_fd = -1;
+			if (fed)
+				fed(ctx, n);
+		}
+		session_pump(s, fn, ctx);
+	}
 }
 
 unsigned session_ecode(const struct session *s)
@@ -155,6 +214,8 @@ unsigned session_ecode(const struct session *s)
 		return 1031;
 	case ERR_REFUSED:
 		return 1032;
+	case ERR_VERSION:
+		return 1014;
 	case ERR_HOST_KEY:
 		return 1033;
 	case ERR_AUTH:
@@ -168,7 +229,7 @@ unsigned session_ecode(const struct session *s)
 	case ERR_IO:
 	case ERR_NO_SPACE:
 	case ERR_INVALID:
-		return 1042;
+		return s->is_file ? 1042 : 1041; /* the host key's file here */
 	default:
 		return 1036;
 	}

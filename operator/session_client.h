@@ -16,13 +16,16 @@ struct session {
 	uint64_t size;  /* GET: of the file; UINT64_MAX unknown */
 	uint32_t mode;
 	bool stdout_eof;
+	bool is_file; /* a file is transferred */
+	bool input_failed;        /* what was fed to it could not be read: @message */
 	int exit_status;          /* -1: none */
 	char exit_signal[32];
 	enum err error;           /* of our own or the worker */
 	char message[800];
 };
 
-/* What came on @type (STDOUT, STDERR); false = it could not be passed on: the session is closed. */
+/* What came on @type (STDOUT, STDERR; STDOUT_EOF: nothing more will); false = it could not be passed on: the session is
+ * closed. */
 typedef bool (*session_data_fn)(void *ctx, enum ssh_frame type, struct bytes data);
 
 void session_init(struct session *s, int fd);
@@ -30,9 +33,24 @@ void session_fini(struct session *s);
 /** session_start() - the first frame; @number: deadline, mode or port */
 MUST_CHECK enum err session_start(struct session *s, enum ssh_frame kind, const char *arg, uint32_t number);
 MUST_CHECK enum err session_send(struct session *s, enum ssh_frame type, const void *p, size_t len);
+/** session_flush() - send what goes without blocking; what was sent is heard although the session is closed next */
+void session_flush(struct session *s);
 /** session_pump() - send and receive what goes without blocking; sets over, error, exit_* */
 void session_pump(struct session *s, session_data_fn fn, void *ctx);
 short session_poll_events(const struct session *s);
+/**
+ * session_feed() - read @fd once, pass it on as STDIN or STDIN_EOF
+ * Return: false at its end (told) or on an error, which ends the session; @ret_n: bytes read, may be NULL.
+ */
+bool session_feed(struct session *s, int fd, size_t *ret_n);
+/** session_has_room() - may more be fed? */
+bool session_has_room(const struct session *s);
+/**
+ * session_run() - until it is over
+ * @in_fd: fed to it; -1 = nothing
+ * @fn:    what came; @fed (may be NULL): so many bytes were fed
+ */
+void session_run(struct session *s, int in_fd, session_data_fn fn, void (*fed)(void *ctx, size_t n), void *ctx);
 /** session_ecode() - the code in the table of errors for s->error */
 unsigned session_ecode(const struct session *s);
 

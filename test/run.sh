@@ -65,8 +65,7 @@ suite unit "${units[@]}"
 suite unit-sh test/unit/*/*.sh
 mapfile -t replays < <(programs "$B"/fuzz-replay/*_fuzz)
 suite fuzz-replay "${replays[@]}"
-mapfile -t sims < <(programs "$B"/test/sim/*)
-suite sim "${sims[@]}"
+suite sim "$B"/test/sim
 suite interop test/interop/*.sh
 # lib.sh is sourced, run.sh and drop.sh are for calling by hand or from the others
 mapfile -t e2e < <(printf '%s\n' test/e2e/*.sh | grep -vE '/(lib|run|drop)\.sh$')
@@ -74,6 +73,7 @@ mapfile -t e2e < <(printf '%s\n' test/e2e/*.sh | grep -vE '/(lib|run|drop)\.sh$'
 dropped() { local t; for t; do one test/e2e/drop.sh "$PWD/$t"; done; }
 suite_of e2e dropped "${e2e[@]}"
 suite lint test/lint.sh test/manual.sh test/clang.sh
-[ -n "$long" ] && suite long test/long/*.sh
+# these take the protocols' real time
+[ -n "$long" ] && LIMIT=600 suite long test/long/*.sh
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $passed -gt 0 ]

@@ -76,3 +76,12 @@ edit core/tcp.c 2 \
 # Out-of-order segments: netstack/ooseq.c in place of walks over every one of them.
 edit core/tcp_in.c 1 \
 	'$n += s~        /\* We queue the segment on the ->ooseq queue. \*/\n        if \(pcb->ooseq == NULL\) \{.*?#endif /\* TCP_OOSEQ_BYTES_LIMIT \|\| TCP_OOSEQ_PBUFS_LIMIT \*/\n~        net_lwip_out_of_order(pcb, &inseg);\n~s'
+
+# An ACK whose segment is too old to tell the window leaves the window's right edge where it was; lwIP moved it along.
+edit core/tcp_in.c 1 \
+	'$n += s~(      pcb->dupacks = 0;\n      pcb->lastack = ackno;\n)~$1      if (TCP_SEQ_LT(pcb->snd_wl2, ackno)) {\n        u32_t edge = pcb->snd_wl2 + pcb->snd_wnd;\n        pcb->snd_wnd = TCP_SEQ_GT(edge, ackno) ? edge - ackno : 0;\n        pcb->snd_wl2 = ackno;\n      }\n~'
+# An old ACK, and a segment that is sent again, tell no window of today (RFC 9293 section 3.10.7.4: SND.UNA =< SEG.ACK).
+edit core/tcp_in.c 1 \
+	'$n += s~if \((TCP_SEQ_LT\(pcb->snd_wl1, seqno\) \|\|.*?> pcb->snd_wnd\))\) \{~if (TCP_SEQ_GEQ(ackno, pcb->lastack) && ($1)) {~s'
+edit core/tcp_in.c 1 \
+	'$n += s~(\n      pcb->snd_wl1 = )seqno;~$1TCP_SEQ_LT(pcb->snd_wl1, seqno) ? seqno : pcb->snd_wl1;~'

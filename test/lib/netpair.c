@@ -206,7 +206,7 @@ bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void 
 		nsec_t next;
 
 		net_set_now(p->now);
-		while (deliver(p, &p->a, &p->b) | deliver(p, &p->b, &p->a))
+		while ((int)deliver(p, &p->a, &p->b) | (int)deliver(p, &p->b, &p->a))
 			;
 		net_flush();
 		if (done && done(ctx))
