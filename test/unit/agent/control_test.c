@@ -49,6 +49,11 @@ static const char *ask(struct net_tcp *c, const char *text)
 	return got;
 }
 
+static bool never(void *ctx)
+{
+	return false;
+}
+
 static struct net_tcp *must_open(void)
 {
 	enum err e;
@@ -58,17 +63,11 @@ static struct net_tcp *must_open(void)
 	return c;
 }
 
-static bool never(void *ctx)
-{
-	return false;
-}
-
-/* The handle dies with the call. */
 static void drop(struct net_tcp *c)
 {
 	net_tcp_abort(c);
 	tunnel_kick(pair.hub);
-	tunpair_run(&pair, never, NULL, 0);
+	tunpair_run(&pair, never, NULL, NSEC_PER_MSEC);
 }
 
 static void ping_echoes_its_nonce(void **state)
@@ -212,7 +211,7 @@ static void only_configured_peers_are_answered(void **state)
 
 static int start(void **state)
 {
-	tunpair_open(&pair);
+	tunpair_open(&pair, NULL);
 	agent.loop = pair.loop;
 	agent.tunnel = pair.agent;
 	agent.cfg.n_peers = 1;
