@@ -592,13 +592,16 @@ static void give_up_silent(struct end *e)
 	const struct end *o = other_end(e);
 	bool other_is_gone = o->over || !o->opened || o->incarnation != o->node->incarnation;
 	struct sim *s = e->flow->sim;
+	struct node *before;
 
 	if (!e->opened || e->over || !other_is_gone || s->now - e->moved_at < SILENT_AFTER || (e->pending && !is_hung(e)))
 		return;
 	sim_seen(s, e->pending ? SEEN_KNOWN_HUNG : SEEN_FLOW_SILENT);
+	before = sim_enter(e->node);
 	net_tcp_abort(e->c);
 	end_over(e);
 	tunnel_kick(e->node->t);
+	sim_leave(before);
 }
 
 void load_check(struct sim *s)
