@@ -21,22 +21,27 @@
 #define RTT_LEAST (20 * NSEC_PER_USEC)
 #define GROW 3
 
-void net_window_start(struct net_tcp *c)
+void net_window_hold(struct net_tcp *c)
 {
 	struct tcp_pcb *pcb = c->pcb;
 
+	if (pcb->rcv_wnd <= WND_START)
+		return;
+	c->wnd_held = pcb->rcv_wnd - WND_START;
+	pcb->rcv_wnd = WND_START;
+	pcb->rcv_ann_wnd = MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)WND_START);
+	/* lwIP notes the whole window as offered by its SYN, whose field holds 65,535 at most. */
+	pcb->rcv_ann_right_edge = pcb->rcv_nxt + MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)0xffff);
+}
+
+void net_window_start(struct net_tcp *c)
+{
 	c->wnd_max = net_g.cfg.wnd_bytes_max ? MIN(net_g.cfg.wnd_bytes_max, (uint32_t)TCP_WND) : (uint32_t)TCP_WND;
 	c->wnd_max = MAX(c->wnd_max, WND_START);
-	if (pcb->rcv_wnd > WND_START) {
-		c->wnd_held = pcb->rcv_wnd - WND_START;
-		pcb->rcv_wnd = WND_START;
-		pcb->rcv_ann_wnd = MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)WND_START);
-		/* lwIP notes the whole window as offered by its SYN, whose field holds 65,535 at most. */
-		pcb->rcv_ann_right_edge = pcb->rcv_nxt + MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)0xffff);
-	}
+	net_window_hold(c);
 	/* Includes what the other side did before it answered; later samples are better. */
 	c->rtt_min = MAX(net_g.now - c->rtt_since, RTT_LEAST);
-	c->rtt_edge = pcb->rcv_ann_right_edge;
+	c->rtt_edge = c->pcb->rcv_ann_right_edge;
 	c->rtt_since = c->drain_since = net_g.now;
 }
 
@@ -54,6 +59,10 @@ static size_t window_limit(const struct net_tcp *c)
 {
 	size_t limit = c->wnd_max;
 
+	/* A quarter of the memory for one; what is nearly used up makes no window grow. */
+	limit = MIN(limit, (size_t)(net_g.cfg.mem_bytes_max / 4));
+	if (net_g.stats.mem_bytes > net_g.cfg.mem_bytes_max / 4 * 3)
+		return 0;
 	if (c->rtt_min < SHORT_PATH)
 		limit = MIN(limit, (size_t)(SHORT_PATH_BYTES / MAX(net_g.stats.n_tcp, 1u)));
 	return limit;
@@ -111,8 +120,7 @@ void net_window_relieve(void)
 	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb && most; pcb = pcb->next) {
 		if (holder(pcb) != most)
 			continue;
-		tcp_segs_free(pcb->ooseq);
-		pcb->ooseq = NULL;
+		tcp_free_ooseq(pcb); /* and the SACKs that tell of it */
 		net_g.stats.n_reneged++;
 	}
 }

@@ -5,7 +5,7 @@ TEST_LIB_SRCS := $(wildcard test/lib/*.c)
 TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(B)/obj/%.o)
 # An archive: a test takes what it uses.
 TEST_LIB := $(B)/libtest.a
-ALL_PARTS := operator agent tunnel transport ssh netstack wg os base
+ALL_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 CPPFLAGS_test := $(foreach f,$(FOLDERS),$(CPPFLAGS_$(f)))
 
 $(B)/obj/test/%.o: test/%.c | $(foreach f,$(FOLDERS),$(DEPS_$(f)))

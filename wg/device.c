@@ -204,6 +204,20 @@ void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns)
 	dev->wall_offset = wall_ns - dev->clock;
 }
 
+bool wg_device_set_aead(struct wg_device *dev, const char *name)
+{
+	const struct wg_aead *aead = wg_aead_find(name);
+
+	if (aead)
+		dev->aead = aead;
+	return aead;
+}
+
+const char *wg_device_aead(const struct wg_device *dev)
+{
+	return dev->aead->name;
+}
+
 void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *priv, nsec_t now)
 {
 	struct wg_peer *ourselves;
@@ -395,11 +409,8 @@ void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id id, nsec_t now)
 	struct wg_peer *peer = wg_peer_get(dev, id);
 
 	dev->clock = now;
-	if (!peer || (peer->last_rehandshake &&
-		      now - peer->last_rehandshake < wg_scaled(dev, WG_REKEY_TIMEOUT)))
-		return;
-	peer->last_rehandshake = MAX(now, 1ULL);
-	wg_handshake_initiate(peer, now, false);
+	if (peer)
+		wg_handshake_initiate(peer, now, false);
 }
 
 void wg_peer_send_keepalive(struct wg_device *dev, wg_peer_id id, nsec_t now)

@@ -76,7 +76,6 @@ struct wg_peer {
 	uint32_t handshake_index; /* 0 = none */
 	struct wg_cookie_maker cookie;
 	nsec_t last_initiation_sent; /* 0 = never */
-	nsec_t last_rehandshake;
 	nsec_t last_initiation_accepted;
 	uint64_t latest_timestamp[2]; /* TAI64N: seconds, nanoseconds */
 	unsigned n_attempts;

@@ -14,10 +14,7 @@
 #define DIAL_PATIENCE (20 * NSEC_PER_SEC)
 #define FINAL_PATIENCE (12 * NSEC_PER_SEC)
 #define SILENT_AFTER (30 * NSEC_PER_SEC)
-#define SYN_TRIES (11 * NSEC_PER_SEC)
-#define HUNG_AFTER (240 * NSEC_PER_SEC)
 #define ECHO_ID 77
-#define LAST_ACK_PATIENCE (1900 * NSEC_PER_MSEC) /* 2 s less a tick */
 
 static const char marker[] = "PLAINTEXT-MARKER";
 
@@ -94,8 +91,6 @@ static void end_write(struct end *e, size_t most)
 		if (got < want)
 			return;
 	}
-	if (KNOWN_FIN_IN_SPLIT && reads_slowly(other_end(e)) && e->pending)
-		return;
 	if (e->n_written == e->n_write && !e->shut) {
 		e->shut = true;
 		net_tcp_shutdown(e->c);
@@ -158,19 +153,6 @@ static bool end_quits(struct end *e)
 	return true;
 }
 
-/*
- * A defect that is known and counted: lwIP forgets a connection whose both directions were closed 2 s after the last segment
- * that came before its handle was given back, whatever is still unacknowledged (LAST_ACK).
- */
-static void note_forgetting(struct end *e)
-{
-	struct endpoint local, remote;
-
-	net_tcp_get_addrs(e->c, &local, &remote);
-	if (e->pending)
-		e->forgotten_at = inner_last_came(&e->flow->sim->inner, e->node->group, &local, &remote) + LAST_ACK_PATIENCE;
-}
-
 static void end_go_on(struct end *e)
 {
 	if (e->connected && plant_once(e->flow->sim, RULE_STALLED))
@@ -184,7 +166,6 @@ static void end_go_on(struct end *e)
 	if (end_quits(e))
 		return;
 	if (e->eof && e->shut) {
-		note_forgetting(e);
 		net_tcp_close(e->c);
 		end_over(e);
 	}
@@ -209,30 +190,6 @@ static void on_pace(void *ctx)
 	tunnel_kick(e->node->t);
 }
 
-/* lwIP forgot the other end before its last bytes had arrived. */
-static void note_known(struct end *e)
-{
-	const struct end *o = other_end(e);
-
-	if (e->flow->harmed || !o->over || !o->forgotten_at || sim.now < o->forgotten_at)
-		return;
-	e->flow->harmed = true;
-	sim_seen(e->flow->sim, SEEN_KNOWN_LAST_ACK);
-}
-
-/*
- * lwIP sends a SYN again each second, twelve times; if it is answered then, what it counted ends the connection at the next
- * tick.
- */
-static void note_late_answer(struct end *e)
-{
-	if (e->flow->harmed || e != &e->flow->client || e->error != ERR_TIMEOUT ||
-	    e->connected_at - e->flow->began < SYN_TRIES || sim.now - e->connected_at > NSEC_PER_SEC)
-		return;
-	e->flow->harmed = true;
-	sim_seen(e->flow->sim, SEEN_KNOWN_LATE_ANSWER);
-}
-
 static void end_failed(struct end *e, struct net_tcp *c)
 {
 	struct flow *f = e->flow;
@@ -243,8 +200,6 @@ static void end_failed(struct end *e, struct net_tcp *c)
 	/* The handshake's last ACK was lost, and then so much that the half-open connection ran out. */
 	if (e == &f->server && !e->connected)
 		f->harmed = true;
-	note_known(e);
-	note_late_answer(e);
 	if (!f->harmed)
 		sim_broken(f->sim, RULE_FAILED, err_name(e->error));
 	sim_seen(f->sim, SEEN_FLOW_ERROR);
@@ -266,7 +221,6 @@ static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 	}
 	if (ev == NET_TCP_CONNECTED && !e->connected) {
 		e->connected = true;
-		e->connected_at = sim.now;
 		if (is_paced(e) || reads_slowly(e))
 			os_timer_set(&e->timer, sim.now + NSEC_PER_MSEC);
 	}
@@ -573,17 +527,6 @@ bool load_is_over(const struct sim *s)
 }
 
 /*
- * Known: what lies beyond the window and is not acknowledged stops lwIP's timer; without an answer it is never sent again.
- */
-static bool is_hung(struct end *e)
-{
-	struct endpoint local, remote;
-
-	net_tcp_get_addrs(e->c, &local, &remote);
-	return sim.now - e->moved_at > HUNG_AFTER && inner_overshot(&e->flow->sim->inner, e->node->group, &local, &remote);
-}
-
-/*
  * The other end died and this one only listens: nobody will ever tell it, because nothing is sent. A person or a program
  * above gives up some time; here that is counted.
  */
@@ -594,9 +537,9 @@ static void give_up_silent(struct end *e)
 	struct sim *s = e->flow->sim;
 	struct node *before;
 
-	if (!e->opened || e->over || !other_is_gone || s->now - e->moved_at < SILENT_AFTER || (e->pending && !is_hung(e)))
+	if (!e->opened || e->over || !other_is_gone || s->now - e->moved_at < SILENT_AFTER || e->pending)
 		return;
-	sim_seen(s, e->pending ? SEEN_KNOWN_HUNG : SEEN_FLOW_SILENT);
+	sim_seen(s, SEEN_FLOW_SILENT);
 	before = sim_enter(e->node);
 	net_tcp_abort(e->c);
 	end_over(e);
@@ -611,10 +554,6 @@ void load_check(struct sim *s)
 
 		if (f->over || s->now < s->faults_end)
 			continue;
-		if (f->client.opened && !f->client.over)
-			note_known(&f->client);
-		if (f->server.opened && !f->server.over)
-			note_known(&f->server);
 		if (f->harmed) {
 			give_up_silent(&f->client);
 			give_up_silent(&f->server);

@@ -12,6 +12,8 @@
 
 #include "base/endian.h"
 #include "os/file.h"
+#include "os/proc.h"
+#include "os/task.h"
 #include "test/sim/sim.h"
 
 struct pktpool *sim_pool;
@@ -50,6 +52,22 @@ struct node *sim_enter(struct node *n)
 void sim_leave(struct node *before)
 {
 	sim.current = before;
+}
+
+/* There are no processes here, so the cipher stays the first one. */
+enum err os_task_start(struct os_loop *loop, os_task_work work, void *arg, nsec_t deadline, os_task_fn fn, void *ctx,
+		       struct os_task **ret)
+{
+	return ERR_UNSUPPORTED;
+}
+
+void os_task_cancel(struct os_task *t)
+{
+}
+
+uint64_t os_machine_print(void)
+{
+	return 1;
 }
 
 /* ---- timers ---- */
@@ -130,6 +148,19 @@ void os_udp_close(struct os_udp *u)
 	if (u->node->udp == u)
 		u->node->udp = NULL;
 	free(u);
+}
+
+/* Nothing is refused here, and nothing is kept. */
+void os_udp_path_changed(struct os_udp *u, const struct endpoint *remote)
+{
+}
+
+void os_udp_rest(struct os_udp *u)
+{
+}
+
+void os_memory_rest(void)
+{
 }
 
 uint16_t os_udp_port(const struct os_udp *u)
@@ -259,7 +290,6 @@ enum wg_send __wrap_wg_device_send(struct wg_device *dev, nsec_t now, const stru
 		sent = __real_wg_device_send(dev, now, iov, iovcnt, len);
 	/* What was not taken will come again. */
 	if (sent != WG_SEND_BLOCKED) {
-		sim.inner.now = now;
 		if (sim.trace)
 			trace_inner(n, flat, len);
 		sim_check(&sim, inner_sent(&sim.inner, n->group, flat, len, n->mtu));
@@ -272,7 +302,6 @@ void __wrap_net_if_input(struct net_if *nif, struct pktbuf **pbs, size_t n)
 {
 	struct node *node = node_by_if(&sim, nif);
 
-	sim.inner.now = sim.now;
 	for (size_t i = 0; i < n; i++) {
 		uint8_t *p = pbs[i]->data + pbs[i]->off;
 

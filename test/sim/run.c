@@ -157,7 +157,7 @@ static void draw_nodes(struct sim *s)
 	bool twin = rng_chance(&s->world.rng, 150000);
 	uint16_t mtu = (uint16_t)(1280 + rng_below(&s->world.rng, 141));
 	uint16_t all = rng_chance(&s->world.rng, 500000) ? mtu : 1420;
-	bool same_mtu = rng_chance(&s->world.rng, 700000) || KNOWN_OTHERS_MSS;
+	bool same_mtu = rng_chance(&s->world.rng, 700000);
 
 	s->n_nodes = 2 + (int)rng_below(&s->world.rng, 3) + (twin ? 2 : 0);
 	s->v6_outside = rng_chance(&s->world.rng, 300000);
@@ -260,8 +260,6 @@ static void sim_fini(struct sim *s)
 	s->cover[SEEN_CALLED_BACK] += s->wire.n_called_back;
 	s->cover[SEEN_ZERO_WINDOW] += s->inner.n_zero_window;
 	s->cover[SEEN_RESENT] += s->inner.n_resent;
-	s->cover[SEEN_KNOWN_WINDOW] += s->inner.n_known_window;
-	s->cover[SEEN_KNOWN_SHRUNK] += s->inner.n_known_shrunk;
 	wire_fini(&s->wire);
 	inner_fini(&s->inner);
 }

@@ -112,7 +112,7 @@ struct end {
 	bool deaf; /* planted */
 	bool opened, connected, eof, shut, over, pending; /* pending: written bytes are not acknowledged */
 	enum err error;
-	nsec_t connected_at, moved_at, forgotten_at; /* forgotten_at: lwIP may have given up what was left; 0: nothing was */
+	nsec_t moved_at;
 };
 
 struct flow {

@@ -303,6 +303,26 @@ static void psk_change_counts_at_the_next_handshake(void **state)
 	wgpair_fini(&p);
 }
 
+/* A refused wish must not use up the next one: whoever waits for an answer asks again each second. */
+static void a_rehandshake_that_came_too_early_may_be_asked_for_again(void **state)
+{
+	struct wgpair p;
+
+	wgpair_init(&p, 14);
+	wgpair_connect(&p);
+	wgpair_run(&p, 4 * NSEC_PER_SEC);
+	p.a.n_init = 0;
+	wg_peer_rehandshake(p.a.dev, p.a.peer, p.now);
+	wgpair_pump(&p);
+	assert_int_equal(p.a.n_init, 0);
+	wgpair_run(&p, 2 * NSEC_PER_SEC);
+	wg_peer_rehandshake(p.a.dev, p.a.peer, p.now);
+	wg_peer_rehandshake(p.a.dev, p.a.peer, p.now);
+	wgpair_pump(&p);
+	assert_int_equal(p.a.n_init, 1);
+	wgpair_fini(&p);
+}
+
 static void runs_are_packed_and_blocked_when_full(void **state)
 {
 	struct wgpair p;
@@ -412,6 +432,7 @@ int main(void)
 		cmocka_unit_test(low_order_peers_never_get_a_packet),
 		cmocka_unit_test(datagrams_of_every_length_do_no_harm),
 		cmocka_unit_test(psk_change_counts_at_the_next_handshake),
+		cmocka_unit_test(a_rehandshake_that_came_too_early_may_be_asked_for_again),
 		cmocka_unit_test(runs_are_packed_and_blocked_when_full),
 		cmocka_unit_test(session_after_a_gap_is_told),
 		cmocka_unit_test(run_goes_on_whatever_lies_between_the_fields_of_a_path),
