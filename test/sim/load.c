@@ -13,7 +13,6 @@
 
 #define DIAL_PATIENCE (20 * NSEC_PER_SEC)
 #define FINAL_PATIENCE (12 * NSEC_PER_SEC)
-#define SILENT_AFTER (30 * NSEC_PER_SEC)
 #define ECHO_ID 77
 
 static const char marker[] = "PLAINTEXT-MARKER";
@@ -56,11 +55,6 @@ static void end_over(struct end *e)
 	flow_settle(e->flow);
 }
 
-static void end_touch(struct end *e)
-{
-	e->moved_at = sim.now;
-}
-
 static bool is_paced(const struct end *e)
 {
 	enum flow_kind k = e->flow->kind;
@@ -86,8 +80,6 @@ static void end_write(struct end *e, size_t most)
 		e->n_written += got;
 		e->pending |= got > 0;
 		most -= got;
-		if (got > 0)
-			end_touch(e);
 		if (got < want)
 			return;
 	}
@@ -126,7 +118,6 @@ static void end_read(struct end *e, size_t most)
 		if (e->n_read > o->n_written)
 			sim_broken(s, RULE_END, "more was read than was written");
 		most -= n;
-		end_touch(e);
 	}
 	if (net_tcp_at_eof(e->c) && plant_once(s, RULE_END))
 		e->n_read--;
@@ -233,7 +224,6 @@ static void end_open(struct end *e, struct net_tcp *c)
 {
 	e->opened = true;
 	e->c = c;
-	end_touch(e);
 }
 
 /* ---- the server's side ---- */
@@ -524,41 +514,6 @@ bool load_is_over(const struct sim *s)
 		if (!s->flows[i].over)
 			return false;
 	return true;
-}
-
-/*
- * The other end died and this one only listens: nobody will ever tell it, because nothing is sent. A person or a program
- * above gives up some time; here that is counted.
- */
-static void give_up_silent(struct end *e)
-{
-	const struct end *o = other_end(e);
-	bool other_is_gone = o->over || !o->opened || o->incarnation != o->node->incarnation;
-	struct sim *s = e->flow->sim;
-	struct node *before;
-
-	if (!e->opened || e->over || !other_is_gone || s->now - e->moved_at < SILENT_AFTER || e->pending)
-		return;
-	sim_seen(s, SEEN_FLOW_SILENT);
-	before = sim_enter(e->node);
-	net_tcp_abort(e->c);
-	end_over(e);
-	tunnel_kick(e->node->t);
-	sim_leave(before);
-}
-
-void load_check(struct sim *s)
-{
-	for (int i = 0; i < s->n_flows; i++) {
-		struct flow *f = &s->flows[i];
-
-		if (f->over || s->now < s->faults_end)
-			continue;
-		if (f->harmed) {
-			give_up_silent(&f->client);
-			give_up_silent(&f->server);
-		}
-	}
 }
 
 void load_dump(const struct sim *s)

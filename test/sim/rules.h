@@ -114,7 +114,6 @@ enum rule {
 	X(SEEN_FLOW, "connections", 1)                                                             \
 	X(SEEN_FLOW_WHOLE, "connections that ended whole", 1)                                      \
 	X(SEEN_FLOW_ERROR, "ends that got an error", 1)                                            \
-	X(SEEN_FLOW_SILENT, "ends that never heard of the other's death", 0)                       \
 	X(SEEN_HALF_CLOSE, "half-closed connections that went on", 1)                              \
 	X(SEEN_ABORT, "aborts", 1)                                                                 \
 	X(SEEN_EARLY_CLOSE, "closes with data on the way", 1)                                      \
