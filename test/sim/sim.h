@@ -112,7 +112,6 @@ struct end {
 	bool deaf; /* planted */
 	bool opened, connected, eof, shut, over, pending; /* pending: written bytes are not acknowledged */
 	enum err error;
-	nsec_t connected_at, moved_at, forgotten_at; /* forgotten_at: lwIP may have given up what was left; 0: nothing was */
 };
 
 struct flow {
@@ -230,7 +229,6 @@ void load_datagram(struct sim *s, uint64_t arg);
 void load_ping(struct sim *s, uint64_t arg);
 void load_forge(struct sim *s, uint64_t arg);
 bool load_is_over(const struct sim *s);
-void load_check(struct sim *s);
 /** load_is_between() - does a connection of @a and @b go on? */
 bool load_is_between(const struct sim *s, const struct node *a, const struct node *b);
 /** load_dump() - what is not over, into the trace */
