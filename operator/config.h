@@ -56,6 +56,7 @@ struct config {
 	struct ip_prefix addrs[N_CONFIG_ADDRS];
 	size_t n_addrs;
 	uint16_t listen_port, mtu;
+	char congestion[16]; /* empty: cubic */
 	bool magic_dns;
 	char magic_dns_domain[64];
 	char *identities[N_IDENTITIES]; /* "~" expanded */

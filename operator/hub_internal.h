@@ -60,6 +60,7 @@ struct hub {
 	struct ip_prefix addrs[8];
 	size_t n_addrs;
 	uint16_t listen_port, mtu;
+	char congestion[16];
 	char *aead;
 	struct list conns;
 	size_t n_conns;

@@ -197,6 +197,7 @@ static enum err take_config(struct hub *h, const struct config *c)
 	memcpy(h->addrs, c->addrs, h->n_addrs * sizeof(h->addrs[0]));
 	h->listen_port = c->listen_port;
 	h->mtu = c->mtu;
+	memcpy(h->congestion, c->congestion, sizeof(h->congestion));
 	return e;
 }
 
