@@ -94,6 +94,7 @@ static enum err start_tunnel(struct agent *a)
 				     .n_addrs = a->cfg.n_addrs,
 				     .listen_port = a->cfg.listen_port,
 				     .state_file = a->state_path,
+				     .congestion = a->cfg.congestion[0] ? a->cfg.congestion : NULL,
 				     .aead = a->cfg.aead[0] ? a->cfg.aead : NULL,
 				     .initiate = true,
 				     .on_event = agent_monitor_event,

@@ -71,6 +71,7 @@ struct net_if_config {
 };
 /** net_if_open() - ERR_INVALID: there is no congestion control of that name */
 MUST_CHECK enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret);
+bool net_congestion_is_known(const char *name);
 /** net_if_set_congestion() - of connections that begin to send from now on; ERR_INVALID: there is none of that name */
 MUST_CHECK enum err net_if_set_congestion(struct net_if *nif, const char *name);
 /** net_if_set_addrs() - these and no others from now on; connections on one that is gone are reset and fail with ERR_CLOSED */

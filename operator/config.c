@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "netstack/net.h"
 #include "os/file.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
@@ -36,7 +37,7 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 {
 	static const char *const fields[] = { "enabled",    "private_key", "address",	"listen_port", "mtu",
 					      "derp_servers", "magic_dns", "multipath",	"aead",	      "enroll_port",
-					      NULL };
+					      "congestion", NULL };
 	const struct yaml_node *dns = yaml_get(vpn, "magic_dns"), *key = yaml_get(vpn, "private_key");
 	unsigned long long port = 51820, mtu = 1420, enroll_port = 19820;
 
@@ -53,6 +54,9 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 		conf_wrong(r, yaml_get(vpn, "aead"), "aead is not known: libsodium, libcrypto or libIPSec_MB");
 	conf_read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
 	conf_read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
+	conf_read_text(r, yaml_get(vpn, "congestion"), c->congestion, sizeof(c->congestion));
+	if (r->e == OK && c->congestion[0] && !net_congestion_is_known(c->congestion))
+		conf_wrong(r, yaml_get(vpn, "congestion"), "congestion is not known: cubic or bbr");
 	c->listen_port = (uint16_t)port;
 	c->enroll_port = (uint16_t)enroll_port;
 	c->mtu = (uint16_t)mtu;

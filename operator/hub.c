@@ -225,6 +225,7 @@ static enum err open_tunnel(struct hub *h)
 		.listen_port = h->listen_port,
 		.port_fallback = h->opt.transient,
 		.mtu = h->mtu,
+		.congestion = h->congestion[0] ? h->congestion : NULL,
 		.aead = h->aead[0] ? h->aead : NULL,
 		.state_file = h->paths.state,
 		.initiate = true,
