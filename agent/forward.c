@@ -147,6 +147,10 @@ void agent_forward_close(struct agent *a)
 		if (f->bridge)
 			tunnel_bridge_abort(f->bridge);
 		os_dial_cancel(f->dial);
+		if (f->syn) {
+			net_syn_set_gone(f->syn, NULL, NULL);
+			net_syn_refuse(f->syn);
+		}
 		list_del(it);
 		free(f);
 	}
