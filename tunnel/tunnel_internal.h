@@ -56,6 +56,9 @@ void tunnel_announce(struct tunnel *t, wg_peer_id id);
 void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key); /* the next reload sets it again */
 /** tunnel_configured_endpoint() - false: its configuration names none */
 bool tunnel_configured_endpoint(struct tunnel *t, wg_peer_id id, struct endpoint *ret);
+/* uapi.c */
+/** tunnel_uapi_answer() - carry out one request, which is cut up; free(*ret), which stays as it was without memory */
+void tunnel_uapi_answer(struct tunnel *t, char *request, char **ret, size_t *ret_len);
 /* dial.c */
 void tunnel_dials_on_event(struct tunnel *t, const struct wg_event *ev);
 void tunnel_dials_fail_all(struct tunnel *t, enum err e);

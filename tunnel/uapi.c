@@ -294,18 +294,18 @@ static int do_set(struct tunnel *t, char *lines)
 
 /* ---- a client ---- */
 
-static void answer(struct client *c)
+void tunnel_uapi_answer(struct tunnel *t, char *request, char **ret, size_t *ret_len)
 {
-	FILE *f = open_memstream(&c->out, &c->out_len);
+	FILE *f = open_memstream(ret, ret_len);
 	int r = EINVAL;
 
 	if (!f)
 		return;
-	if (strncmp(c->in, "get=1\n", 6) == 0) {
-		do_get(f, c->uapi->tunnel);
+	if (strncmp(request, "get=1\n", 6) == 0) {
+		do_get(f, t);
 		r = 0;
-	} else if (strncmp(c->in, "set=1\n", 6) == 0) {
-		r = do_set(c->uapi->tunnel, c->in + 6);
+	} else if (strncmp(request, "set=1\n", 6) == 0) {
+		r = do_set(t, request + 6);
 	}
 	/* Negative, as wireguard-go writes it and wg reads it. */
 	fprintf(f, "errno=%d\n\n", -r);
@@ -329,7 +329,7 @@ static bool client_read(struct client *c)
 	c->in_len += n;
 	c->in[c->in_len] = '\0';
 	if (strstr(c->in, "\n\n")) {
-		answer(c);
+		tunnel_uapi_answer(c->uapi->tunnel, c->in, &c->out, &c->out_len);
 		os_stream_want(c->stream, OS_WRITE);
 	}
 	return true;
