@@ -27,6 +27,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* gcc tells by a macro, clang by a feature. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED 1
+#endif
+
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
@@ -261,7 +271,7 @@ __attribute__((unused)) static int allow_calls(scmp_filter_ctx ctx)
 
 static enum err load_filter(void)
 {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SANITIZED
 	/* The sanitizers' runtime opens /proc and prints stacks: the filter is tested in the plain build. */
 	return OK;
 #else
@@ -279,14 +289,15 @@ static enum err load_filter(void)
 
 enum err os_sandbox_worker(const struct os_sandbox *sb)
 {
-	struct rlimit cpu = { sb->cpu_seconds_max, sb->cpu_seconds_max };
+	/* The soft limit ends it with SIGXCPU, which says why; where both are equal the kernel only kills. */
+	struct rlimit cpu = { sb->cpu_seconds_max, sb->cpu_seconds_max + 1 };
 	struct rlimit mem = { sb->mem_bytes_max, sb->mem_bytes_max };
 	struct rlimit none = { 0, 0 };
 
 	os_harden();
 	if (sb->cpu_seconds_max)
 		setrlimit(RLIMIT_CPU, &cpu);
-#ifndef __SANITIZE_ADDRESS__
+#ifndef SANITIZED
 	/* The sanitizers reserve terabytes and write their reports. */
 	if (sb->mem_bytes_max)
 		setrlimit(RLIMIT_AS, &mem);

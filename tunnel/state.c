@@ -162,10 +162,11 @@ enum err tunnel_state_cover(struct tunnel_state *s, uint64_t timestamp)
 		return OK;
 	s->watermark = timestamp + AHEAD;
 	e = write_state(s);
+	/* It is sent all the same: tried again with the next one, and by tunnel_state_flush() meanwhile. */
 	if (e != OK)
 		s->watermark = before;
-	else
-		s->dirty = false;
+	s->owed = e == OK ? 0 : timestamp;
+	s->dirty = e != OK;
 	return e;
 }
 
@@ -202,6 +203,6 @@ void tunnel_state_flush(struct tunnel_state *s, nsec_t now)
 	if (!s->path || !s->dirty || now < s->next_write)
 		return;
 	s->next_write = now == NSEC_NEVER ? 0 : now + WRITE_INTERVAL;
-	if (write_state(s) == OK)
+	if (s->owed ? tunnel_state_cover(s, s->owed) == OK : write_state(s) == OK)
 		s->dirty = false;
 }

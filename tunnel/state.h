@@ -23,6 +23,7 @@ struct tunnel_state {
 	const char *path; /* NULL = nothing is kept */
 	uint64_t watermark;    /* on disk; ns since 1970 */
 	uint64_t written_wall; /* when that was */
+	uint64_t owed;	       /* a timestamp that was sent while the disk was full; 0 = none */
 	char aead[TUNNEL_AEAD_MAX]; /* the fastest cipher provider for aead_print; empty: not measured */
 	uint64_t aead_print;
 	struct tunnel_state_peer *peers;

@@ -2,6 +2,8 @@
 #ifndef TUNNEL_TUNNEL_INTERNAL_H
 #define TUNNEL_TUNNEL_INTERNAL_H
 
+#include <stdio.h>
+
 #include "base/list.h"
 #include "base/log.h"
 #include "os/udp.h"
@@ -57,8 +59,8 @@ void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key)
 /** tunnel_configured_endpoint() - false: its configuration names none */
 bool tunnel_configured_endpoint(struct tunnel *t, wg_peer_id id, struct endpoint *ret);
 /* uapi.c */
-/** tunnel_uapi_answer() - carry out one request, which is cut up; free(*ret), which stays as it was without memory */
-void tunnel_uapi_answer(struct tunnel *t, char *request, char **ret, size_t *ret_len);
+/** tunnel_uapi_answer() - one request, which is cut up; its answer goes to @f */
+void tunnel_uapi_answer(struct tunnel *t, char *request, FILE *f);
 /* dial.c */
 void tunnel_dials_on_event(struct tunnel *t, const struct wg_event *ev);
 void tunnel_dials_fail_all(struct tunnel *t, enum err e);

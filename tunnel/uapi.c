@@ -294,13 +294,10 @@ static int do_set(struct tunnel *t, char *lines)
 
 /* ---- a client ---- */
 
-void tunnel_uapi_answer(struct tunnel *t, char *request, char **ret, size_t *ret_len)
+void tunnel_uapi_answer(struct tunnel *t, char *request, FILE *f)
 {
-	FILE *f = open_memstream(ret, ret_len);
 	int r = EINVAL;
 
-	if (!f)
-		return;
 	if (strncmp(request, "get=1\n", 6) == 0) {
 		do_get(f, t);
 		r = 0;
@@ -309,6 +306,15 @@ void tunnel_uapi_answer(struct tunnel *t, char *request, char **ret, size_t *ret
 	}
 	/* Negative, as wireguard-go writes it and wg reads it. */
 	fprintf(f, "errno=%d\n\n", -r);
+}
+
+static void answer(struct client *c)
+{
+	FILE *f = open_memstream(&c->out, &c->out_len);
+
+	if (!f)
+		return;
+	tunnel_uapi_answer(c->uapi->tunnel, c->in, f);
 	fclose(f);
 }
 
@@ -329,7 +335,7 @@ static bool client_read(struct client *c)
 	c->in_len += n;
 	c->in[c->in_len] = '\0';
 	if (strstr(c->in, "\n\n")) {
-		tunnel_uapi_answer(c->uapi->tunnel, c->in, &c->out, &c->out_len);
+		answer(c);
 		os_stream_want(c->stream, OS_WRITE);
 	}
 	return true;

@@ -4,7 +4,6 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "base/endian.h"
 #include "wg/aead_internal.h"
 #include "wg/wg.h"
 
@@ -16,24 +15,24 @@ static bool sodium_available(void)
 static void sodium_seal(struct wg_aead_job *jobs, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint8_t nonce[12] = { 0 };
+		uint8_t nonce[AEAD_NONCE_LEN];
 
-		put_le64(nonce + 4, jobs[i].counter);
-		crypto_aead_chacha20poly1305_ietf_encrypt(jobs[i].dst, NULL, jobs[i].src, jobs[i].len, NULL, 0,
-							  NULL, nonce, jobs[i].key);
+		aead_nonce(&jobs[i], nonce);
+		crypto_aead_chacha20poly1305_ietf_encrypt(jobs[i].dst, NULL, jobs[i].src, jobs[i].len, jobs[i].ad.p,
+							  jobs[i].ad.len, NULL, nonce, jobs[i].key);
 	}
 }
 
 static void sodium_open(struct wg_aead_job *jobs, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint8_t nonce[12] = { 0 };
+		uint8_t nonce[AEAD_NONCE_LEN];
 
-		put_le64(nonce + 4, jobs[i].counter);
+		aead_nonce(&jobs[i], nonce);
 		jobs[i].ok = jobs[i].len >= WG_TAG_LEN &&
 			     crypto_aead_chacha20poly1305_ietf_decrypt(jobs[i].dst, NULL, NULL, jobs[i].src,
-								       jobs[i].len, NULL, 0, nonce,
-								       jobs[i].key) == 0;
+								       jobs[i].len, jobs[i].ad.p, jobs[i].ad.len,
+								       nonce, jobs[i].key) == 0;
 	}
 }
 

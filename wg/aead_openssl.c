@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/dynlib.h"
-#include "base/endian.h"
 
 #define CTRL_AEAD_GET_TAG 0x10
 #define CTRL_AEAD_SET_TAG 0x11
@@ -56,10 +55,12 @@ static bool openssl_available(void)
 
 static bool start(void *ctx, const struct wg_aead_job *job, int enc)
 {
-	uint8_t nonce[12] = { 0 };
+	uint8_t nonce[AEAD_NONCE_LEN];
+	int len;
 
-	put_le64(nonce + 4, job->counter);
-	return lib.init(ctx, NULL, NULL, job->key, nonce, enc) == 1;
+	aead_nonce(job, nonce);
+	return lib.init(ctx, NULL, NULL, job->key, nonce, enc) == 1 &&
+	       (job->ad.len == 0 || lib.update(ctx, NULL, &len, job->ad.p, (int)job->ad.len) == 1);
 }
 
 static bool seal_one(struct wg_aead_job *job)

@@ -120,12 +120,13 @@ void wg_peer_tell_state(struct wg_peer *peer, nsec_t now)
 	bool up = wg_session_usable(peer->current, now);
 	struct wg_event ev = { .peer = peer->id };
 
-	if (up == peer->told_up)
+	if (up == peer->told_up && !(up && peer->after_gap))
 		return;
 	/* A gap that a handshake is about to close is not told. */
 	if (!up && peer->handshake_index != 0)
 		return;
 	peer->told_up = up;
+	peer->after_gap = false;
 	ev.kind = up ? WG_EVENT_SESSION_UP : WG_EVENT_SESSION_DOWN;
 	wg_device_tell(peer->dev, &ev);
 }
@@ -407,11 +408,8 @@ void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id id, nsec_t now)
 	struct wg_peer *peer = wg_peer_get(dev, id);
 
 	dev->clock = now;
-	if (!peer || (peer->last_rehandshake &&
-		      now - peer->last_rehandshake < wg_scaled(dev, WG_REKEY_TIMEOUT)))
-		return;
-	peer->last_rehandshake = MAX(now, 1ULL);
-	wg_handshake_initiate(peer, now, false);
+	if (peer)
+		wg_handshake_initiate(peer, now, false);
 }
 
 void wg_peer_send_keepalive(struct wg_device *dev, wg_peer_id id, nsec_t now)

@@ -123,9 +123,9 @@ wg_peer_id wg_route(const struct wg_device *dev, const struct ip_addr *dst);
 /** wg_peer_connect() - start a handshake now unless a usable session stands or one is under way */
 void wg_peer_connect(struct wg_device *dev, wg_peer_id peer, nsec_t now);
 /**
- * wg_peer_rehandshake() - start one although the session is young; at most one in 5 s
+ * wg_peer_rehandshake() - start one although the session is young, unless the last initiation is less than 5 s old
  *
- * For an inner SYN that stayed unanswered for a second: the other side may have restarted.
+ * For an inner SYN that stays unanswered: the other side may have restarted. To be called again while it does.
  */
 void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id peer, nsec_t now);
 /** wg_peer_send_keepalive() - an empty packet now if a session stands: tells the peer where we are */
