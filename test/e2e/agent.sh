@@ -8,6 +8,7 @@ stop_agent() {
 	sleep 0.2
 	kill "$AGENT_PID" 2>/dev/null
 	wait "$AGENT_PID" 2>/dev/null
+	check "the agent ends well" equal "$?" 0
 }
 log_has() { grep -q -e "$1" "$T/agent-web.log"; }
 

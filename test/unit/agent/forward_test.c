@@ -236,6 +236,36 @@ static void held_syns_count(void **state)
 	close(mute);
 }
 
+/* An end with connections in every stage: nothing is left, nothing is touched twice. */
+static void closing_takes_all_down(void **state)
+{
+	struct net_tcp *c = must_dial();
+	struct tunnel_dial *dials[3];
+	char was[sizeof(agent.cfg.ssh_addr)];
+	int fillers[4], mute;
+	size_t n_over = 0;
+	struct endpoint ep;
+
+	memcpy(was, agent.cfg.ssh_addr, sizeof(was));
+	mute = mute_server(agent.cfg.ssh_addr, fillers);
+	assert_int_equal(endpoint_parse("10.99.0.2:22", &ep), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(dials); i++)
+		assert_int_equal(tunnel_dial_start(pair.hub, &ep, os_now() + 9 * NSEC_PER_SEC, on_pending, &n_over, &dials[i]),
+				 OK);
+	tunpair_run(&pair, never, NULL, 300 * NSEC_PER_MSEC);
+	assert_int_equal(agent.n_forwards, 4);
+	agent_forward_close(&agent);
+	assert_int_equal(agent.n_forwards, 0);
+	assert_true(tunpair_run(&pair, client_failed, c, 3 * NSEC_PER_SEC));
+	tunpair_run(&pair, never, NULL, 100 * NSEC_PER_MSEC);
+	assert_int_equal(n_over, 3);
+	net_tcp_close(c);
+	memcpy(agent.cfg.ssh_addr, was, sizeof(was));
+	for (int i = 0; i < 4; i++)
+		close(fillers[i]);
+	close(mute);
+}
+
 static int start(void **state)
 {
 	struct endpoint any = { .ip = ip_addr_v4(127, 0, 0, 1) };
@@ -269,6 +299,7 @@ int main(void)
 		cmocka_unit_test_teardown(a_dead_server_is_refused_at_once, tidy),
 		cmocka_unit_test_teardown(number_101_is_refused, tidy),
 		cmocka_unit_test_teardown(held_syns_count, tidy),
+		cmocka_unit_test_teardown(closing_takes_all_down, tidy),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);
