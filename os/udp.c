@@ -5,8 +5,8 @@
  * form and loses IP_PKTINFO on some kernels. Receive slots (8 of 64 KiB) are shared by both: a slot is free again
  * when the batch was handed on.
  *
- * Segmentation state: off for the process (ENOPROTOOPT, or NEFIA_GSO=off), or for one destination (a small table,
- * least recently refused leaves first). A refused run goes on as single datagrams from where it stood.
+ * Segmentation state: off for the process (ENOPROTOOPT, or NEFIA_GSO=off), or for one path, which is a destination and
+ * our address towards it (a small table, least recently refused leaves first). A refused run goes on as single datagrams from where it stood.
  */
 #include "os/udp.h"
 #include "os/udp_internal.h"
@@ -56,7 +56,7 @@ struct os_udp {
 	struct os_udp_handler h;
 	uint16_t port;
 	bool gso, gro;
-	struct endpoint no_gso[N_NO_GSO];
+	struct path_addr no_gso[N_NO_GSO];
 	unsigned n_no_gso, next_no_gso;
 	size_t sent; /* of the run that met EAGAIN */
 	struct os_udp_stats stats;
@@ -276,18 +276,19 @@ static int send_one(struct os_udp *u, int fd, const struct path_addr *path, cons
 	return n < 0 ? errno : 0;
 }
 
-static bool gso_allowed(const struct os_udp *u, const struct endpoint *to)
+static bool gso_allowed(const struct os_udp *u, const struct path_addr *path)
 {
 	if (!u->gso)
 		return false;
 	for (unsigned i = 0; i < u->n_no_gso; i++)
-		if (endpoint_equal(&u->no_gso[i], to))
+		if (endpoint_equal(&u->no_gso[i].remote, &path->remote) &&
+		    ip_addr_equal(&u->no_gso[i].local, &path->local))
 			return false;
 	return true;
 }
 
 /* The ladder: which kind of refusal switches segmentation off where. Return: was it such a refusal? */
-static bool gso_refused(struct os_udp *u, const struct endpoint *to, int errnum)
+static bool gso_refused(struct os_udp *u, const struct path_addr *path, int errnum)
 {
 	char text[ENDPOINT_STR_MAX];
 
@@ -298,10 +299,10 @@ static bool gso_refused(struct os_udp *u, const struct endpoint *to, int errnum)
 	}
 	if (errnum != EIO && errnum != EINVAL && errnum != EMSGSIZE)
 		return false;
-	u->no_gso[u->next_no_gso] = *to;
+	u->no_gso[u->next_no_gso] = *path;
 	u->next_no_gso = (u->next_no_gso + 1) % N_NO_GSO;
 	u->n_no_gso = MIN(u->n_no_gso + 1, (unsigned)N_NO_GSO);
-	log_info("UDP segmentation switched off for %s reason=%s", endpoint_format(to, text),
+	log_info("UDP segmentation switched off for %s reason=%s", endpoint_format(&path->remote, text),
 		 errnum == EIO ? "no checksum offload" : "refused");
 	return true;
 }
@@ -345,7 +346,7 @@ enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8
 		return ERR_NO_ROUTE;
 	}
 	while (u->sent < len) {
-		bool gso = len - u->sent > seg_len && gso_allowed(u, &path->remote);
+		bool gso = len - u->sent > seg_len && gso_allowed(u, path);
 		size_t n = gso ? len - u->sent : MIN(len - u->sent, (size_t)seg_len);
 		int errnum = send_one(u, s->fd, path, p + u->sent, n, seg_len);
 
@@ -357,7 +358,7 @@ enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8
 			u->sent = 0;
 			return ERR_INVALID;
 		}
-		if (errnum != 0 && gso && gso_refused(u, &path->remote, errnum))
+		if (errnum != 0 && gso && gso_refused(u, path, errnum))
 			continue;
 		if (errnum != 0)
 			return send_failed(u, s, errnum);
