@@ -310,7 +310,7 @@ static void op_status(struct hub_conn *c, const json_t *req)
 		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o}", "pid", (int)getpid(), "version",
 				 NEFIA_VERSION, "transient", h->opt.transient, "port", (int)tunnel_port(h->tunnel),
 				 "uptime_ms", (json_int_t)((os_now() - h->started) / NSEC_PER_MSEC), "aead",
-				 h->aead ? h->aead : "auto", "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
+				 tunnel_aead(h->tunnel), "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
 				 "peers", peers),
 		       -1);
 }

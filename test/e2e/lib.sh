@@ -13,7 +13,7 @@ TEST_NAME=$(basename "$0" .sh)
 PIDS=""
 N_CHECKS=0
 T=$(mktemp -d "${TMPDIR:-/tmp}/n.XXXXXX")
-export NEFIA_HOME=$T/op
+export NEFIA_HOME=$T/op XDG_STATE_HOME=$T/state
 unset XDG_RUNTIME_DIR
 
 skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }

@@ -83,12 +83,12 @@ stop_pid "$FAKE" KILL
 rm -f "$SOCK"
 STATE=$NEFIA_HOME/hub-state.json
 [ -f "$STATE" ] || fail "no state file"
-cp "$STATE" "$T/state"
-sed 's/^version 1$/version 2/' "$T/state" >"$STATE"
-cp "$STATE" "$T/state2"
+cp "$STATE" "$T/hub-state"
+sed 's/^version 1$/version 2/' "$T/hub-state" >"$STATE"
+cp "$STATE" "$T/hub-state2"
 expect 1 "a state of later" timeout 10 "$NEFIA" hub
 check "named: $ERR" contains "$ERR" "version"
-check "left as it is" cmp "$STATE" "$T/state2"
+check "left as it is" cmp "$STATE" "$T/hub-state2"
 # a state that is damaged costs what it held, not the start
 head -c 40 /dev/urandom >"$STATE"
 expect 0 "a damaged state" nefia exec --target web -- true
