@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "os/loop.h"
 
 static enum err read_fd(int fd, size_t max, char **ret, size_t *ret_len)
@@ -169,7 +170,11 @@ enum err os_file_write_atomic(const char *path, const void *buf, size_t len, uns
 			unlink(temp);
 		return e;
 	}
-	return sync_folder(target);
+	/* The new content stands, whatever a power cut would leave of it: an error here would be taken for the old one. */
+	e = sync_folder(target);
+	if (e != OK)
+		log_warn("folder not synced path=%s error=%s", target, err_text(e));
+	return OK;
 }
 
 static bool is_left_behind(const char *name, const char *base, size_t base_len)

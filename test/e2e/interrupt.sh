@@ -109,6 +109,15 @@ for way in "get web:$T/zeros $T/copy" "put $T/zeros web:$T/copy"; do
 done
 rm "$T/zeros"
 
+# the SSH worker is killed under a command
+run_remote "exec sleep 300"
+BEGIN=$(now_ms)
+for w in $(ps -o pid= --ppid "$HUB_PID"); do kill -9 "$w"; done
+ends 255 2 "the worker is killed"
+check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
+kill -9 "$REMOTE"
+expect 0 "the next one" nefia exec --target web -- true
+
 # the hub is killed under a command
 run_remote "exec sleep 300"
 BEGIN=$(now_ms)

@@ -57,7 +57,7 @@ done
 check "then there is room again" nefia exec --target web -- true
 
 # An agent without descriptors refuses, and neither spins nor forgets itself.
-stop_pid "$AGENT_PID"
+stop_pid "$AGENT_PID" KILL # it would wait 30 s for the connection that the hub keeps
 (ulimit -n 20 && exec "$AGENT" run --config "$T/web/agent.yaml") >>"$T/agent-web.log" 2>&1 &
 AGENT_PID=$!
 PIDS="$PIDS $AGENT_PID"
