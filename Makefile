@@ -98,7 +98,7 @@ include test/module.mk test/targets.mk
 # A fully static agent, in a variant of its own.
 static:
 	@third_party/setup.sh build
-	$(Q)$(MAKE) --no-print-directory B=build/static-obj EXTRA_LDFLAGS= LDFLAGS='-static' HARDEN='-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections' \
+	$(Q)$(MAKE) --no-print-directory B=build/static-obj EXTRA_LDFLAGS= LDFLAGS='-static -Wl,--gc-sections' EXTRA_CFLAGS=-DNEFIA_STATIC HARDEN='-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections' \
 		PKG_STATIC=1 build/static-obj/nefia-agent
 	@mkdir -p build/static
 	$(Q)strip -o build/static/nefia-agent build/static-obj/nefia-agent
@@ -128,7 +128,7 @@ help:
 	@echo 'make test         set-up, build and every test; SAN=1 make test: under ASan and UBSan'
 	@echo 'make test-long    the same, and what takes long'
 	@echo 'make unit-FOLDER  the unit tests of one folder'
-	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each)'
+	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each); make fuzz-yaml: one'
 	@echo 'make fuzz-replay  corpora and seeded mutations, without clang'
 	@echo 'make bench        measurements'
 	@echo 'make lint         the rules between folders'

@@ -22,6 +22,7 @@ struct ssh_job {
 	struct ssh_buf in, out; /* from and to the command */
 	struct ssh_buf data;    /* towards the host */
 	bool in_eof;            /* the command has gone */
+	bool failed;            /* and it was told so */
 	bool data_eof, data_eof_sent, out_eof_told, started, want_close;
 	bool rename_pending;
 	nsec_t deadline;

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# setup.sh [build|test] - see that everything the build (or the tests too) needs is installed.
+# setup.sh [build|test|fuzz] - see that everything the build (or the tests, or fuzzing too) needs is installed.
 # Installs what is missing when it may (root, or sudo without a password); otherwise says what is missing and
 # the one command that installs it. Calls no package manager when nothing is missing, so it works offline then.
 set -euo pipefail
 what=${1:-build}
 
 # The one table: what | how to see that it is there | Debian and Ubuntu | Fedora.
-# A probe "h:X" looks for a header, "c:X" for a command. Of the classes, "interop" (single tests skip without them) and "fast"
+# A probe "h:X" looks for a header, "c:X" for a command, "s:X" links with clang's sanitizer X. Of the classes, "interop"
+# (single tests skip without them) and "fast"
 # (a faster cipher, on x86-64) are wanted; the others must be there.
 table() {
-	cat <<'T'
+	cat <<T
 build c:gcc gcc gcc
 build h:stdio.h libc6-dev glibc-devel
 build c:make make make
@@ -39,6 +40,8 @@ interop c:nft nftables nftables
 interop c:python3 python3 python3
 interop c:mandoc mandoc mandoc
 interop c:gpg gnupg gnupg2
+fuzz c:clang clang clang
+fuzz s:fuzzer libclang-rt-$llvm-dev compiler-rt
 T
 }
 
@@ -48,6 +51,8 @@ has() {
 	c:*) command -v "${1#c:}" >/dev/null 2>&1 ;;
 	h:*) printf '#include <stddef.h>\n#include <stdio.h>\n#include <stdarg.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' "${1#h:}" |
 		"${CC:-gcc}" -E -x c - >/dev/null 2>&1 ;;
+	s:*) printf 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return !p && n; }\n' |
+		clang -fsanitize="${1#s:},address" -x c - -o /dev/null >/dev/null 2>&1 ;;
 	esac
 }
 
@@ -56,12 +61,22 @@ if command -v apt-get >/dev/null 2>&1; then family=debian
 elif command -v dnf >/dev/null 2>&1; then family=fedora
 fi
 
+# The distribution's clang has its major version in the names of its parts. (Ubuntu 22.04 has the runtime in another one.)
+llvm=14
+if [ "$what" = fuzz ] && [ $family = debian ]; then
+	llvm=$(clang -dumpversion 2>/dev/null || apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-//p')
+	llvm=${llvm%%[!0-9]*}
+	llvm=${llvm:-14}
+fi
+
 # Sets missing (required packages) and wanted (the interop tests skip without them).
 look() {
 	missing='' wanted=''
 	while read -r class probe deb rpm; do
 		[ "$what" = build ] && [ "$class" != build ] && [ "$class" != fast ] && continue
 		[ "$class" = fast ] && [ "$(uname -m)" != x86_64 ] && continue
+		[ "$class" = fuzz ] && [ "$what" != fuzz ] && continue
+		[ "$class" = interop ] && [ "$what" = fuzz ] && continue
 		has "$probe" && continue
 		local pkg=$deb
 		[ $family = fedora ] && pkg=$rpm
