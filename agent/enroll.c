@@ -383,6 +383,8 @@ int agent_cmd_enroll(const struct agent_options *opt, int argc, char **argv)
 		fprintf(stderr, "nefia-agent: %s\n", wrong);
 		return AGENT_EXIT_USAGE;
 	}
+	/* What it does is told on standard output. */
+	log_set(opt->log_level == LOG_INFO ? LOG_WARN : opt->log_level, NULL);
 	snprintf(a.req.version, sizeof(a.req.version), "%s", NEFIA_VERSION);
 	if (gethostname(a.req.host_id, sizeof(a.req.host_id) - 1) != 0)
 		a.req.host_id[0] = '\0';
@@ -411,5 +413,6 @@ int agent_cmd_enroll(const struct agent_options *opt, int argc, char **argv)
 	if (r != 0 || !a.run)
 		return r;
 	optind = 1;
+	log_set(opt->log_level, NULL);
 	return agent_cmd_run(&run, 1, run_argv);
 }

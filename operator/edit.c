@@ -261,13 +261,33 @@ enum err edit_rename_host(const char *text, size_t len, const char *id, const ch
 
 /* ---- changing a host ---- */
 
+/* Before the closing brace of a map in { } form. */
+static enum err add_flow_field(const char *text, size_t len, const struct yaml_node *map, const char *key, const char *value,
+			       char **ret)
+{
+	size_t at = map->end - 1;
+	char *field;
+
+	if (map->end == 0 || text[at] != '}' || strchr(value, '\n'))
+		return ERR_UNSUPPORTED;
+	while (at > map->start && (text[at - 1] == ' ' || text[at - 1] == '\n'))
+		at--;
+	if (asprintf(&field, "%s%s: %s", map->first ? ", " : " ", key, value) < 0)
+		return ERR_NOMEM;
+	*ret = splice(text, len, at, at, field);
+	free(field);
+	return *ret ? OK : ERR_NOMEM;
+}
+
 /* A new "key: value" below the last line of @map, in the column of its keys. */
 static enum err add_field(const char *text, size_t len, const struct yaml_node *map, const char *key, const char *value, char **ret)
 {
 	char *line = NULL, *lines;
 	enum err e = ERR_NOMEM;
 
-	if (map->flow || !map->first)
+	if (map->flow)
+		return add_flow_field(text, len, map, key, value, ret);
+	if (!map->first)
 		return ERR_UNSUPPORTED;
 	if (asprintf(&line, "%s:%s%s\n", key, value[0] == '\n' ? "" : " ", value) < 0)
 		return ERR_NOMEM;

@@ -110,7 +110,7 @@ check "state" equal "$(status_of web)" revoked
 expect 255 "exec after" nefia exec --target web --timeout 5s -- true
 expect 1 "a revoked one comes back" enroll again "$T/web.token"
 expect 0 "reinvite" nefia vpn reinvite --name web --endpoint "$EP" --listen=false --token-out "$T/web2.token"
-stop_pid "$AGENT_PID"
+stop_pid "$AGENT_PID" KILL # else it waits for the session that the revocation cut
 expect 0 "enroll again" enroll web "$T/web2.token" --force
 check "the same address" contains "$OUT" "10.99.0.2"
 start_agent web
