@@ -1,6 +1,6 @@
 # Benchmarks: build/bench/load (ordinary TCP, for the way from program to program), build/bench/stack (both ends on net.h, and
 # the ceiling of cryptography and UDP alone). bench/run.py runs them, and the rivals that it finds.
-BENCH_BINS := $(B)/bench/load $(B)/bench/path $(B)/bench/stack
+BENCH_BINS := $(B)/bench/load $(B)/bench/path $(B)/bench/stack $(B)/bench/quick
 $(B)/obj/bench/%.o: bench/%.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
@@ -14,6 +14,11 @@ $(B)/bench/stack: $(B)/obj/bench/stack.o $(BENCH_PARTS:%=$(B)/lib%.a) $(ARCHIVES
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(BENCH_PARTS))
+$(B)/obj/bench/quick.o: CPPFLAGS += $(CPPFLAGS_netstack) $(CPPFLAGS_wg)
+$(B)/bench/quick: $(B)/obj/bench/quick.o $(TEST_LIB) $(B)/libnetstack.a $(B)/libwg.a $(B)/libbase.a $(ARCHIVES_netstack) $(ARCHIVES_wg)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack) -lcmocka
 bench-bins: programs $(BENCH_BINS)
 # Rivals at pinned versions, from the language registries; each that cannot be had is skipped by run.py with its reason.
 TAILSCALE_VERSION := v1.102.5
@@ -32,8 +37,10 @@ bench:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory bench-bins
 	@bench/run.py
+bench-quick: $(B)/bench/quick
+	@bench/quick.py
 bench-long:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory bench-bins
 	@bench/run.py --long
-.PHONY: bench bench-rivals bench-long bench-bins
+.PHONY: bench bench-quick bench-rivals bench-long bench-bins
