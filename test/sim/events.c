@@ -263,6 +263,7 @@ static void on_freeze(struct sim *s, uint64_t arg)
 static void on_disk_free(struct sim *s, uint64_t node)
 {
 	s->nodes[node].disk_full = false;
+	s->nodes[node].disk_was_full = s->now;
 }
 
 /* A watermark that is not on disk may be older than what was sent: a clock that jumps back then needs the peer's help. */
@@ -389,7 +390,8 @@ void events_faults_end(struct sim *s, uint64_t arg)
 	for (int i = 0; i < s->n_nodes; i++) {
 		struct node *n = &s->nodes[i];
 
-		n->disk_full = false;
+		if (n->disk_full)
+			on_disk_free(s, (uint64_t)i);
 		on_thaw(s, (uint64_t)i);
 		if (!n->t)
 			on_start(s, (uint64_t)i);

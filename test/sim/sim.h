@@ -79,7 +79,7 @@ struct node {
 	struct datagram *held[64]; /* came while frozen */
 	size_t n_held;
 	nsec_t heard_from[SIM_NODES]; /* last sent to: lets answers through a NAT */
-	nsec_t started_at, disturbed_until;
+	nsec_t started_at, disturbed_until, disk_was_full;
 	struct endpoint config[SIM_NODES]; /* of its peers, as its file names them; may be unset */
 	struct net_udp *sock;
 };
