@@ -73,7 +73,7 @@ static struct datagram *datagram_new(int from, int to, const struct endpoint *sr
 	struct datagram *d = malloc(sizeof(*d) + len);
 
 	ASSERT(d);
-	*d = (struct datagram){ .from = from, .to = to, .src = *src, .dst = *dst, .intact = true, .len = len };
+	*d = (struct datagram){ .from = from, .author = from, .to = to, .src = *src, .dst = *dst, .intact = true, .len = len };
 	heap_node_init(&d->at);
 	memcpy(d->p, p, len);
 	return d;
@@ -156,6 +156,8 @@ void path_send(struct sim *s, struct node *from, const struct endpoint *dst, con
 	plant_after(s, from, to, &at, copy, len);
 	if (to >= 0)
 		from->heard_from[to] = s->now;
+	if (to >= 0 && copy[0] != 3)
+		s->wire.n_sent[from->id][to] += len;
 	if (is_lost(s, from, to, &at))
 		return;
 	d = datagram_new(from->id, to, &from->ep, &at, copy, len);
@@ -194,6 +196,8 @@ static void hand_over(struct sim *s, struct node *n, struct datagram **d, size_t
 		uint32_t rekeyed = s->wire.n_rekeyed;
 
 		batch[i] = (struct os_udp_dgram){ d[i]->p, d[i]->len, { d[i]->src, n->local, 0 } };
+		if (d[i]->author >= 0)
+			s->wire.n_came[d[i]->author][n->id] += d[i]->len;
 		if (d[i]->intact)
 			wire_delivered(&s->wire, s->now, n->id, &d[i]->src, d[i]->p, d[i]->len);
 		if (s->wire.n_rekeyed > rekeyed && d[i]->from >= 0 && load_is_between(s, n, &s->nodes[d[i]->from]))
@@ -277,6 +281,7 @@ void path_attack(struct sim *s, uint64_t n)
 		const struct datagram *old = s->captured[rng_below(&s->world.rng, s->n_captured)];
 		struct datagram *d = datagram_new(-1, old->to, &old->src, &s->nodes[old->to].ep, old->p, old->len);
 
+		d->author = old->from;
 		if (rng_chance(&s->world.rng, 500000) && wire_is_used_up(&s->wire, old->to, old->p))
 			d->src = s->stranger;
 		if (rng_chance(&s->world.rng, 500000))
