@@ -163,6 +163,11 @@ void os_memory_rest(void)
 {
 }
 
+bool os_udp_has(const struct os_udp *u, uint8_t family)
+{
+	return true;
+}
+
 uint16_t os_udp_port(const struct os_udp *u)
 {
 	return u->port;
@@ -224,6 +229,10 @@ enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	(*ret)[n->file_len] = '\0';
 	*ret_len = n->file_len;
 	return OK;
+}
+
+void os_file_sweep(const char *path)
+{
 }
 
 enum err os_file_write_atomic(const char *path, const void *buf, size_t len, unsigned mode)

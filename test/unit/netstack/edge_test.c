@@ -110,6 +110,29 @@ static void a_silent_connection_ends_when_its_other_end_is_gone(void **state)
 	netpair_fini(&p);
 }
 
+/* The same when we have closed our direction and only wait for the rest of the other one. */
+static void a_half_closed_connection_ends_when_its_other_end_is_gone(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = SIZE_MAX };
+	struct net_listener *l;
+
+	netpair_init(&p, 36);
+	open_one(&p, &s, &a, &l);
+	net_tcp_shutdown(a.c);
+	netpair_run(&p, 600 * NSEC_PER_SEC, never, NULL);
+	assert_true(s.ends[0].eof);
+	assert_false(a.failed || s.ends[0].failed);
+	p.loss_ppm = 1000000;
+	netpair_run(&p, 150 * NSEC_PER_SEC, never, NULL);
+	assert_true(a.failed && s.ends[0].failed);
+	net_tcp_close(a.c);
+	net_tcp_close(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
 /* The other end has forgotten the connection, as after a restart: the first probe finds out. */
 static void a_silent_connection_ends_when_its_other_end_has_restarted(void **state)
 {
@@ -577,6 +600,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_is_gone),
+		cmocka_unit_test(a_half_closed_connection_ends_when_its_other_end_is_gone),
 		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_has_restarted),
 		cmocka_unit_test(a_full_last_segment_is_sent_again_after_a_timeout),
 		cmocka_unit_test(a_connection_half_open_offers_what_it_will_offer_later),
