@@ -610,16 +610,18 @@ static bool send_again(struct net_pcb *n, uint64_t i)
 uint32_t net_loss_resend(struct net_pcb *n, uint32_t budget)
 {
 	struct net_sender *s = n->snd;
-	uint32_t bytes = 0;
+	uint32_t bytes = 0, cost;
 
 	for (; s->lost > 0 && s->lost_from != s->log.tail; s->lost_from++) {
 		struct net_sent *e = net_sent_at(&s->log, s->lost_from);
 
 		if (e->state != NET_SENT_LOST)
 			continue;
-		if (bytes + size_of(e) > budget || !send_again(n, s->lost_from))
+		/* A FIN takes no room: after a timeout the window is one segment, and its last may be a full one. */
+		cost = MIN(size_of(e), s->cc.mss);
+		if (bytes + cost > budget || !send_again(n, s->lost_from))
 			break;
-		bytes += size_of(e);
+		bytes += cost;
 	}
 	if (bytes > 0 && !s->rto_at)
 		s->rto_at = net_g.now + rto(n);

@@ -36,6 +36,11 @@ static struct node *victim(struct sim *s)
 	return path_is_calm(s) || !n->t || n->frozen ? NULL : n;
 }
 
+static struct node *hub_of(const struct node *n)
+{
+	return &n->sim->nodes[n->group ? n->sim->n_nodes - 2 : 0];
+}
+
 static void disturb(struct node *n, nsec_t until)
 {
 	n->disturbed_until = MAX(n->disturbed_until, until);
@@ -203,6 +208,31 @@ static void on_rebuild(struct sim *s, uint64_t arg)
 	expect_back(n);
 }
 
+/* A spoke gets another key, and its hub is told: connections go on, the old key is worth nothing. */
+static void on_new_key(struct sim *s, uint64_t arg)
+{
+	struct node *n = victim(s), *hub, *before;
+
+	if (!n || n->is_hub || has_just_initiated(n) || n->disturbed_until > s->now)
+		return;
+	hub = hub_of(n);
+	if (!hub->t || hub->frozen || hub->disturbed_until > s->now)
+		return;
+	s->calm_until = s->now + CALM;
+	n->started_at = s->now;
+	wg_generate_private(&s->world.rng, &n->priv);
+	wg_public_from_private(&n->priv, &s->wire.pub[n->id]);
+	s->wire.initiated_at[n->id][hub->id] = s->wire.initiated_at[hub->id][n->id] = 0;
+	node_apply_peers(hub);
+	before = sim_enter(n);
+	tunnel_set_private(n->t, &n->priv);
+	sim_leave(before);
+	node_apply_peers(n);
+	sim_seen(s, SEEN_NEW_KEY);
+	sim_trace(s, "node %d has a new key", n->id);
+	expect_back(n);
+}
+
 static void on_restart(struct sim *s, uint64_t arg)
 {
 	struct node *n = victim(s);
@@ -263,6 +293,7 @@ static void on_freeze(struct sim *s, uint64_t arg)
 static void on_disk_free(struct sim *s, uint64_t node)
 {
 	s->nodes[node].disk_full = false;
+	s->nodes[node].disk_was_full = s->now;
 }
 
 /* A watermark that is not on disk may be older than what was sent: a clock that jumps back then needs the peer's help. */
@@ -281,7 +312,7 @@ static void on_reload(struct sim *s, uint64_t arg)
 
 	if (!n)
 		return;
-	hub = n->group ? &s->nodes[s->n_nodes - 2] : &s->nodes[0];
+	hub = hub_of(n);
 	if (!n->is_hub && hub->t && !hub->frozen && coin(s, 50)) {
 		rng_bytes(&s->world.rng, node_psk(s, n, hub), KEY_LEN);
 		sim_seen(s, SEEN_NEW_PSK);
@@ -330,7 +361,7 @@ static const struct kind {
 	{ on_partition, 30, 3, 5 }, { on_move, 35, 3, 8 },	{ on_stuck, 25, 4, 8 },	  { on_attack, 50, 5, 10 },
 	{ on_flood, 4, 1, 1 },	    { on_restart, 40, 2, 4 },	{ on_wall, 25, 3, 6 },	  { on_freeze, 15, 2, 3 },
 	{ on_disk_full, 8, 1, 2 },  { on_reload, 20, 2, 4 },	{ on_port, 15, 2, 3 },	  { load_datagram, 60, 12, 30 },
-	{ on_rebuild, 15, 2, 3 },   { load_ping, 40, 8, 16 },   { load_forge, 20, 3, 3 },
+	{ on_rebuild, 15, 2, 3 },   { on_new_key, 15, 1, 2 },   { load_ping, 40, 8, 16 },   { load_forge, 20, 3, 3 },
 };
 
 static void draw_events(struct sim *s)
@@ -389,7 +420,8 @@ void events_faults_end(struct sim *s, uint64_t arg)
 	for (int i = 0; i < s->n_nodes; i++) {
 		struct node *n = &s->nodes[i];
 
-		n->disk_full = false;
+		if (n->disk_full)
+			on_disk_free(s, (uint64_t)i);
 		on_thaw(s, (uint64_t)i);
 		if (!n->t)
 			on_start(s, (uint64_t)i);

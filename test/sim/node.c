@@ -102,6 +102,7 @@ void node_start(struct node *n)
 	cfg.addrs[0] = (struct ip_prefix){ n->inner4, 24 };
 	cfg.addrs[1] = (struct ip_prefix){ n->inner6, 64 };
 	n->crashing = false;
+	memset(n->counters, 0, sizeof(n->counters));
 	n->started_at = s->now;
 	/* Nothing on disk says what was sent before. */
 	if (n->lost_state)
@@ -131,4 +132,41 @@ void node_stop(struct node *n, bool crash)
 	tunnel_close(t);
 	n->t = NULL;
 	sim_leave(before);
+}
+
+/*
+ * Counters only rise. They count a message when it is taken, before it is sent, and none twice that came twice: so no more
+ * was seen to leave, and no less to come.
+ */
+static void check_peer(struct node *n, int i)
+{
+	struct sim *s = n->sim;
+	struct wg_peer_info info;
+	wg_peer_id id = wg_peer_find(tunnel_device(n->t), &s->wire.pub[i]);
+
+	if (!wg_peer_get_info(tunnel_device(n->t), id, s->now, &info))
+		return;
+	if (n->counters[i].id != id) {
+		n->counters[i].id = id;
+		n->counters[i].rx = n->counters[i].tx = 0;
+		n->counters[i].came = s->wire.n_came[i][n->id] - MIN(info.rx_bytes, s->wire.n_came[i][n->id]);
+		n->counters[i].sent = s->wire.n_sent[n->id][i];
+	}
+	if (plant_is(s, RULE_COUNTERS) && info.rx_bytes > 1000)
+		info.rx_bytes = 1;
+	if (info.rx_bytes < n->counters[i].rx || info.tx_bytes < n->counters[i].tx)
+		sim_broken(s, RULE_COUNTERS, "back");
+	if (info.rx_bytes > s->wire.n_came[i][n->id] - n->counters[i].came)
+		sim_broken(s, RULE_COUNTERS, "received");
+	if (info.tx_bytes < s->wire.n_sent[n->id][i] - n->counters[i].sent)
+		sim_broken(s, RULE_COUNTERS, "sent");
+	n->counters[i].rx = info.rx_bytes;
+	n->counters[i].tx = info.tx_bytes;
+}
+
+void node_check_counters(struct node *n)
+{
+	for (int i = 0; i < n->sim->n_nodes && n->t; i++)
+		if (node_is_peer(n, &n->sim->nodes[i]))
+			check_peer(n, i);
 }

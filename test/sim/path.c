@@ -73,7 +73,7 @@ static struct datagram *datagram_new(int from, int to, const struct endpoint *sr
 	struct datagram *d = malloc(sizeof(*d) + len);
 
 	ASSERT(d);
-	*d = (struct datagram){ .from = from, .to = to, .src = *src, .dst = *dst, .intact = true, .len = len };
+	*d = (struct datagram){ .from = from, .author = from, .to = to, .src = *src, .dst = *dst, .intact = true, .len = len };
 	heap_node_init(&d->at);
 	memcpy(d->p, p, len);
 	return d;
@@ -131,7 +131,9 @@ void path_check(struct sim *s, struct node *from, int to, const struct endpoint 
 	if (memmem(p, len, marker, sizeof(marker) - 1))
 		sim_broken(s, RULE_PLAINTEXT, "");
 	sim_check(s, wire_sent(&s->wire, s->now, from->id, to, dst, p, len));
-	if (p[0] == 1 && s->wire.timestamp[from->id] > from->disk_watermark && !from->disk_full)
+	/* One that could not be kept may have waited for the socket since. */
+	if (p[0] == 1 && s->wire.timestamp[from->id] > from->disk_watermark && !from->disk_full &&
+	    (!from->disk_was_full || s->now - from->disk_was_full > 3 * NSEC_PER_SEC))
 		sim_broken(s, RULE_INIT_DISK, "");
 	sim_hash(s, &s->now, sizeof(s->now));
 	sim_hash(s, p, len);
@@ -154,6 +156,8 @@ void path_send(struct sim *s, struct node *from, const struct endpoint *dst, con
 	plant_after(s, from, to, &at, copy, len);
 	if (to >= 0)
 		from->heard_from[to] = s->now;
+	if (to >= 0 && copy[0] != 3)
+		s->wire.n_sent[from->id][to] += len;
 	if (is_lost(s, from, to, &at))
 		return;
 	d = datagram_new(from->id, to, &from->ep, &at, copy, len);
@@ -192,6 +196,8 @@ static void hand_over(struct sim *s, struct node *n, struct datagram **d, size_t
 		uint32_t rekeyed = s->wire.n_rekeyed;
 
 		batch[i] = (struct os_udp_dgram){ d[i]->p, d[i]->len, { d[i]->src, n->local, 0 } };
+		if (d[i]->author >= 0)
+			s->wire.n_came[d[i]->author][n->id] += d[i]->len;
 		if (d[i]->intact)
 			wire_delivered(&s->wire, s->now, n->id, &d[i]->src, d[i]->p, d[i]->len);
 		if (s->wire.n_rekeyed > rekeyed && d[i]->from >= 0 && load_is_between(s, n, &s->nodes[d[i]->from]))
@@ -275,6 +281,7 @@ void path_attack(struct sim *s, uint64_t n)
 		const struct datagram *old = s->captured[rng_below(&s->world.rng, s->n_captured)];
 		struct datagram *d = datagram_new(-1, old->to, &old->src, &s->nodes[old->to].ep, old->p, old->len);
 
+		d->author = old->from;
 		if (rng_chance(&s->world.rng, 500000) && wire_is_used_up(&s->wire, old->to, old->p))
 			d->src = s->stranger;
 		if (rng_chance(&s->world.rng, 500000))

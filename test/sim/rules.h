@@ -49,6 +49,7 @@
 	X(RULE_BACK, "a restarted node is not back within 3 s")                                    \
 	X(RULE_STALLED, "a connection neither goes on nor ends although the faults are over")      \
 	X(RULE_CHATTER, "peers without traffic talk too much")                                     \
+	X(RULE_COUNTERS, "a peer's counters go back or do not fit what was seen")                  \
 	/* at the end */                                                                           \
 	X(RULE_LEAK_CONN, "connections, held SYNs or queued bytes are left")                       \
 	X(RULE_LEAK_BUFFER, "packet buffers are left")                                             \
@@ -106,6 +107,7 @@ enum rule {
 	X(SEEN_DISK_FULL, "writes to a full disk", 1)                                              \
 	X(SEEN_RELOAD, "reloads", 1)                                                               \
 	X(SEEN_NEW_PSK, "preshared keys changed", 1)                                               \
+	X(SEEN_NEW_KEY, "private keys changed", 1)                                                 \
 	X(SEEN_NEW_PORT, "ports changed", 1)                                                       \
 	X(SEEN_REPLAY, "datagrams replayed by a stranger", 1)                                      \
 	X(SEEN_MANGLED, "datagrams mangled by a stranger", 1)                                      \

@@ -132,6 +132,8 @@ static void all_ended(struct sim *s)
 
 static void each_second(struct sim *s, uint64_t second)
 {
+	for (int i = 0; i < s->n_nodes; i++)
+		node_check_counters(&s->nodes[i]);
 	if (s->finals_done && load_is_over(s))
 		all_ended(s);
 	if (s->now <= s->run_end || s->ended_at) {

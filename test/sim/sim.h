@@ -41,7 +41,8 @@ struct os_loop {
 /* A datagram on its way. */
 struct datagram {
 	struct heap_node at;
-	int from; /* node, or -1: a stranger's */
+	int from;   /* node, or -1: a stranger's */
+	int author; /* who made it, or -1 */
 	int to;
 	struct endpoint src, dst;
 	bool intact;
@@ -79,9 +80,10 @@ struct node {
 	struct datagram *held[64]; /* came while frozen */
 	size_t n_held;
 	nsec_t heard_from[SIM_NODES]; /* last sent to: lets answers through a NAT */
-	nsec_t started_at, disturbed_until;
+	nsec_t started_at, disturbed_until, disk_was_full;
 	struct endpoint config[SIM_NODES]; /* of its peers, as its file names them; may be unset */
 	struct net_udp *sock;
+	struct { wg_peer_id id; uint64_t rx, tx, came, sent; } counters[SIM_NODES]; /* of its peers; @came, @sent: when it was new */
 };
 
 enum flow_kind {
@@ -219,6 +221,8 @@ void node_apply_peers(struct node *n);
 bool node_is_peer(const struct node *a, const struct node *b);
 struct node *node_by_device(struct sim *s, const struct wg_device *dev);
 struct node *node_by_if(struct sim *s, const struct net_if *nif);
+/** node_check_counters() - do what the peers' counters say and what was seen agree? */
+void node_check_counters(struct node *n);
 struct wg_psk *node_psk(struct sim *s, const struct node *a, const struct node *b);
 
 /* load.c */

@@ -526,6 +526,34 @@ static void a_connection_half_open_offers_what_it_will_offer_later(void **state)
 	netpair_fini(&p);
 }
 
+static bool is_at_eof(void *ctx)
+{
+	return ((struct peer *)ctx)->eof;
+}
+
+/* The simulator found a connection that stood for ever: a window of one segment had no room for a full one with a FIN. */
+static void a_full_last_segment_is_sent_again_after_a_timeout(void **state)
+{
+	static uint8_t data[1380];
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { 0 };
+	struct net_listener *l;
+
+	netpair_init(&p, 43);
+	open_one(&p, &s, &a, &l);
+	/* The segment and the probe for it. */
+	p.a.drop_next = 2;
+	assert_int_equal(net_tcp_write(a.c, data, sizeof(data)), sizeof(data));
+	net_tcp_shutdown(a.c);
+	assert_true(netpair_run(&p, 5 * NSEC_PER_SEC, is_at_eof, &s.ends[0]));
+	assert_int_equal(s.ends[0].got, sizeof(data));
+	net_tcp_close(a.c);
+	net_tcp_close(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
 static size_t longest_queued(const struct netside *s)
 {
 	size_t longest = 0;
@@ -574,6 +602,7 @@ int main(void)
 		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_is_gone),
 		cmocka_unit_test(a_half_closed_connection_ends_when_its_other_end_is_gone),
 		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_has_restarted),
+		cmocka_unit_test(a_full_last_segment_is_sent_again_after_a_timeout),
 		cmocka_unit_test(a_connection_half_open_offers_what_it_will_offer_later),
 		cmocka_unit_test(an_interface_has_an_mtu_of_its_own),
 		cmocka_unit_test(closing_a_twin_interface_spares_the_other),
