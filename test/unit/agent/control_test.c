@@ -175,17 +175,20 @@ static void requests_of_a_connection_are_counted(void **state)
 
 static bool one_is_free(void *ctx)
 {
-	return agent.n_controls < 8;
+	return agent.n_controls < 4;
 }
 
-static void the_ninth_connection_is_refused(void **state)
+static void a_peers_fifth_connection_is_refused(void **state)
 {
-	struct net_tcp *c[8];
+	struct net_tcp *c[4];
 	enum err e;
 
 	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
 		c[i] = must_open();
 	assert_null(open_control(&e));
+	assert_int_equal(e, ERR_REFUSED);
+	/* By its other address it is the same peer. */
+	assert_null(tunpair_dial(&pair, "[fd00::2]:19821", &e));
 	assert_int_equal(e, ERR_REFUSED);
 	net_tcp_abort(c[0]);
 	tunnel_kick(pair.hub);
@@ -238,7 +241,7 @@ int main(void)
 		cmocka_unit_test(wrong_lines),
 		cmocka_unit_test(an_endless_line_is_cut_off),
 		cmocka_unit_test(requests_of_a_connection_are_counted),
-		cmocka_unit_test(the_ninth_connection_is_refused),
+		cmocka_unit_test(a_peers_fifth_connection_is_refused),
 		cmocka_unit_test(only_configured_peers_are_answered),
 	};
 
