@@ -6,6 +6,7 @@
 #include "agent/health.h"
 #include "agent/watchdog.h"
 #include "base/list.h"
+#include "os/file.h"
 #include "os/loop.h"
 #include "tunnel/tunnel.h"
 
@@ -18,6 +19,7 @@ struct agent {
 	struct tunnel_uapi *uapi;
 	const char *uapi_dir;
 	char state_path[4096];
+	struct os_lock *lock;
 	/* forward.c */
 	struct net_listener *listener;
 	struct list forwards;

@@ -225,6 +225,7 @@ static enum err open_tunnel(struct hub *h)
 		.listen_port = h->listen_port,
 		.port_fallback = h->opt.transient,
 		.mtu = h->mtu,
+		.congestion = h->congestion[0] ? h->congestion : NULL,
 		.aead = h->aead[0] ? h->aead : NULL,
 		.state_file = h->paths.state,
 		.initiate = true,
@@ -255,8 +256,10 @@ static unsigned config_ecode(enum err e)
 static enum err open_all(struct hub *h)
 {
 	char *why = NULL;
-	enum err e = hub_setup_load(h, &why);
+	enum err e = hub_enroll_open(h);
 
+	if (e == OK)
+		e = hub_setup_load(h, &why);
 	if (e != OK) {
 		report(h, e, config_ecode(e), why ? why : err_text(e));
 		free(why);
@@ -301,6 +304,7 @@ static void close_all(struct hub *h)
 {
 	h->stopping = true;
 	hub_conns_close(h);
+	hub_enroll_close(h);
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_stop(h->hosts[i]);
 	if (h->tunnel) {
