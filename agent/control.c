@@ -4,7 +4,7 @@
  * Only an address that the configuration gives to a peer gets a connection; WireGuard has proved that it is that peer's.
  * (A peer that somebody added through the userspace API is not in the configuration.) Nothing can be changed here.
  *
- * Limits: 8 connections, 1 KiB a request, 100 requests and 10 s of silence a connection. An answer that does not fit into
+ * Limits: 16 connections, 4 a peer, 1 KiB a request, 100 requests and 10 s of silence a connection. An answer that does not fit into
  * the connection's room means a peer that does not read: it is cut off, so nothing is ever queued here.
  */
 #include <stdio.h>
@@ -16,7 +16,8 @@
 #include "base/log.h"
 #include "base/version.h"
 
-#define N_CONTROLS_MAX 8
+#define N_CONTROLS_MAX 16
+#define N_CONTROLS_PEER 4
 #define N_REQUESTS_MAX 100
 #define SILENCE_MAX (10 * NSEC_PER_SEC)
 
@@ -24,6 +25,7 @@ struct control {
 	struct list link;
 	struct agent *a;
 	struct net_tcp *c;
+	size_t peer; /* whose, by place in the configuration at the time; only for counting */
 	struct os_timer timer;
 	unsigned n_requests;
 	size_t len;
@@ -140,25 +142,39 @@ static void on_silence(void *ctx)
 	tunnel_kick(t);
 }
 
-static bool is_operator(const struct agent_config *cfg, const struct ip_addr *from)
+/* Whose address is it? Return: the peer's place; n_peers: nobody's. */
+static size_t find_peer(const struct agent_config *cfg, const struct ip_addr *from)
 {
-	for (size_t i = 0; i < cfg->n_peers; i++)
+	size_t i = 0;
+
+	for (; i < cfg->n_peers; i++)
 		for (size_t n = 0; n < cfg->peers[i].n_allowed; n++)
 			if (ip_prefix_contains(&cfg->peers[i].allowed[n], from))
-				return true;
-	return false;
+				return i;
+	return i;
+}
+
+static bool may_connect(const struct agent *a, size_t peer)
+{
+	size_t n = 0;
+
+	list_for_each(it, &a->controls)
+		n += container_of(it, struct control, link)->peer == peer;
+	return peer < a->cfg.n_peers && n < N_CONTROLS_PEER;
 }
 
 static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
 {
 	struct agent *a = ctx;
-	struct control *k = is_operator(&a->cfg, &remote->ip) ? calloc(1, sizeof(*k)) : NULL;
+	size_t peer = find_peer(&a->cfg, &remote->ip);
+	struct control *k = may_connect(a, peer) ? calloc(1, sizeof(*k)) : NULL;
 
 	if (!k) {
 		net_syn_refuse(syn);
 		return;
 	}
 	k->a = a;
+	k->peer = peer;
 	os_timer_init(&k->timer, a->loop, on_silence, k);
 	if (net_syn_accept(syn, on_tcp, k, &k->c) != OK) {
 		free(k);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/control_client.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "operator/hub_internal.h"
@@ -166,12 +167,19 @@ static void op_forward(struct hub_conn *c, const json_t *req)
 	hub_conn_fail(c, ERR_EXISTS, 0, "this connection has a forward already");
 }
 
-/* ---- ping ---- */
-
+/*
+ * ---- ping ----
+ *
+ * The agent's control port answers with our nonce. A peer without one (any WireGuard endpoint, an older agent) has refused
+ * that connection; it is asked for TCP 22 then.
+ */
 struct ping;
 struct ping_one {
 	struct ping *all;
-	struct tunnel_dial *dial; /* NULL = over */
+	struct ip_addr ip;
+	nsec_t deadline;
+	struct agent_ping *ping;  /* first */
+	struct tunnel_dial *dial; /* then; both NULL = over */
 	nsec_t took;
 	enum err outcome;
 	char name[64];
@@ -189,8 +197,10 @@ static void cancel_ping(void *job)
 {
 	struct ping *p = job;
 
-	for (size_t i = 0; i < p->n; i++)
+	for (size_t i = 0; i < p->n; i++) {
+		agent_ping_cancel(p->one[i].ping);
 		tunnel_dial_cancel(p->one[i].dial);
+	}
 	free(p);
 }
 
@@ -213,33 +223,51 @@ static void ping_finish(struct ping *p)
 	hub_conn_reply(c, json_pack("{s:o}", "results", results), -1);
 }
 
-static void on_pinged(void *ctx, enum err e, struct net_tcp *tcp)
+static void ping_over(struct ping_one *o, enum err e)
 {
-	struct ping_one *o = ctx;
 	struct ping *p = o->all;
 
-	if (e == OK)
-		net_tcp_abort(tcp);
-	o->dial = NULL;
 	o->outcome = e;
 	o->took = os_now() - p->started;
 	if (--p->n_running == 0 && !p->starting)
 		ping_finish(p);
 }
 
+static void on_dialled_22(void *ctx, enum err e, struct net_tcp *tcp)
+{
+	struct ping_one *o = ctx;
+
+	if (e == OK)
+		net_tcp_abort(tcp);
+	o->dial = NULL;
+	ping_over(o, e);
+}
+
+static void on_pinged(void *ctx, enum err e)
+{
+	struct ping_one *o = ctx;
+	struct endpoint remote = { .ip = o->ip, .port = HUB_SSH_PORT };
+	struct tunnel *t = hub_conn_hub(o->all->conn)->tunnel;
+
+	o->ping = NULL;
+	if (e == ERR_REFUSED)
+		e = tunnel_dial_start(t, &remote, o->deadline, on_dialled_22, o, &o->dial);
+	if (!o->dial)
+		ping_over(o, e);
+}
+
 static void ping_start_one(struct ping *p, struct hub_host *hh, nsec_t deadline)
 {
 	struct ping_one *o = &p->one[p->n++];
-	struct endpoint remote = { .ip = hh->ip, .port = HUB_SSH_PORT };
 
 	o->all = p;
+	o->ip = hh->ip;
+	o->deadline = deadline;
 	memcpy(o->name, hh->peer.name, sizeof(o->name));
 	p->n_running++;
-	o->outcome = tunnel_dial_start(hh->hub->tunnel, &remote, deadline, on_pinged, o, &o->dial);
-	if (o->outcome != OK) {
-		o->dial = NULL;
+	o->outcome = agent_ping_start(hh->hub->loop, hh->hub->tunnel, &hh->ip, deadline, on_pinged, o, &o->ping);
+	if (o->outcome != OK)
 		p->n_running--;
-	}
 }
 
 /* "host": one, or none: all that have a key */

@@ -33,6 +33,7 @@
 static struct {
 	char name[TUNNEL_AEAD_MAX]; /* the fastest here; empty: not known yet */
 	unsigned n_users;           /* tunnels that use it */
+	unsigned n_forced;          /* tunnels with one of their own choice, which might be the same */
 	struct os_task *measuring;
 	struct tunnel *asked_by;
 } fastest;
@@ -68,7 +69,7 @@ static void be_slow(struct tunnel *t)
 	if (!t->cipher.fast)
 		return;
 	t->cipher.fast = false;
-	if (!wg_device_set_aead(t->dev, NULL) || --fastest.n_users > 0)
+	if (!wg_device_set_aead(t->dev, NULL) || --fastest.n_users > 0 || fastest.n_forced > 0)
 		return;
 	wg_aead_release(fastest.name);
 	log_debug("cipher aead=%s", wg_device_aead(t->dev));
@@ -165,10 +166,11 @@ enum err tunnel_cipher_init(struct tunnel *t)
 {
 	const char *name = t->cfg.aead;
 
-	t->cipher.forced = name != NULL;
 	os_timer_init(&t->cipher.look, t->loop, on_look, t);
 	if (name && !wg_aead_name_is_sound(name))
 		return ERR_UNSUPPORTED;
+	t->cipher.forced = name != NULL;
+	fastest.n_forced += t->cipher.forced;
 	log_debug("cipher aead=%s", name ? name : "chosen when there is traffic");
 	return OK;
 }
@@ -178,6 +180,8 @@ void tunnel_cipher_fini(struct tunnel *t)
 	os_timer_cancel(&t->cipher.look);
 	if (t->dev)
 		be_slow(t);
+	fastest.n_forced -= t->cipher.forced;
+	t->cipher.forced = false;
 	if (fastest.asked_by != t)
 		return;
 	os_task_cancel(fastest.measuring);

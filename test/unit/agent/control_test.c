@@ -1,5 +1,6 @@
 /* The control port over a real tunnel: what is answered, to whom, and what ends a connection. */
 #include "agent/agent_internal.h"
+#include "agent/control_client.h"
 #include "agent/control_wire.h"
 #include "test/lib/testing.h"
 #include "test/lib/tunpair.h"
@@ -175,17 +176,20 @@ static void requests_of_a_connection_are_counted(void **state)
 
 static bool one_is_free(void *ctx)
 {
-	return agent.n_controls < 8;
+	return agent.n_controls < 4;
 }
 
-static void the_ninth_connection_is_refused(void **state)
+static void a_peers_fifth_connection_is_refused(void **state)
 {
-	struct net_tcp *c[8];
+	struct net_tcp *c[4];
 	enum err e;
 
 	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
 		c[i] = must_open();
 	assert_null(open_control(&e));
+	assert_int_equal(e, ERR_REFUSED);
+	/* By its other address it is the same peer. */
+	assert_null(tunpair_dial(&pair, "[fd00::2]:19821", &e));
 	assert_int_equal(e, ERR_REFUSED);
 	net_tcp_abort(c[0]);
 	tunnel_kick(pair.hub);
@@ -195,6 +199,92 @@ static void the_ninth_connection_is_refused(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
 		drop(c[i]);
 	assert_true(tunpair_run(&pair, one_is_free, NULL, NSEC_PER_SEC));
+}
+
+struct pinged {
+	bool over;
+	enum err e;
+};
+
+static void on_pinged(void *ctx, enum err e)
+{
+	*(struct pinged *)ctx = (struct pinged){ true, e };
+}
+
+static bool is_over(void *ctx)
+{
+	return ((struct pinged *)ctx)->over;
+}
+
+static enum err ping(const char *addr)
+{
+	struct agent_ping *p;
+	struct pinged r = { 0 };
+	struct ip_addr ip;
+
+	assert_int_equal(ip_addr_parse(addr, &ip), OK);
+	assert_int_equal(agent_ping_start(pair.loop, pair.hub, &ip, os_now() + NSEC_PER_SEC, on_pinged, &r, &p), OK);
+	assert_true(tunpair_run(&pair, is_over, &r, 3 * NSEC_PER_SEC));
+	return r.e;
+}
+
+/* Somebody on that port who does not speak as we do. */
+static const char *impostor_says;
+
+static void on_impostor(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	char buf[512];
+
+	if (ev == NET_TCP_ERROR || net_tcp_at_eof(c)) {
+		net_tcp_close(c);
+		return;
+	}
+	if (net_tcp_read(c, buf, sizeof(buf)) > 0 && impostor_says)
+		net_tcp_write(c, impostor_says, strlen(impostor_says));
+}
+
+static void on_impostor_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	struct net_tcp *c;
+
+	assert_int_equal(net_syn_accept(syn, on_impostor, NULL, &c), OK);
+}
+
+static void the_operators_side(void **state)
+{
+	static const struct {
+		const char *says;
+		enum err want;
+	} rows[] = {
+		{ NULL, ERR_TIMEOUT },
+		{ "{\"v\":1,\"ok\":true,\"nonce\":\"" NONCE "\"}\n", ERR_AUTH }, /* an answer to an older ping */
+		{ "{\"v\":1,\"ok\":true}\n", ERR_AUTH },
+		{ "{\"v\":2,\"ok\":true}\n", ERR_VERSION },
+		{ "{\"v\":1,\"ok\":false,\"error\":\"ERR_UNSUPPORTED\"}\n", ERR_UNSUPPORTED },
+		{ "SSH-2.0-x\n", ERR_FORMAT },
+	};
+	static char endless[4096];
+	struct net_listener *impostor;
+
+	assert_int_equal(ping("10.99.0.2"), OK);
+	assert_int_equal(ping("fd00::2"), OK);
+	assert_int_equal(ping("10.99.0.7"), ERR_NO_ROUTE);
+	agent_control_close(&agent);
+	assert_int_equal(ping("10.99.0.2"), ERR_REFUSED);
+	assert_int_equal(net_tcp_listen(tunnel_if(pair.agent), AGENT_CONTROL_PORT, 4, on_impostor_syn, NULL, &impostor), OK);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		enum err e;
+
+		impostor_says = rows[i].says;
+		e = ping("10.99.0.2");
+		if (e != rows[i].want)
+			fail_msg("row %zu: %s", i, err_name(e));
+	}
+	memset(endless, 'x', sizeof(endless) - 1);
+	impostor_says = endless;
+	assert_int_equal(ping("10.99.0.2"), ERR_PROTOCOL);
+	net_listener_close(impostor);
+	assert_int_equal(agent_control_open(&agent), OK);
 }
 
 /* In WireGuard's tables, as `wg set` could put it there, but not in the file. */
@@ -238,7 +328,8 @@ int main(void)
 		cmocka_unit_test(wrong_lines),
 		cmocka_unit_test(an_endless_line_is_cut_off),
 		cmocka_unit_test(requests_of_a_connection_are_counted),
-		cmocka_unit_test(the_ninth_connection_is_refused),
+		cmocka_unit_test(a_peers_fifth_connection_is_refused),
+		cmocka_unit_test(the_operators_side),
 		cmocka_unit_test(only_configured_peers_are_answered),
 	};
 

@@ -1,4 +1,5 @@
 /* The cipher provider follows the traffic: libsodium while it is quiet, the measured one from a burst on, kept on disk. */
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -67,6 +68,16 @@ static void burst(void)
 	tunnel_kick(pair.hub);
 }
 
+/* Is the library of @want mapped? Nobody is counted up by the question. */
+static bool is_loaded(void)
+{
+	void *so = strcmp(want, "libIPSec_MB") == 0 ? dlopen("libIPSec_MB.so.1", RTLD_NOW | RTLD_NOLOAD) : &pair;
+
+	if (so && so != &pair)
+		dlclose(so);
+	return so;
+}
+
 static void open_pair(void)
 {
 	tunpair_open(&pair, path);
@@ -104,7 +115,33 @@ static void it_is_quiet_at_first_again(void **state)
 	assert_string_equal(tunnel_aead(pair.hub), "libsodium");
 	burst();
 	assert_string_equal(tunnel_aead(pair.hub), want);
+	assert_true(is_loaded());
 	close_pair();
+	/* libcrypto stays for good once it is in. */
+	if (strcmp(want, "libIPSec_MB") == 0)
+		assert_false(is_loaded());
+}
+
+/* One tunnel lets go of the library that another was told to use. */
+static void a_forced_one_is_not_unloaded_by_another(void **state)
+{
+	struct tunnel_config cfg = { .n_addrs = 1, .aead = want };
+	struct tunnel *forced;
+
+	open_pair();
+	memset(cfg.private_key.b, 9, KEY_LEN);
+	assert_int_equal(ip_prefix_parse("10.98.0.1/24", &cfg.addrs[0]), OK);
+	assert_int_equal(tunnel_open(pair.loop, &cfg, &forced), OK);
+	burst();
+	assert_string_equal(tunnel_aead(pair.hub), want);
+	tunnel_close(pair.hub);
+	pair.hub = NULL;
+	net_listener_close(listener);
+	tunnel_close(pair.agent);
+	pair.agent = NULL;
+	assert_true(is_loaded());
+	tunnel_close(forced);
+	tunpair_close(&pair);
 }
 
 static void a_forced_one_is_there_at_once_and_stays(void **state)
@@ -128,6 +165,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_burst_brings_the_fastest),
 		cmocka_unit_test(it_is_quiet_at_first_again),
+		cmocka_unit_test(a_forced_one_is_not_unloaded_by_another),
 		cmocka_unit_test(a_forced_one_is_there_at_once_and_stays),
 	};
 	int r;
