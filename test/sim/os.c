@@ -226,6 +226,10 @@ enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	return OK;
 }
 
+void os_file_sweep(const char *path)
+{
+}
+
 enum err os_file_write_atomic(const char *path, const void *buf, size_t len, unsigned mode)
 {
 	struct node *n = sim.current;
