@@ -31,7 +31,10 @@ struct agent {
 	/* monitor.c */
 	struct agent_health health;
 	struct watchdog dog;
-	struct os_timer report_timer, dog_timer;
+	struct os_timer report_timer, dog_timer, net_timer;
+	struct os_netmon *netmon; /* NULL: this machine does not tell */
+	uint64_t ways;            /* a digest of our addresses on the way to the peers */
+	bool net_pending;
 	/* run.c */
 	struct os_timer drain_timer;
 	bool draining;

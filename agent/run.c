@@ -18,6 +18,7 @@
 #include "os/log.h"
 #include "os/proc.h"
 
+#define N_FDS 256 /* 100 forwards, the control port and what the agent itself needs, twice over */
 #define DRAIN_TIMEOUT (30 * NSEC_PER_SEC)
 
 /* ---- signals ---- */
@@ -93,6 +94,7 @@ static enum err start_tunnel(struct agent *a)
 				     .n_addrs = a->cfg.n_addrs,
 				     .listen_port = a->cfg.listen_port,
 				     .state_file = a->state_path,
+				     .congestion = a->cfg.congestion[0] ? a->cfg.congestion : NULL,
 				     .aead = a->cfg.aead[0] ? a->cfg.aead : NULL,
 				     .initiate = true,
 				     .on_event = agent_monitor_event,
@@ -144,6 +146,11 @@ static enum err start_signals(struct agent *a)
 
 static void say_started(const struct agent *a)
 {
+	unsigned n_fds = os_raise_fds(N_FDS);
+
+	if (n_fds < N_FDS)
+		log_warn("few descriptors are allowed, connections beyond them are refused limit=%u wanted=%d (ulimit -n)", n_fds,
+			 N_FDS);
 	log_info("agent started version=%s config=%s peers=%zu port=%u ssh_addr=%s auto_update=off keyring=%s",
 		 NEFIA_VERSION, a->config_path, a->cfg.n_peers, tunnel_port(a->tunnel), a->cfg.ssh_addr,
 		 agent_keyring_name(a->cfg.keyring));

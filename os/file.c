@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "os/loop.h"
 
 static enum err read_fd(int fd, size_t max, char **ret, size_t *ret_len)
 {
@@ -253,7 +254,8 @@ struct os_lock {
 static enum err flock_tries(int fd, unsigned tries)
 {
 	for (unsigned i = 0; i < tries; i++) {
-		struct timespec second = { 1, 0 };
+		/* About a second: those who wait together do not come back together. */
+		struct timespec second = { 0, 500 * NSEC_PER_MSEC + rng_below(os_rng(), 499 * NSEC_PER_MSEC) };
 
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 			return OK;

@@ -26,6 +26,11 @@ edit core/tcp.c 3 \
 edit core/tcp_in.c 1 \
 	'$n += s{(  u16_t optidx = tcp_optidx\+\+;\n)}{$1  if (optidx >= tcphdr_optlen) {\n    return 0;\n  }\n}'
 
+# A segment that was queued while the window was shut is larger than half of the window that opens then; the next write
+# met an assertion there. The segment keeps its size, and takes no more than the room that it has.
+edit core/tcp_out.c 1 \
+	'$n += s{    LWIP_ASSERT\("mss_local is too small"[^\n]*\n    space = (mss_local - \(([^)]*)\));\n}{    space = $2 < mss_local ? $1 : 0;\n    space = LWIP_MAX(space, pcb->unsent_oversize);\n}'
+
 # After each segment that came, lwIP sends what it may: we do it once for a batch (net_lwip_input_done).
 edit core/tcp_in.c 1 \
 	'$n += s{(/\* Try to send something out\. \*/\n\s*)tcp_output\(pcb\);}{$1net_lwip_input_done(pcb);}'
