@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "netstack/net.h"
 #include "os/file.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
@@ -35,7 +36,8 @@ static void add_prefix(struct conf_reader *r, const struct yaml_node *item, void
 static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct config *c)
 {
 	static const char *const fields[] = { "enabled",    "private_key", "address",	"listen_port", "mtu",
-					      "derp_servers", "magic_dns", "multipath", "enroll_port", NULL };
+					      "derp_servers", "magic_dns", "multipath",	"aead",	      "enroll_port",
+					      "congestion", NULL };
 	const struct yaml_node *dns = yaml_get(vpn, "magic_dns"), *key = yaml_get(vpn, "private_key");
 	unsigned long long port = 51820, mtu = 1420, enroll_port = 19820;
 
@@ -47,8 +49,14 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 	conf_read_number(r, yaml_get(vpn, "mtu"), WG_MTU_MAX, &mtu);
 	if (mtu < WG_MTU_MIN)
 		conf_wrong(r, yaml_get(vpn, "mtu"), "mtu must be from %d to %d", WG_MTU_MIN, WG_MTU_MAX);
+	conf_read_text(r, yaml_get(vpn, "aead"), c->aead, sizeof(c->aead));
+	if (r->e == OK && c->aead[0] && !wg_aead_name_is_known(c->aead))
+		conf_wrong(r, yaml_get(vpn, "aead"), "aead is not known: libsodium, libcrypto or libIPSec_MB");
 	conf_read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
 	conf_read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
+	conf_read_text(r, yaml_get(vpn, "congestion"), c->congestion, sizeof(c->congestion));
+	if (r->e == OK && c->congestion[0] && !net_congestion_is_known(c->congestion))
+		conf_wrong(r, yaml_get(vpn, "congestion"), "congestion is not known: cubic or bbr");
 	c->listen_port = (uint16_t)port;
 	c->enroll_port = (uint16_t)enroll_port;
 	c->mtu = (uint16_t)mtu;

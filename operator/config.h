@@ -85,6 +85,8 @@ struct config {
 	struct ip_prefix addrs[N_CONFIG_ADDRS];
 	size_t n_addrs;
 	uint16_t listen_port, mtu, enroll_port;
+	char aead[32]; /* forced cipher provider; empty: choose */
+	char congestion[16]; /* empty: cubic */
 	bool magic_dns;
 	char magic_dns_domain[64];
 	char *identities[N_IDENTITIES]; /* "~" expanded */

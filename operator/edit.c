@@ -424,6 +424,7 @@ static enum err edit_with(const char *file, unsigned tries, config_edit_fn fn, v
 		return e;
 	}
 	why[0] = '\0';
+	os_file_sweep(file);
 	e = edit_locked(file, fn, ctx, why, why_size);
 	os_lock_free(lock);
 	return e;

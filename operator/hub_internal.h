@@ -62,7 +62,8 @@ struct hub {
 	struct ip_prefix addrs[8];
 	size_t n_addrs;
 	uint16_t listen_port, mtu;
-	char *aead;
+	char aead[32]; /* forced; empty: choose */
+	char congestion[16];
 	struct list conns;
 	size_t n_conns;
 	struct list bridges; /* of dials that a client asked for */

@@ -198,6 +198,8 @@ static enum err take_config(struct hub *h, const struct config *c)
 	memcpy(h->addrs, c->addrs, h->n_addrs * sizeof(h->addrs[0]));
 	h->listen_port = c->listen_port;
 	h->mtu = c->mtu;
+	memcpy(h->aead, c->aead, sizeof(h->aead));
+	memcpy(h->congestion, c->congestion, sizeof(h->congestion));
 	return e;
 }
 
