@@ -29,10 +29,10 @@
 #define CALL_MAX (5 * NSEC_PER_SEC)
 
 struct invite_flags {
-	const char *name, *os, *endpoint, *token_out;
-	int enroll_port;
+	const char *name, *os, *endpoint, *token_out, *group;
+	int enroll_port, max_uses;
 	nsec_t listen_timeout, ttl;
-	bool stun, listen, copy, no_print_token, quiet;
+	bool stun, listen, copy, no_print_token, reusable;
 };
 
 #define AT(field) offsetof(struct invite_flags, field)
@@ -50,6 +50,9 @@ struct invite_flags {
 const struct cli_option invite_options[] = {
 	{ "name", 0, "ID", "the new host (required)", option_text, AT(name) },
 	{ "os", 0, "OS", "macos, linux or windows (required)", option_text, AT(os) },
+	{ "reusable", 0, NULL, "for a fleet: no --name, hosts take their own and wait for approval", option_flag, AT(reusable) },
+	{ "max-uses", 0, "N", "with --reusable: for so many hosts (required)", option_number, AT(max_uses) },
+	{ "group", 0, "GROUP", "with --reusable: the group they belong to", option_text, AT(group) },
 	SHARED_OPTIONS,
 	{ .name = NULL },
 };
@@ -226,10 +229,13 @@ static void print_token(const struct invite_flags *f, const struct invite_result
 	time_t t = (time_t)expires;
 
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M UTC", gmtime(&t));
-	printf("Host %s is invited with address %s. The token is valid until %s.\n\n"
-	       "Run this there (it holds the token: who has it can enroll in the host's place):\n\n"
+	if (f->reusable)
+		printf("Up to %d hosts may enroll by this token until %s; they wait for approval.\n\n", f->max_uses, when);
+	else
+		printf("Host %s is invited with address %s. The token is valid until %s.\n\n", f->name, r->addr, when);
+	printf("Run this there (it holds the token: who has it can enroll in the host's place):\n\n"
 	       "    echo '%s' | nefia-agent enroll --token-file - --run\n\n"
-	       "(--install instead of --run: as a service.)\n", f->name, r->addr, when, r->token);
+	       "(--install instead of --run: as a service.)\n", r->token);
 	fflush(stdout);
 }
 
@@ -272,8 +278,27 @@ static int check_endpoint(struct cli *cli, const struct invite_flags *f, struct 
 	return 0;
 }
 
+static int check_times(struct cli *cli, const struct invite_flags *f)
+{
+	if (f->enroll_port < 0 || f->enroll_port > 65535)
+		return cli_usage(cli, "--enroll-port must be 1 to 65535");
+	if (f->ttl < NSEC_PER_SEC)
+		return cli_usage(cli, "--ttl must be at least 1s");
+	return 0;
+}
+
 static int check_flags(struct cli *cli, const struct invite_flags *f, bool again)
 {
+	if (f->reusable && (f->name || f->os))
+		return cli_usage(cli, "with --reusable hosts bring their own names: leave --name and --os out");
+	if (f->reusable && f->max_uses < 1)
+		return cli_usage(cli, "--reusable needs --max-uses N, at least 1");
+	if (!f->reusable && (f->max_uses || f->group))
+		return cli_usage(cli, "--max-uses and --group go with --reusable");
+	if (f->group && !config_host_id_ok(f->group))
+		return cli_usage(cli, "'%s' cannot be a group: use letters, digits, '-', '_', '.'", f->group);
+	if (f->reusable)
+		return check_times(cli, f);
 	if (!f->name)
 		return cli_usage(cli, "--name is required");
 	if (!config_host_id_ok(f->name))
@@ -282,11 +307,7 @@ static int check_flags(struct cli *cli, const struct invite_flags *f, bool again
 		return cli_usage(cli, "--os is required: macos, linux or windows");
 	if (f->os && !is_os(f->os))
 		return cli_usage(cli, "--os must be macos, linux or windows");
-	if (f->enroll_port < 0 || f->enroll_port > 65535)
-		return cli_usage(cli, "--enroll-port must be 1 to 65535");
-	if (f->ttl < NSEC_PER_SEC)
-		return cli_usage(cli, "--ttl must be at least 1s");
-	return 0;
+	return check_times(cli, f);
 }
 
 static int make(struct cli *cli, const struct invite_flags *f, const struct endpoint *ep, bool again)
@@ -294,6 +315,7 @@ static int make(struct cli *cli, const struct invite_flags *f, const struct endp
 	struct invite_request req = {
 		.host_id = f->name, .os = f->os, .endpoint = *ep, .enroll_port = (uint16_t)f->enroll_port, .again = again,
 		.ttl_s = f->ttl / NSEC_PER_SEC, .wall = os_wall_now() / NSEC_PER_SEC, .rng = os_rng(),
+		.max_uses = f->reusable ? (unsigned)f->max_uses : 0, .group = f->group,
 	};
 	struct invite_result res;
 	int r = EXIT_OK;
@@ -336,7 +358,7 @@ static int invite(struct cli *cli, int argc, char **argv, bool again)
 	/* The ports first: a token that nobody answers helps nobody. */
 	if (hub_client_open(cli, true, &hc) != OK)
 		return EXIT_FAILED;
-	w.host = f.name;
+	w.host = f.name; /* NULL for a fleet: until it is used up */
 	w.timeout = f.listen_timeout;
 	r = listen_for(cli, hc, (uint16_t)f.enroll_port, &w);
 	if (r == EXIT_OK)

@@ -140,25 +140,64 @@ static void read_host_vpn(struct conf_reader *r, const struct yaml_node *vpn, st
 	h->has_key = memcmp(&h->public_key, &none, sizeof(none)) != 0;
 }
 
+/* Return: it is there. */
+static bool read_nonce(struct conf_reader *r, const struct yaml_node *n, uint8_t ret[16])
+{
+	char hex[33] = "";
+
+	conf_read_text(r, n, hex, sizeof(hex));
+	if (hex[0] && hex_decode(hex, ret, 16) != OK)
+		conf_wrong(r, n, "a nonce is 32 hex digits");
+	return hex[0];
+}
+
 static void read_invite(struct conf_reader *r, const struct yaml_node *n, struct host_config *h)
 {
 	static const char *const fields[] = { "nonce", "expires", NULL };
-	char hex[2 * sizeof(h->invite.nonce) + 1] = "";
 	unsigned long long expires = 0;
 
 	conf_known_fields(r, n, fields);
-	conf_read_text(r, yaml_get(n, "nonce"), hex, sizeof(hex));
+	h->invite.is_set = read_nonce(r, yaml_get(n, "nonce"), h->invite.nonce);
 	conf_read_number(r, yaml_get(n, "expires"), INT64_MAX, &expires);
 	h->invite.expires = expires;
-	h->invite.is_set = hex[0] != '\0';
-	if (h->invite.is_set && hex_decode(hex, h->invite.nonce, sizeof(h->invite.nonce)) != OK)
-		conf_wrong(r, yaml_get(n, "nonce"), "a nonce is 32 hex digits");
+}
+
+static void read_fleet(struct conf_reader *r, const struct yaml_node *n, struct config *c)
+{
+	static const char *const fields[] = { "nonce", "expires", "max_uses", "group", NULL };
+	struct fleet_invite *f = &c->fleets[c->n_fleets];
+	unsigned long long expires = 0, uses = 0;
+
+	conf_known_fields(r, n, fields);
+	conf_read_number(r, yaml_get(n, "expires"), INT64_MAX, &expires);
+	conf_read_number(r, yaml_get(n, "max_uses"), N_HOSTS_MAX, &uses);
+	conf_read_text(r, yaml_get(n, "group"), f->group, sizeof(f->group));
+	f->expires = expires;
+	f->max_uses = (unsigned)uses;
+	if (!read_nonce(r, yaml_get(n, "nonce"), f->nonce))
+		conf_wrong(r, n, "an invite needs a nonce");
+	c->n_fleets++;
+}
+
+static void read_fleets(struct conf_reader *r, const struct yaml_node *list, struct config *c)
+{
+	if (!list || (list->kind == YAML_SCALAR && !list->text[0]))
+		return;
+	if (list->kind != YAML_SEQ)
+		conf_wrong(r, list, "invites must be a list");
+	yaml_for_each(item, list) {
+		if (c->n_fleets == N_FLEET_INVITES) {
+			conf_wrong(r, item, "more than %d invites; remove those that have expired", N_FLEET_INVITES);
+			return;
+		}
+		read_fleet(r, item, c);
+	}
 }
 
 static void read_host(struct conf_reader *r, const struct yaml_node *n, struct config *c)
 {
 	static const char *const fields[] = { "id", "group", "tags", "user", "identity", "state", "os", "vpn",
-					      "invite", NULL };
+					      "invite", "fleet", NULL };
 	struct host_config *h = &c->hosts[c->n_hosts];
 
 	conf_known_fields(r, n, fields);
@@ -171,6 +210,7 @@ static void read_host(struct conf_reader *r, const struct yaml_node *n, struct c
 	conf_read_text(r, yaml_get(n, "state"), h->state, sizeof(h->state));
 	conf_read_text(r, yaml_get(n, "os"), h->os, sizeof(h->os));
 	read_host_vpn(r, yaml_get(n, "vpn"), h);
+	conf_read_text(r, yaml_get(n, "fleet"), h->fleet, sizeof(h->fleet));
 	if (yaml_get(n, "invite"))
 		read_invite(r, yaml_get(n, "invite"), h);
 	if (r->e != OK)
@@ -207,7 +247,8 @@ static void read_hosts(struct conf_reader *r, const struct yaml_node *hosts, str
 
 static void read_root(struct conf_reader *r, const struct yaml_node *root, void *ctx)
 {
-	static const char *const fields[] = { "version", "vpn", "ssh", "hosts", "mcp", "alerts", "telemetry", NULL };
+	static const char *const fields[] = { "version", "vpn", "ssh", "hosts", "invites", "mcp", "alerts", "telemetry",
+					      NULL };
 	const struct yaml_node *v = yaml_get(root, "version");
 	static const struct wg_private_key none;
 	unsigned long long version = CONFIG_VERSION;
@@ -223,6 +264,7 @@ static void read_root(struct conf_reader *r, const struct yaml_node *root, void 
 	read_vpn(r, yaml_get(root, "vpn"), c);
 	read_ssh(r, yaml_get(root, "ssh"), c);
 	read_hosts(r, yaml_get(root, "hosts"), c);
+	read_fleets(r, yaml_get(root, "invites"), c);
 	if (r->e == OK && memcmp(&c->private_key, &none, sizeof(none)) == 0)
 		conf_wrong(r, root, "vpn.private_key is missing");
 	if (r->e == OK && c->n_addrs == 0)
@@ -339,6 +381,34 @@ enum err config_next_addr(const struct config *c, struct ip_addr *ret)
 		a.b[1] = (uint8_t)(v >> 16);
 		a.b[2] = (uint8_t)(v >> 8);
 		a.b[3] = (uint8_t)v;
+		if (!addr_is_used(c, &a)) {
+			*ret = a;
+			return OK;
+		}
+	}
+	return ERR_FULL;
+}
+
+enum err config_next_addr6(const struct config *c, struct ip_addr *ret)
+{
+	const struct ip_prefix *p = NULL;
+	struct ip_prefix net;
+	uint64_t n_max;
+
+	for (size_t i = 0; i < c->n_addrs && !p; i++)
+		if (c->addrs[i].ip.family == IP_V6)
+			p = &c->addrs[i];
+	if (!p)
+		return ERR_NOT_FOUND;
+	net = *p;
+	ip_prefix_mask(&net);
+	/* As many hosts as a file may have are enough to look at; the last 64 bits count them. */
+	n_max = p->bits > 128 - 20 ? (1ULL << (128 - p->bits)) : 1ULL << 20;
+	for (uint64_t i = 1; i < n_max; i++) {
+		struct ip_addr a = net.ip;
+
+		for (unsigned k = 0; k < 8; k++)
+			a.b[15 - k] |= (uint8_t)(i >> (8 * k));
 		if (!addr_is_used(c, &a)) {
 			*ret = a;
 			return OK;

@@ -26,6 +26,12 @@
  *	      nonce: <32 hex digits>
  *	      expires: 1764000000      # Unix seconds
  *
+ *	invites:                     # reusable ones
+ *	  - nonce: <32 hex digits>
+ *	    expires: 1764000000
+ *	    max_uses: 20
+ *	    group: web
+ *
  * Unknown fields are ignored with a warning; a greater version is refused.
  */
 #ifndef OPERATOR_CONFIG_H
@@ -48,7 +54,7 @@ struct host_config {
 	size_t n_tags;
 	char user[64];      /* empty = ssh.user, else the local user */
 	char identity[256]; /* empty = ssh.identities */
-	char state[16];     /* "active" when the file says nothing */
+	char state[24];     /* "active" when the file says nothing */
 	struct ip_addr addrs[N_CONFIG_ADDRS];
 	size_t n_addrs;
 	struct wg_public_key public_key;
@@ -61,7 +67,18 @@ struct host_config {
 		bool is_set;
 		uint64_t expires; /* Unix seconds */
 	} invite; /* the last one; used when the host has a key */
+	char fleet[33]; /* came by this reusable invite: its id in hex; empty = none */
 };
+
+/* A reusable invite. */
+struct fleet_invite {
+	uint8_t nonce[16];
+	uint64_t expires; /* Unix seconds */
+	unsigned max_uses;
+	char group[HOST_ID_MAX + 1]; /* of the hosts that come by it */
+};
+
+#define N_FLEET_INVITES 64
 
 struct config {
 	struct wg_private_key private_key;
@@ -78,6 +95,8 @@ struct config {
 	uint64_t max_file_size_bytes;   /* 0 = no limit */
 	struct host_config *hosts;
 	size_t n_hosts;
+	struct fleet_invite fleets[N_FLEET_INVITES];
+	size_t n_fleets;
 };
 
 /** config_parse() - @why: "file:line:column: what" on ERR_FORMAT, ERR_RANGE, ERR_VERSION */
@@ -95,6 +114,8 @@ bool config_host_is_pending(const struct host_config *h);
 const char *config_user(const struct config *c, const struct host_config *h);
 /** config_next_addr() - the lowest free address of the first IPv4 prefix; ERR_FULL */
 MUST_CHECK enum err config_next_addr(const struct config *c, struct ip_addr *ret);
+/** config_next_addr6() - the lowest free address of the first IPv6 prefix; ERR_NOT_FOUND: there is none; ERR_FULL */
+MUST_CHECK enum err config_next_addr6(const struct config *c, struct ip_addr *ret);
 /** config_host_id_ok() - letters, digits, '-', '_', '.'; not "all"; at most 63 */
 bool config_host_id_ok(const char *id);
 /**

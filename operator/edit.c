@@ -144,7 +144,7 @@ static enum err fill_list(const char *text, size_t len, const struct yaml_node *
 	return e;
 }
 
-static enum err add_key(const char *text, size_t len, const struct yaml_node *root, const char *entry, char **ret)
+static enum err add_key(const char *text, size_t len, const struct yaml_node *root, const char *list, const char *entry, char **ret)
 {
 	size_t indent = root ? root->column - 1 : 0;
 	char lead[64], *lines;
@@ -152,7 +152,7 @@ static enum err add_key(const char *text, size_t len, const struct yaml_node *ro
 
 	if (indent > 40)
 		return ERR_UNSUPPORTED;
-	snprintf(lead, sizeof(lead), "%*shosts:", (int)indent, "");
+	snprintf(lead, sizeof(lead), "%*s%s:", (int)indent, "", list);
 	lines = indented(text, lead, entry, indent + 2);
 	e = lines ? insert_lines(text, len, len, lines, ret) : ERR_NOMEM;
 	free(lines);
@@ -161,11 +161,16 @@ static enum err add_key(const char *text, size_t len, const struct yaml_node *ro
 
 enum err edit_add_host(const char *text, size_t len, const char *entry, char **ret)
 {
+	return edit_add_item(text, len, "hosts", entry, ret);
+}
+
+enum err edit_add_item(const char *text, size_t len, const char *list, const char *entry, char **ret)
+{
 	struct yaml_doc doc;
 	const struct yaml_node *hosts;
 	enum err e = yaml_parse(&doc, text, len);
 
-	hosts = e == OK ? yaml_get(doc.root, "hosts") : NULL;
+	hosts = e == OK ? yaml_get(doc.root, list) : NULL;
 	if (e == OK && doc.root && (doc.root->flow || (hosts && hosts->flow && hosts->first)))
 		e = ERR_UNSUPPORTED; /* [a, b]: the caller says so */
 	else if (e == OK && hosts && hosts->kind == YAML_SEQ && hosts->first)
@@ -173,7 +178,7 @@ enum err edit_add_host(const char *text, size_t len, const char *entry, char **r
 	else if (e == OK && hosts)
 		e = fill_list(text, len, hosts, entry, ret);
 	else if (e == OK)
-		e = add_key(text, len, doc.root, entry, ret);
+		e = add_key(text, len, doc.root, list, entry, ret);
 	yaml_doc_free(&doc);
 	return e;
 }

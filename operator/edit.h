@@ -20,6 +20,8 @@ MUST_CHECK enum err config_edit_now(const char *file, config_edit_fn fn, void *c
 
 /** edit_add_host() - @entry: the lines of a list item, "- id: x" first, without indentation */
 MUST_CHECK enum err edit_add_host(const char *text, size_t len, const char *entry, char **ret);
+/** edit_add_item() - the same for the list @list, which is made when it is not there */
+MUST_CHECK enum err edit_add_item(const char *text, size_t len, const char *list, const char *entry, char **ret);
 /** edit_remove_host() - its item goes, with the comment lines directly above it; ERR_NOT_FOUND */
 MUST_CHECK enum err edit_remove_host(const char *text, size_t len, const char *id, char **ret);
 /** edit_rename_host() - the value of its id */

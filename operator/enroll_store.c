@@ -30,9 +30,23 @@ static void invite_of(const struct host_config *h, struct enroll_invite *ret)
 	memcpy(ret->agent, h->public_key.b, KEY_LEN);
 }
 
+static void fleet_of(const struct config *c, const struct fleet_invite *f, struct enroll_invite *ret)
+{
+	char id[2 * ENROLL_ID_LEN + 1];
+
+	memset(ret, 0, sizeof(*ret));
+	memcpy(ret->nonce, f->nonce, sizeof(ret->nonce));
+	enroll_id(ret->nonce, ret->id);
+	ret->expires = f->expires;
+	ret->n_uses_max = f->max_uses;
+	hex_encode(ret->id, ENROLL_ID_LEN, id);
+	for (size_t i = 0; i < c->n_hosts; i++)
+		ret->n_used += strcmp(c->hosts[i].fleet, id) == 0;
+}
+
 enum err invites_of(const struct config *c, uint64_t wall, struct enroll_invites *ret, size_t *ret_pending, size_t *ret_open)
 {
-	struct enroll_invites s = { calloc(c->n_hosts + 1, sizeof(*s.v)), 0 };
+	struct enroll_invites s = { calloc(c->n_hosts + c->n_fleets + 1, sizeof(*s.v)), 0 };
 
 	if (!s.v)
 		return ERR_NOMEM;
@@ -46,6 +60,11 @@ enum err invites_of(const struct config *c, uint64_t wall, struct enroll_invites
 		invite_of(h, &s.v[s.n++]);
 		*ret_pending += pending && !expired;
 		*ret_open += pending || !expired;
+	}
+	for (size_t i = 0; i < c->n_fleets; i++) {
+		fleet_of(c, &c->fleets[i], &s.v[s.n++]);
+		*ret_pending += wall < c->fleets[i].expires && s.v[s.n - 1].n_used < s.v[s.n - 1].n_uses_max;
+		*ret_open += wall < c->fleets[i].expires;
 	}
 	enroll_invites_sort(&s);
 	*ret = s;
@@ -73,14 +92,30 @@ static enum err refuse(struct making *m, enum err e, unsigned ecode, const char 
 	return e;
 }
 
-/* Addresses of a new host: one of each family that the operator has. */
-static enum err choose_addr(const struct config *cfg, struct making *m)
+/*
+ * Addresses of a new host, the lowest free one of each family that the operator has, as they stand in the file;
+ * @ret_first: the first of them alone.
+ */
+static enum err choose_addrs(const struct config *cfg, char *ret, size_t size, char ret_first[IP_ADDR_STR_MAX])
 {
-	struct ip_addr ip;
+	char v4[IP_ADDR_STR_MAX], v6[IP_ADDR_STR_MAX];
+	struct ip_addr ip4, ip6;
+	bool has4 = config_next_addr(cfg, &ip4) == OK, want4 = false;
+	enum err e6 = config_next_addr6(cfg, &ip6);
 
-	if (config_next_addr(cfg, &ip) != OK)
-		return refuse(m, ERR_FULL, 1024, "no free address is left in the subnet");
-	ip_addr_format(&ip, m->ret->addr);
+	for (size_t i = 0; i < cfg->n_addrs; i++)
+		want4 |= cfg->addrs[i].ip.family == IP_V4;
+	if ((want4 && !has4) || e6 == ERR_FULL || (!want4 && e6 != OK))
+		return ERR_FULL;
+	if (has4)
+		ip_addr_format(&ip4, v4);
+	if (e6 == OK)
+		ip_addr_format(&ip6, v6);
+	if (has4 && e6 == OK)
+		snprintf(ret, size, "[\"%s\", \"%s\"]", v4, v6);
+	else
+		snprintf(ret, size, "\"%s\"", has4 ? v4 : v6);
+	strcpy(ret_first, has4 ? v4 : v6);
 	return OK;
 }
 
@@ -93,7 +128,9 @@ static void fill_token(struct making *m, const struct config *cfg)
 	enroll_secret(cfg->private_key.b, m->secret);
 	m->token = (struct enroll_token){ .endpoint = req->endpoint, .enroll_port = req->enroll_port, .has_nonce = true,
 					  .expires = req->wall + req->ttl_s };
-	snprintf(m->token.host_id, sizeof(m->token.host_id), "%s", req->host_id);
+	m->token.reusable = req->max_uses > 0;
+	if (!m->token.reusable)
+		snprintf(m->token.host_id, sizeof(m->token.host_id), "%s", req->host_id);
 	snprintf(m->token.vpn_addr, sizeof(m->token.vpn_addr), "%s", m->ret->addr);
 	memcpy(m->token.operator_key, pub.b, KEY_LEN);
 	rng_bytes(req->rng, m->token.nonce, ENROLL_NONCE_LEN);
@@ -101,22 +138,22 @@ static void fill_token(struct making *m, const struct config *cfg)
 
 static enum err new_host(const char *text, size_t len, const struct config *cfg, struct making *m, char **ret)
 {
-	char entry[1024], nonce[2 * ENROLL_NONCE_LEN + 1];
-	enum err e = choose_addr(cfg, m);
+	char entry[1024], addrs[2 * IP_ADDR_STR_MAX + 8], nonce[2 * ENROLL_NONCE_LEN + 1];
+	enum err e = choose_addrs(cfg, addrs, sizeof(addrs), m->ret->addr);
 
 	if (e != OK)
-		return e;
+		return refuse(m, e, 1024, "no free address is left in the subnet");
 	fill_token(m, cfg);
 	snprintf(entry, sizeof(entry),
 		 "- id: %s\n"
 		 "  state: pending\n"
 		 "  os: %s\n"
 		 "  vpn:\n"
-		 "    addr: \"%s\"\n"
+		 "    addr: %s\n"
 		 "  invite:\n"
 		 "    nonce: \"%s\"\n"
 		 "    expires: %llu\n",
-		 m->req->host_id, m->req->os, m->ret->addr, hex_encode(m->token.nonce, ENROLL_NONCE_LEN, nonce),
+		 m->req->host_id, m->req->os, addrs, hex_encode(m->token.nonce, ENROLL_NONCE_LEN, nonce),
 		 (unsigned long long)m->token.expires);
 	e = edit_add_host(text, len, entry, ret);
 	sodium_memzero(entry, sizeof(entry));
@@ -149,12 +186,33 @@ static enum err old_host(const char *text, size_t len, const struct config *cfg,
 	return e;
 }
 
+static enum err new_fleet(const char *text, size_t len, const struct config *cfg, struct making *m, char **ret)
+{
+	char entry[512], nonce[2 * ENROLL_NONCE_LEN + 1];
+	enum err e;
+
+	if (cfg->n_fleets == N_FLEET_INVITES)
+		return refuse(m, ERR_FULL, 1002, "there are %d reusable invites; remove those that have expired", N_FLEET_INVITES);
+	fill_token(m, cfg);
+	snprintf(entry, sizeof(entry), "- nonce: \"%s\"\n  expires: %llu\n  max_uses: %u\n%s%s%s",
+		 hex_encode(m->token.nonce, ENROLL_NONCE_LEN, nonce), (unsigned long long)m->token.expires, m->req->max_uses,
+		 m->req->group ? "  group: " : "", m->req->group ? m->req->group : "", m->req->group ? "\n" : "");
+	e = edit_add_item(text, len, "invites", entry, ret);
+	sodium_memzero(entry, sizeof(entry));
+	sodium_memzero(nonce, sizeof(nonce));
+	return e;
+}
+
 static enum err make_edit(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
 {
 	struct making *m = ctx;
-	const struct host_config *h = config_host(cfg, m->req->host_id);
+	const struct host_config *h = m->req->max_uses > 0 ? NULL : config_host(cfg, m->req->host_id);
 	enum err e;
 
+	if (m->req->max_uses > 0) {
+		e = new_fleet(text, len, cfg, m, ret);
+		return e == OK ? enroll_token_encode(&m->token, m->secret, m->ret->token) : e;
+	}
 	if (h && !m->req->again)
 		return refuse(m, ERR_EXISTS, 1022, "%s is in the list already; a new token for it: nefia vpn reinvite --name %s",
 			      h->id, h->id);
@@ -253,16 +311,89 @@ static enum err store_host(const char *text, size_t len, const struct host_confi
 	return edit_set_fields(text, len, h->id, fields, ARRAY_SIZE(fields), ret);
 }
 
-static enum err commit_edit(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
+static const struct fleet_invite *fleet_by_id(const struct config *cfg, const uint8_t id[ENROLL_ID_LEN], struct enroll_invite *ret)
 {
-	struct enroll_attempt *a = ctx;
+	for (size_t i = 0; i < cfg->n_fleets; i++) {
+		fleet_of(cfg, &cfg->fleets[i], ret);
+		if (memcmp(ret->id, id, ENROLL_ID_LEN) == 0)
+			return &cfg->fleets[i];
+	}
+	return NULL;
+}
+
+/* The host's own name, made unique; "host" when it is none that we take. */
+static void unique_name(const struct config *cfg, const char *own, char ret[HOST_ID_MAX + 1])
+{
+	const char *base = config_host_id_ok(own) ? own : "host";
+
+	snprintf(ret, HOST_ID_MAX + 1, "%s", base);
+	for (unsigned i = 2; config_host(cfg, ret); i++)
+		snprintf(ret, HOST_ID_MAX + 1, "%.50s-%u", base, i);
+}
+
+/* A host of a fleet: entered as the agent comes, waiting for approval. */
+static enum err store_fleet_host(const char *text, size_t len, const struct config *cfg, const struct fleet_invite *f,
+				 struct enroll_attempt *a, char **ret)
+{
+	char name[HOST_ID_MAX + 1], addrs[2 * IP_ADDR_STR_MAX + 8], first[IP_ADDR_STR_MAX], key[KEY_STR_MAX], entry[1024];
+	char id[2 * ENROLL_ID_LEN + 1], ep[ENDPOINT_STR_MAX + 2];
+	struct endpoint from = { .ip = a->from, .port = a->req->listen_port };
+	const char *at = quoted_endpoint(&from, ep);
+	struct config next;
+	char why[256];
+	enum err e = choose_addrs(cfg, addrs, sizeof(addrs), first);
+
+	if (e != OK) {
+		a->reply.code = ENROLL_BUSY;
+		snprintf(a->why, sizeof(a->why), "no free address is left in the subnet");
+		return ERR_CANCELLED;
+	}
+	unique_name(cfg, a->req->host_id, name);
+	snprintf(entry, sizeof(entry),
+		 "- id: %s\n%s%s%s  state: pending-approval\n  fleet: \"%s\"\n  vpn:\n    addr: %s\n    public_key: %s\n%s%s%s", name,
+		 f->group[0] ? "  group: " : "", f->group, f->group[0] ? "\n" : "", hex_encode(a->id, ENROLL_ID_LEN, id), addrs,
+		 key_to_base64(a->agent, key), at ? "    endpoint: " : "", at ? at : "", at ? "\n" : "");
+	e = edit_add_item(text, len, "hosts", entry, ret);
+	if (e != OK)
+		return e;
+	/* The answer is what the file will say. */
+	e = config_parse("nefia.yaml", *ret, strlen(*ret), &next, why, sizeof(why));
+	if (e != OK) {
+		snprintf(a->why, sizeof(a->why), "%s", why);
+		return e;
+	}
+	fill_reply(&next, config_host(&next, name), "pending-approval", a);
+	config_free(&next);
+	return OK;
+}
+
+static enum err commit_fleet(const char *text, size_t len, const struct config *cfg, const struct fleet_invite *f,
+			     const struct enroll_invite *inv, const uint8_t secret[KEY_LEN], struct enroll_attempt *a, char **ret)
+{
+	const struct host_config *h = host_with_key(cfg, a->agent);
+	char id[2 * ENROLL_ID_LEN + 1];
+	bool known = h && strcmp(h->fleet, hex_encode(inv->id, ENROLL_ID_LEN, id)) == 0;
+
+	a->reply.code = enroll_decide(inv, secret, a->req, a->agent, known, a->wall, &a->again);
+	if (a->reply.code == ENROLL_OK && h && (!known || strcmp(h->state, "revoked") == 0)) {
+		a->reply.code = ENROLL_VALIDATION;
+		snprintf(a->why, sizeof(a->why), "the agent's key is that of host %s, which is %s", h->id, h->state);
+	}
+	if (a->reply.code != ENROLL_OK)
+		return ERR_CANCELLED;
+	if (!a->again)
+		return store_fleet_host(text, len, cfg, f, a, ret);
+	fill_reply(cfg, h, h->state, a);
+	return ERR_CANCELLED;
+}
+
+static enum err commit_single(const char *text, size_t len, const struct config *cfg, const uint8_t secret[KEY_LEN],
+			      struct enroll_attempt *a, char **ret)
+{
 	struct enroll_invite inv;
 	const struct host_config *h = host_of(cfg, a->id, &inv), *other = host_with_key(cfg, a->agent);
-	uint8_t secret[KEY_LEN];
 
-	enroll_secret(cfg->private_key.b, secret);
 	a->reply.code = enroll_decide(h ? &inv : NULL, secret, a->req, a->agent, false, a->wall, &a->again);
-	sodium_memzero(secret, sizeof(secret));
 	if (a->reply.code == ENROLL_OK && other && other != h) {
 		a->reply.code = ENROLL_VALIDATION;
 		snprintf(a->why, sizeof(a->why), "the agent's key is that of host %s", other->id);
@@ -271,6 +402,20 @@ static enum err commit_edit(const char *text, size_t len, const struct config *c
 		return ERR_CANCELLED;
 	fill_reply(cfg, h, a->again ? h->state : "active", a);
 	return a->again ? ERR_CANCELLED : store_host(text, len, h, a, ret);
+}
+
+static enum err commit_edit(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
+{
+	struct enroll_attempt *a = ctx;
+	struct enroll_invite inv;
+	const struct fleet_invite *f = fleet_by_id(cfg, a->id, &inv);
+	uint8_t secret[KEY_LEN];
+	enum err e;
+
+	enroll_secret(cfg->private_key.b, secret);
+	e = f ? commit_fleet(text, len, cfg, f, &inv, secret, a, ret) : commit_single(text, len, cfg, secret, a, ret);
+	sodium_memzero(secret, sizeof(secret));
+	return e;
 }
 
 void enroll_commit(const char *file, struct enroll_attempt *a)
@@ -286,7 +431,8 @@ void enroll_commit(const char *file, struct enroll_attempt *a)
 	/* Nothing was written: the invite stands as it was. */
 	memset(&a->reply, 0, sizeof(a->reply));
 	a->reply.code = ENROLL_BUSY;
-	snprintf(a->why, sizeof(a->why), "%s", why[0] ? why : err_text(e));
+	if (!a->why[0])
+		snprintf(a->why, sizeof(a->why), "%s", why[0] ? why : err_text(e));
 }
 
 /* ---- states ---- */

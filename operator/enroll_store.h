@@ -16,6 +16,8 @@ struct invite_request {
 	uint16_t enroll_port;
 	uint64_t ttl_s, wall; /* Unix seconds */
 	bool again;           /* reinvite: the host is there, and keeps its address */
+	unsigned max_uses;    /* > 0: reusable, without host_id and os */
+	const char *group;    /* reusable: of the hosts that come by it; NULL = none */
 	struct rng *rng;
 };
 

@@ -193,9 +193,10 @@ static void say_end(struct enroll_conn *c, const char *host, const char *why)
 					   key_to_base64(c->m.agent, key)));
 		return;
 	}
-	log_warn("enrollment failed host=%s from=%s nonce=%s error=\"%s\" reason=\"%s\"", inv->host_id, c->where, prefix,
+	host = inv->host_id[0] ? inv->host_id : "(fleet)";
+	log_warn("enrollment failed host=%s from=%s nonce=%s error=\"%s\" reason=\"%s\"", host, c->where, prefix,
 		 enroll_code_text(c->m.code), why);
-	add_event(c->he, json_pack("{s:s, s:s, s:s, s:s}", "host", inv->host_id, "from", c->where, "error",
+	add_event(c->he, json_pack("{s:s, s:s, s:s, s:s}", "host", host, "from", c->where, "error",
 				   enroll_code_text(c->m.code), "reason", why));
 }
 

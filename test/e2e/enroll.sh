@@ -116,6 +116,21 @@ check "the same address" contains "$OUT" "10.99.0.2"
 start_agent web
 expect 0 "exec again" nefia exec --target web -- true
 
+# ---- a fleet: names of their own, approval, a limit
+expect 2 "reusable with a name" invite --reusable --name x --max-uses 2
+expect 0 "reusable" nefia vpn invite --reusable --max-uses 2 --group fleet --endpoint "$EP" --listen=false --token-out "$T/fleet.token"
+expect 0 "the first of a fleet" enroll f1 "$T/fleet.token"
+check "it waits" contains "$OUT" "waiting for the operator's approval: nefia vpn approve"
+expect 0 "the second" enroll f2 "$T/fleet.token"
+expect 1 "the third" enroll f3 "$T/fleet.token"
+check "the third" contains "$ERR" "nonce reused"
+start_agent f2
+name=$(sed -n 's/^host_id: //p' "$T/f2/agent.yaml")
+expect 255 "not approved" nefia exec --target "$name" --timeout 3s -- true
+expect 2 "approve without an answer" nefia vpn approve --all
+expect 0 "approve all" nefia vpn approve --all --accept-risk=approve-all
+expect 0 "approved" nefia exec --target "$name" -- true
+
 # ---- too many from one address, all of them nobody's
 for _ in 1 2 3 4 5 6 7 8; do (exec 3<>"/dev/tcp/127.0.0.1/$ENROLL_PORT" && printf '%0140d' 0 >&3 && cat <&3) >/dev/null 2>&1; done
 expect 0 "another invite" invite --name more --listen=false --token-out "$T/more.token"

@@ -186,6 +186,63 @@ static void full(void **state)
 	assert_false(file_has("id: b"));
 }
 
+/* A fleet: so many keys, each its own host and address, each as often as it likes; nobody is active before approval. */
+static void fleet(void **state)
+{
+	struct invite_request req = { .enroll_port = ENROLL_PORT, .ttl_s = 60, .wall = WALL, .max_uses = 3, .group = "web",
+				      .rng = os_rng() };
+	struct invite_result res;
+	const struct host_config *h;
+	struct attempt t;
+	struct config c;
+	char why[256] = "";
+
+	assert_int_equal(invite_make(file, &req, &res), OK);
+	for (uint8_t key = 20; key < 23; key++) {
+		if (use(&t, res.token, key) != ENROLL_OK) fail_msg("%s", t.a.why);
+		assert_string_equal(t.a.reply.state, "pending-approval");
+		assert_string_equal(t.a.reply.host_id, key == 20 ? "host" : key == 21 ? "host-2" : "host-3");
+		assert_int_equal(t.a.reply.addrs[0].ip.b[3], key - 20 + 3);
+	}
+	assert_int_equal(use(&t, res.token, 23), ENROLL_USED);
+	assert_int_equal(use(&t, res.token, 21), ENROLL_OK);
+	assert_true(t.a.again);
+	assert_string_equal(t.a.reply.host_id, "host-2");
+	load(&c);
+	h = config_host(&c, "host-2");
+	assert_false(config_host_is_active(h));
+	assert_string_equal(h->group, "web");
+	config_free(&c);
+	assert_int_equal(enroll_set_state(file, "host-2", "pending-approval", "active", why, sizeof(why)), OK);
+	assert_int_equal(use(&t, res.token, 21), ENROLL_OK);
+	assert_string_equal(t.a.reply.state, "active");
+	assert_int_equal(enroll_set_state(file, "host-2", NULL, "revoked", why, sizeof(why)), OK);
+	assert_int_equal(use(&t, res.token, 21), ENROLL_VALIDATION);
+	assert_true(file_has("# mine\n") && file_has("# the end\n"));
+}
+
+static void both_families(void **state)
+{
+	static const char both[] = "version: 1\nvpn:\n  private_key: AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+				   "  address: [10.99.0.1/24, \"fd00:9::1/64\"]\n";
+	struct invite_result res;
+	struct attempt t;
+
+	assert_int_equal(os_file_write_atomic(file, both, strlen(both), 0600), OK);
+	for (uint8_t i = 2; i < 5; i++) {
+		char host[8];
+
+		snprintf(host, sizeof(host), "h%u", i);
+		assert_int_equal(make(host, false, &res), OK);
+		assert_int_equal(use(&t, res.token, i), ENROLL_OK);
+		assert_int_equal(t.a.reply.n_addrs, 2);
+		assert_int_equal(t.a.reply.addrs[0].ip.b[3], i);
+		assert_int_equal(t.a.reply.addrs[1].ip.b[15], i);
+		assert_int_equal(t.a.reply.addrs[1].bits, 64);
+		assert_int_equal(t.a.reply.n_operator_addrs, 2);
+	}
+}
+
 /* When the lock is another's, the agent is told to come again, and nothing has changed. */
 static void locked(void **state)
 {
@@ -258,6 +315,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(revoked, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_key_of_another, setup, teardown),
 		cmocka_unit_test_setup_teardown(full, setup, teardown),
+		cmocka_unit_test_setup_teardown(fleet, setup, teardown),
+		cmocka_unit_test_setup_teardown(both_families, setup, teardown),
 		cmocka_unit_test_setup_teardown(locked, setup, teardown),
 		cmocka_unit_test_setup_teardown(killed, setup, teardown),
 	};

@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -187,6 +188,54 @@ static void asking_in_vain_ends(void **state)
 	assert_true(cpu < 0.7 * (double)(os_now() - start) / 1e9);
 }
 
+static nsec_t late_by;
+
+static void on_byte(void *ctx, int events)
+{
+	late_by = os_now() - os_loop_now(ctx);
+	os_loop_stop(ctx);
+}
+
+static void on_hup(void *ctx, int signum)
+{
+	on_byte(ctx, 0);
+}
+
+/* Who is called after a sleep finds the time of now, not of before it: a deadline counted from there would be over. */
+static void callbacks_find_the_time_of_now(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct os_watch *w;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(os_watch_new(loop, fds[0], on_byte, loop, &w), OK);
+	os_watch_set(w, OS_READ);
+	assert_int_equal(os_signal_on(loop, SIGHUP, on_hup, loop), OK);
+	for (int by_signal = 0; by_signal < 2; by_signal++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			usleep(300 * 1000);
+			if (by_signal)
+				kill(getppid(), SIGHUP);
+			else if (write(fds[1], "", 1) < 0)
+				_exit(1);
+			_exit(0);
+		}
+		if (by_signal)
+			os_watch_set(w, 0);
+		late_by = NSEC_NEVER;
+		os_loop_run(loop);
+		assert_true(late_by < 100 * NSEC_PER_MSEC);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+	}
+	os_watch_free(w);
+	close(fds[0]);
+	close(fds[1]);
+	os_loop_free(loop);
+}
+
 static void a_stop_before_the_run_counts(void **state)
 {
 	struct os_loop *loop = os_loop_new();
@@ -210,6 +259,7 @@ int main(void)
 		cmocka_unit_test(short_timers_are_exact),
 		cmocka_unit_test(rare_events_cost_no_asking),
 		cmocka_unit_test(asking_in_vain_ends),
+		cmocka_unit_test(callbacks_find_the_time_of_now),
 		cmocka_unit_test(a_stop_before_the_run_counts),
 	};
 
