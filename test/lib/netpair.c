@@ -81,12 +81,16 @@ static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcn
 	}
 	assert_int_equal(k->len, len);
 	why = wirecheck(k->data, k->len, 1420);
+	if (!why && !p->unwatched && (s == &p->a || s == &p->b))
+		why = wirewatch_packet(&p->watch, s == &p->b, k->data, k->len);
 	if (why) {
 		print_message("wire: %s\n", why);
 		s->n_bad++;
 	}
 	s->n_sent++;
-	if (s->drop_next > 0 || rng_chance(&p->rng.rng, p->loss_ppm)) {
+	if (rng_chance(&p->rng.rng, p->burst_ppm))
+		s->burst_until = p->now + p->burst;
+	if (s->drop_next > 0 || p->now < s->burst_until || rng_chance(&p->rng.rng, p->loss_ppm)) {
 		s->drop_next -= s->drop_next > 0;
 		free(k);
 		return NET_OUTPUT_OK;
@@ -294,5 +298,6 @@ void netpair_fini(struct netpair *p)
 	side_fini(&p->a);
 	side_fini(&p->b);
 	net_fini();
+	wirewatch_fini(&p->watch);
 	pktpool_free(p->pool);
 }

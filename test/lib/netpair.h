@@ -4,6 +4,7 @@
 
 #include "netstack/net.h"
 #include "test/lib/testing.h"
+#include "test/lib/wirewatch.h"
 
 struct netlink_pkt {
 	struct netlink_pkt *next;
@@ -21,6 +22,7 @@ struct netside {
 	nsec_t busy_until;  /* the bottleneck's */
 	uint64_t n_dropped; /* by it */
 	uint32_t drop_next; /* so many packets are lost now */
+	nsec_t burst_until;
 	uint64_t n_sent, n_bad; /* n_bad: packets that break a rule of the wire */
 };
 
@@ -29,8 +31,12 @@ struct netpair {
 	struct rng_seeded rng;
 	struct pktpool *pool;
 	struct netside a, b;
+	struct wirewatch watch; /* of what both sides send */
+	bool unwatched;         /* where its memory or time would count */
 	nsec_t delay;
 	uint32_t loss_ppm, dup_ppm, reorder_ppm;
+	uint32_t burst_ppm; /* chance that this packet and all that follow in the next @burst are lost */
+	nsec_t burst;
 	uint64_t rate_bps;    /* bottleneck each way; 0 = none */
 	uint32_t bottleneck;  /* packets of 1,420 bytes that wait there; more are dropped */
 	nsec_t tick;      /* packets are handed over at multiples of it, 32 at once, as a busy receiver does; 0 = each by itself */

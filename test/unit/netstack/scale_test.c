@@ -66,6 +66,7 @@ static void begin(struct many *m)
 	memset(m, 0, sizeof(*m));
 	netpair_init_limits(&m->p, 1, &(struct net_config){ .n_tcp_max = 3 * N_IDLE, .n_tcp_peer_max = 3 * N_IDLE });
 	m->p.delay = 0;
+	m->p.unwatched = true;
 	assert_int_equal(net_tcp_listen(m->p.b.nif, 22, N_IDLE, on_syn, m, &m->l), OK);
 }
 

@@ -1,0 +1,170 @@
+/*
+ * test/unit/netstack/ooseq_test.c - segments in any order, overlapping in any way: the stream is what was sent.
+ *
+ * A peer made of raw packets sends pieces of one stream, cut and shuffled by a seed, with repeats, single bytes, pieces
+ * that overlap others and pieces beyond the window; the FIN rides on any piece that ends the stream. Every ACK's SACKs
+ * must name only what was sent to us.
+ */
+#include "base/endian.h"
+#include "test/lib/netpair.h"
+
+#define N_STREAM 40000
+#define ISS 0xfffff000u /* the numbers wrap early in the stream */
+
+struct reader {
+	struct net_tcp *c;
+	size_t got;
+	bool eof, wrong, failed;
+};
+
+static struct raw {
+	struct netpair p;
+	struct reader r;
+	struct net_listener *l;
+	uint32_t ack; /* of the next packet: the other side's ISS + 1 */
+	bool sent[N_STREAM + 2];
+} w;
+
+static uint8_t pattern(size_t i)
+{
+	return (uint8_t)(i * 131 + (i >> 8) * 7 + (i >> 16));
+}
+
+static void on_event(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	struct reader *r = ctx;
+	uint8_t buf[4096];
+	size_t n;
+
+	r->failed |= ev == NET_TCP_ERROR;
+	while (ev == NET_TCP_READABLE && (n = net_tcp_read(c, buf, sizeof(buf))) > 0)
+		for (size_t i = 0; i < n; i++, r->got++)
+			r->wrong |= buf[i] != pattern(r->got);
+	r->eof |= net_tcp_at_eof(c);
+}
+
+static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	assert_int_equal(net_syn_accept(syn, on_event, &w.r, &w.r.c), OK);
+}
+
+/* What @b has answered: its ISS; its SACKs are looked at. */
+static void hear(void)
+{
+	for (const struct netlink_pkt *k = w.p.b.first; k; k = k->next) {
+		const uint8_t *tcp = k->data + 20, *o = tcp + 20, *end = tcp + (tcp[12] >> 4) * 4;
+
+		if (tcp[13] & 0x02)
+			w.ack = get_be32(tcp + 4) + 1;
+		for (; o < end && *o != 0; o += *o == 1 ? 1 : o[1])
+			for (int i = 2; *o == 5 && i + 8 <= o[1]; i += 8) {
+				uint32_t from = get_be32(o + i) - (ISS + 1), to = get_be32(o + i + 4) - (ISS + 1);
+
+				assert_true(from < to && to <= N_STREAM);
+				for (uint32_t s = from; s < to; s++)
+					assert_true(w.sent[s]);
+			}
+	}
+	netpair_drop_queue(&w.p.b);
+}
+
+static void say(uint8_t flags, size_t from, size_t len)
+{
+	static const uint8_t syn_options[] = { 2, 4, 5, 0x64, 3, 3, 7, 4, 2, 1, 1, 0 };
+	size_t opts = flags & 0x02 ? sizeof(syn_options) : 0, total = 40 + opts + len;
+	uint8_t p[1500] = { 0x45 };
+
+	put_be16(p + 2, (uint16_t)total);
+	p[8] = 64;
+	p[9] = 6;
+	memcpy(p + 12, "\x0a\x63\x00\x01\x0a\x63\x00\x02", 8);
+	put_be16(p + 20, 5555);
+	put_be16(p + 22, 22);
+	put_be32(p + 24, flags & 0x02 ? ISS : ISS + 1 + (uint32_t)from);
+	put_be32(p + 28, w.ack);
+	p[32] = (uint8_t)((20 + opts) / 4 << 4);
+	p[33] = flags;
+	put_be16(p + 34, 0xffff);
+	memcpy(p + 40, syn_options, opts);
+	for (size_t i = 0; i < len; i++) {
+		p[40 + opts + i] = pattern(from + i);
+		w.sent[from + i] = true;
+	}
+	netpair_inject(&w.p, &w.p.b, p, total);
+	hear();
+}
+
+static void say_piece(struct rng *rng, size_t from, size_t len)
+{
+	bool last = from + len == N_STREAM;
+
+	say((uint8_t)(0x10 | (last && rng_below(rng, 2) ? 0x01 : 0)), from, len);
+}
+
+static void begin(uint64_t seed)
+{
+	memset(&w, 0, sizeof(w));
+	netpair_init(&w.p, seed);
+	w.p.unwatched = true;
+	assert_int_equal(net_tcp_listen(w.p.b.nif, 22, 4, on_syn, NULL, &w.l), OK);
+	say(0x02, 0, 0);
+	say(0x10, 0, 0);
+	assert_non_null(w.r.c);
+}
+
+static void end(void)
+{
+	assert_false(w.r.wrong || w.r.failed);
+	assert_int_equal(w.r.got, N_STREAM);
+	assert_true(w.r.eof);
+	net_tcp_abort(w.r.c);
+	net_listener_close(w.l);
+	netpair_drop_queue(&w.p.b);
+	netpair_fini(&w.p);
+}
+
+static void pieces_in_any_order_make_the_stream(void **state)
+{
+	for (uint64_t seed = 0; seed < 150; seed++) {
+		struct rng_seeded rng;
+		size_t biggest;
+
+		rng_seeded_init(&rng, seed);
+		begin(seed);
+		biggest = seed % 3 == 0 ? 1400 : seed % 3 == 1 ? 200 : 3;
+		for (int i = 0; i < 400; i++) {
+			size_t len = 1 + rng_below(&rng.rng, biggest), from = rng_below(&rng.rng, N_STREAM - len);
+
+			/* Mostly on a grid, so that pieces meet; sometimes the end. */
+			from = rng_below(&rng.rng, 4) ? from / 100 * 100 : from;
+			from = rng_below(&rng.rng, 40) ? from : N_STREAM - len;
+			say_piece(&rng.rng, from, len);
+			assert_false(w.r.wrong || w.r.failed);
+		}
+		for (size_t from = 0; from < N_STREAM; from += 1000)
+			say_piece(&rng.rng, from, 1000);
+		say(0x11, N_STREAM, 0);
+		end();
+	}
+}
+
+/* Backwards, byte by byte: each is an entry of its own at first; what does not fit is not kept, and comes again. */
+static void what_does_not_fit_is_told_by_no_sack(void **state)
+{
+	begin(7);
+	for (size_t i = 3 * 1500; i > 0; i -= 3)
+		say(0x10, i, 1);
+	for (size_t from = 0; from < N_STREAM; from += 1000)
+		say(0x10, from, 1000);
+	say(0x11, N_STREAM, 0);
+	end();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pieces_in_any_order_make_the_stream),
+		cmocka_unit_test(what_does_not_fit_is_told_by_no_sack),
+	};
+	return RUN_TESTS(tests);
+}
