@@ -14,7 +14,7 @@ mkdir -p "$logs"
 
 # one COMMAND...: run it with the time limit and count its outcome
 one() {
-	local name=$1 log rc n
+	local name=${ONE_NAME:-$1} log rc n
 	log=$logs/${name//\//_}.log
 	timeout -k 5 "$LIMIT" "$@" >"$log" 2>&1 </dev/null
 	rc=$?
@@ -70,7 +70,7 @@ suite interop test/interop/*.sh
 # lib.sh is sourced, run.sh and drop.sh are for calling by hand or from the others
 mapfile -t e2e < <(printf '%s\n' test/e2e/*.sh | grep -vE '/(lib|run|drop)\.sh$')
 # as an ordinary user without capabilities, whoever we are
-dropped() { local t; for t; do one test/e2e/drop.sh "$PWD/$t"; done; }
+dropped() { local t; for t; do ONE_NAME=$t one test/e2e/drop.sh "$PWD/$t"; done; }
 suite_of e2e dropped "${e2e[@]}"
 suite lint test/lint.sh test/manual.sh test/clang.sh
 # minutes each; SIM_MINUTES and the like say how many

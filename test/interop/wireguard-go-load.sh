@@ -36,7 +36,7 @@ limited() { grep -c "limited: under load" "$T/agent.log"; }
 sniffer
 flood 2 5000 203.0.113.1 $PORT "$OUR_PUB" 203.0.113.10
 start_go
-out=$(LIMIT=3 traffic $THEIRS ping 10.77.0.2 1) || fail "one source shut the door: $out"
+out=$(LIMIT=8 traffic $THEIRS ping 10.77.0.2 1) || fail "one source shut the door: $out"
 wait $FLOOD
 sniffed
 [ "$(limited)" = 0 ] || fail "one source put us under load"
@@ -47,7 +47,7 @@ say "one greedy source: $out"
 : >"$T/flow"
 traffic $THEIRS both 10.77.0.2 22 8000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
-flood 16 8000 203.0.113.1 $PORT "$OUR_PUB" $(many 203.0.113)
+flood 26 8000 203.0.113.1 $PORT "$OUR_PUB" $(many 203.0.113)
 finish $flow "$T/flow" "a transfer while we are flooded"
 [ "$(value gap_ms "$(cat "$T/flow")")" -le 500 ] || fail "the transfer paused"
 [ "$(limited)" -ge 1 ] || fail "40 sources did not put us under load"
@@ -55,7 +55,7 @@ sniffer
 stop_go
 start_go
 began=$(now_ms)
-out=$(LIMIT=9 traffic $THEIRS connect 10.77.0.2 22 8) || fail "wireguard-go did not get in: $out"
+out=$(LIMIT=15 traffic $THEIRS connect 10.77.0.2 22 14) || fail "wireguard-go did not get in: $out"
 kill -0 $FLOOD || fail "the flood was over before"
 sniffed
 kill $FLOOD
@@ -70,11 +70,12 @@ agent_config "192.0.2.2:$THEIR_PORT"
 rm -f "$T"/agent/agent-state*
 theirs wg set $WG peer "$OUR_PUB" remove
 theirs wg set $WG peer "$OUR_PUB" preshared-key "$T/psk" allowed-ips 10.77.0.2/32,fd77::2/128
-flood 16 30000 198.18.0.1 $THEIR_PORT "$GO_PUB" $(many 198.18.0)
+flood 26 15000 198.18.0.1 $THEIR_PORT "$GO_PUB" $(many 198.18.0)
 sniffer
 began=$(now_ms)
 start_agent
-out=$(LIMIT=10 traffic $THEIRS connect 10.77.0.2 22 9) || fail "we did not get in: $out"
+# its queue may be full at our second attempt as well: then it is the third
+out=$(LIMIT=21 traffic $THEIRS connect 10.77.0.2 22 20) || fail "we did not get in: $out"
 kill -0 $FLOOD || fail "the flood was over before"
 sniffed
 kill $FLOOD

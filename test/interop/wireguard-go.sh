@@ -30,10 +30,10 @@ done
 wg genpsk >"$T/other-psk"
 theirs wg set $WG peer "$OUR_PUB" remove
 theirs wg set $WG peer "$OUR_PUB" preshared-key "$T/other-psk" endpoint $ENDPOINT allowed-ips 10.77.0.2/32,fd77::2/128
-out=$(LIMIT=2 traffic $THEIRS ping 10.77.0.2 1) && fail "an echo came back under another preshared key"
+out=$(LIMIT=4 traffic $THEIRS connect 10.77.0.2 22 2) && fail "a connection stood under another preshared key"
 theirs wg set $WG peer "$OUR_PUB" remove
 theirs wg set $WG peer "$OUR_PUB" preshared-key "$T/psk" endpoint $ENDPOINT allowed-ips 10.77.0.2/32,fd77::2/128
-out=$(LIMIT=3 traffic $THEIRS ping 10.77.0.2 1) || fail "no echo after the right preshared key: $out"
+out=$(traffic $THEIRS connect 10.77.0.2 22 15) || fail "no connection after the right preshared key: $out"
 say "a wrong preshared key keeps everything out"
 
 # restart of either side while bytes flow: a new connection stands within 3 s
