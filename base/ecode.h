@@ -38,6 +38,7 @@
 	X(1052, "Not every host enrolled in time", "Tokens stay valid until they expire: 'nefia vpn listen' waits again.") \
 	X(1053, "The host is in another state", "See 'nefia vpn enroll-status --name ID'.") \
 	X(1054, "The token cannot be read", "Copy the full token again, or make another with 'nefia vpn reinvite'.") \
+	X(1055, "The exported file cannot be used", "Check the passphrase, and that the file was copied whole.") \
 	X(1099, "Internal error", "Please report it, with the log of 'nefia hub logs'.")
 
 struct ecode {

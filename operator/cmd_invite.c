@@ -32,7 +32,7 @@ struct invite_flags {
 	const char *name, *os, *endpoint, *token_out, *group;
 	int enroll_port, max_uses;
 	nsec_t listen_timeout, ttl;
-	bool stun, listen, copy, no_print_token, reusable;
+	bool stun, listen, copy, qr, no_print_token, reusable;
 };
 
 #define AT(field) offsetof(struct invite_flags, field)
@@ -45,6 +45,7 @@ struct invite_flags {
 	{ "ttl", 0, "D", "how long the token is valid (default 24h)", option_duration, AT(ttl) },                       \
 	{ "token-out", 0, "FILE", "write the token there too, mode 0600", option_text, AT(token_out) },                 \
 	{ "copy", 0, NULL, "copy the token to the clipboard", option_flag, AT(copy) },                                  \
+	{ "qr", 0, NULL, "show the token as a QR code too (with qrencode)", option_flag, AT(qr) },                       \
 	{ "no-print-token", 0, NULL, NULL, option_flag, AT(no_print_token) }
 
 const struct cli_option invite_options[] = {
@@ -223,6 +224,15 @@ static void copy_token(const char *token)
 	fprintf(stderr, "No clipboard program worked (wl-copy, xclip, xsel, pbcopy); copy the line instead.\n");
 }
 
+static void show_qr(const char *token)
+{
+	static const char *const program[] = { "qrencode", "-t", "UTF8", NULL };
+
+	fflush(stdout);
+	if (!feed(program, token))
+		fprintf(stderr, "No QR code: the program qrencode is not there.\n");
+}
+
 static void print_token(const struct invite_flags *f, const struct invite_result *r, uint64_t expires)
 {
 	char when[64];
@@ -250,6 +260,8 @@ static int hand_out(struct cli *cli, const struct invite_flags *f, const struct 
 				 err_text(e), f->name);
 	if (!f->no_print_token)
 		print_token(f, r, expires);
+	if (f->qr)
+		show_qr(r->token);
 	if (f->copy)
 		copy_token(r->token);
 	return EXIT_OK;

@@ -103,6 +103,18 @@ check "no host was made" equal "$(grep -c 'id: x$' "$NEFIA_HOME/nefia.yaml")" 0
 expect 1 "a name twice" invite --name web --listen=false
 check "a name twice" contains "$ERR" E1022
 
+# ---- the token's other ways out: standard input of a program, never its command line
+mkdir "$T/fake"
+for p in wl-copy qrencode; do
+	printf '#!/bin/sh\ncat >"%s/%s.in"\necho "$@" >"%s/%s.args"\n' "$T" $p "$T" $p >"$T/fake/$p"
+	chmod +x "$T/fake/$p"
+done
+PATH=$T/fake:$PATH expect 0 "copy and qr" invite --name copied --listen=false --copy --qr --no-print-token --token-out "$T/copied.token"
+check "nothing is printed" equal "$OUT" ""
+check "the clipboard has it" cmp "$T/copied.token" "$T/wl-copy.in"
+check "the QR code has it" cmp "$T/copied.token" "$T/qrencode.in"
+check "no command line has it" equal "$(cat "$T/wl-copy.args" "$T/qrencode.args" | tr -d '\n')" "-t UTF8"
+
 # ---- revocation
 expect 0 "exec before" nefia exec --target web -- true
 expect 0 "revoke" nefia vpn revoke --name web
