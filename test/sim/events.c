@@ -10,6 +10,7 @@
 #include "test/sim/sim.h"
 
 #define BACK_WITHIN (3 * NSEC_PER_SEC)
+#define FLOODED_WITHIN (7 * NSEC_PER_SEC)
 #define CALM (4 * NSEC_PER_SEC)
 #define YEAR (365 * 86400 * NSEC_PER_SEC)
 
@@ -92,25 +93,6 @@ static void on_attack(struct sim *s, uint64_t arg)
 	path_attack(s, draw(s, 1, 12));
 }
 
-static void flood_once(struct sim *s, uint64_t node)
-{
-	struct node *n = &s->nodes[node];
-
-	if (!path_is_calm(s) && n->t) {
-		path_flood(s, node);
-		disturb(n, s->now + 3 * NSEC_PER_SEC);
-	}
-}
-
-/* Handshakes are limited for seconds: new ones need a cookie. */
-static void on_flood(struct sim *s, uint64_t arg)
-{
-	struct node *n = any_node(s);
-
-	for (uint64_t i = 0; i < 6; i++)
-		sim_at(s, s->now + i * 900 * NSEC_PER_MSEC, flood_once, (uint64_t)n->id);
-}
-
 /* ---- nodes ---- */
 
 static bool knows(struct node *n, const struct node *peer)
@@ -128,6 +110,76 @@ static nsec_t last_handshake(struct node *n, const struct node *peer)
 
 	return wg_peer_get_info(tunnel_device(n->t), id, n->sim->now, &info) && info.is_up ? info.last_handshake : 0;
 }
+
+/* ---- a flood ---- */
+
+/* Were the two, and the path between them, left alone by all but the flood since @at? */
+static bool were_alone(const struct node *a, const struct node *b, nsec_t at)
+{
+	const struct sim *s = a->sim;
+
+	return a->t && b->t && !a->frozen && !b->frozen && a->started_at < at && b->started_at < at &&
+	       s->wire.stuck_until[a->id] < at && s->wire.stuck_until[b->id] < at && s->cut_until[a->id][b->id] < at &&
+	       s->cut_until[b->id][a->id] < at && endpoint_equal(&a->ep, &a->ep_at_call) && endpoint_equal(&b->ep, &b->ep_at_call);
+}
+
+/* The first try gets a cookie, the second a session. */
+static void check_called(struct sim *s, uint64_t arg)
+{
+	struct node *n = &s->nodes[arg >> 8], *flooded = &s->nodes[arg & 0xff];
+	nsec_t at = s->now - FLOODED_WITHIN;
+
+	if (!were_alone(n, flooded, at))
+		return;
+	if (last_handshake(n, flooded) < at)
+		sim_broken(s, RULE_FLOODED, "");
+	sim_seen(s, SEEN_SERVED);
+}
+
+/* A peer of the flooded node wants a new session now. */
+static void call_flooded(struct sim *s, uint64_t node)
+{
+	struct node *flooded = &s->nodes[node], *n = any_node(s), *before;
+	wg_peer_id id;
+
+	if (!node_is_peer(n, flooded) || !n->t || n->frozen || !flooded->t)
+		return;
+	before = sim_enter(n);
+	id = wg_peer_find(tunnel_device(n->t), &s->wire.pub[node]);
+	wg_peer_rehandshake(tunnel_device(n->t), id, s->now);
+	tunnel_kick(n->t);
+	sim_leave(before);
+	/* Not when it had just tried: then it waits for its turn. */
+	if (s->wire.initiated_at[n->id][node] != s->now || !knows(n, flooded))
+		return;
+	n->ep_at_call = n->ep;
+	flooded->ep_at_call = flooded->ep;
+	sim_at(s, s->now + FLOODED_WITHIN, check_called, (uint64_t)n->id << 8 | node);
+}
+
+static void flood_once(struct sim *s, uint64_t node)
+{
+	struct node *n = &s->nodes[node];
+
+	if (!path_is_calm(s) && n->t) {
+		path_flood(s, node);
+		disturb(n, s->now + 3 * NSEC_PER_SEC);
+	}
+}
+
+/* Handshakes are limited for seconds: new ones need a cookie. Nothing else is lost meanwhile, so that it is seen who gets one. */
+static void on_flood(struct sim *s, uint64_t arg)
+{
+	struct node *n = any_node(s);
+
+	s->lossless_until = s->now + FLOODED_WITHIN + 2 * NSEC_PER_SEC;
+	for (uint64_t i = 0; i < 9; i++)
+		sim_at(s, s->now + i * 900 * NSEC_PER_MSEC, flood_once, (uint64_t)n->id);
+	for (int i = 0; i < 3; i++)
+		sim_at(s, s->now + NSEC_PER_SEC, call_flooded, (uint64_t)n->id);
+}
+
+/* ---- back again ---- */
 
 /* The node, its peer and the network between them were undisturbed since the restart. */
 static bool must_be_back(struct node *n, struct node *peer)

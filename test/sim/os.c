@@ -191,7 +191,7 @@ enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8
 		sim_seen(s, SEEN_BAD_SOURCE);
 		return ERR_INVALID;
 	}
-	if (!path_is_calm(s) && rng_chance(&s->world.rng, s->unreachable_ppm)) {
+	if (!path_is_lossless(s) && rng_chance(&s->world.rng, s->unreachable_ppm)) {
 		sim_seen(s, SEEN_UNREACHABLE);
 		u->n_left = 0;
 		return ERR_UNREACHABLE;

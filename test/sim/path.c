@@ -57,11 +57,16 @@ bool path_is_calm(const struct sim *s)
 	return s->now >= s->faults_end || s->now < s->calm_until;
 }
 
+bool path_is_lossless(const struct sim *s)
+{
+	return path_is_calm(s) || s->now < s->lossless_until;
+}
+
 /* ---- on the way ---- */
 
 static bool happens(struct sim *s, uint32_t ppm, enum cover c)
 {
-	bool yes = !path_is_calm(s) && rng_chance(&s->world.rng, ppm);
+	bool yes = !path_is_lossless(s) && rng_chance(&s->world.rng, ppm);
 
 	s->cover[c] += yes;
 	return yes;

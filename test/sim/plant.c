@@ -139,6 +139,8 @@ void plant_after(struct sim *s, struct node *from, int to, const struct endpoint
 
 bool plant_loses(const struct sim *s, const struct node *from)
 {
+	if (plant_is(s, RULE_FLOODED))
+		return s->flooded && !path_is_calm(s);
 	return plant_is(s, RULE_BACK) && from->incarnation > 1 && s->now - from->started_at < 4 * NSEC_PER_SEC;
 }
 

@@ -47,6 +47,7 @@
 	X(RULE_FAILED, "a connection failed that nothing had harmed")                              \
 	/* liveness */                                                                             \
 	X(RULE_BACK, "a restarted node is not back within 3 s")                                    \
+	X(RULE_FLOODED, "a known peer has no session after its second try in a flood")             \
 	X(RULE_STALLED, "a connection neither goes on nor ends although the faults are over")      \
 	X(RULE_CHATTER, "peers without traffic talk too much")                                     \
 	X(RULE_COUNTERS, "a peer's counters go back or do not fit what was seen")                  \
@@ -81,6 +82,7 @@ enum rule {
 	X(SEEN_INITIATION, "initiations", 1)                                                       \
 	X(SEEN_RESPONSE, "responses", 1)                                                           \
 	X(SEEN_COOKIE, "cookie replies", 1)                                                        \
+	X(SEEN_PROVEN, "handshakes with a cookie that succeeded", 1)                               \
 	X(SEEN_DATA, "data messages", 1)                                                           \
 	X(SEEN_KEEPALIVE, "keepalives", 1)                                                         \
 	X(SEEN_SIMULTANEOUS, "initiations that cross", 1)                                          \
@@ -112,6 +114,7 @@ enum rule {
 	X(SEEN_REPLAY, "datagrams replayed by a stranger", 1)                                      \
 	X(SEEN_MANGLED, "datagrams mangled by a stranger", 1)                                      \
 	X(SEEN_FLOOD, "initiations of a flood", 1)                                                 \
+	X(SEEN_SERVED, "peers served within two tries in a flood", 1)                              \
 	X(SEEN_FORGED, "inner packets with a forged source", 1)                                    \
 	X(SEEN_FLOW, "connections", 1)                                                             \
 	X(SEEN_FLOW_WHOLE, "connections that ended whole", 1)                                      \

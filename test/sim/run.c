@@ -257,6 +257,7 @@ static void sim_fini(struct sim *s)
 	s->cover[SEEN_KEEPALIVE] += s->wire.n_keepalive;
 	s->cover[SEEN_SIMULTANEOUS] += s->wire.n_crossed;
 	s->cover[SEEN_REKEY] += s->wire.n_rekeyed;
+	s->cover[SEEN_PROVEN] += s->wire.n_proven;
 	s->cover[SEEN_CALLED_BACK] += s->wire.n_called_back;
 	s->cover[SEEN_ZERO_WINDOW] += s->inner.n_zero_window;
 	s->cover[SEEN_RESENT] += s->inner.n_resent;

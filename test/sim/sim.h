@@ -81,6 +81,7 @@ struct node {
 	size_t n_held;
 	nsec_t heard_from[SIM_NODES]; /* last sent to: lets answers through a NAT */
 	nsec_t started_at, disturbed_until, disk_was_full;
+	struct endpoint ep_at_call; /* when it or its peer was called in a flood */
 	struct endpoint config[SIM_NODES]; /* of its peers, as its file names them; may be unset */
 	struct net_udp *sock;
 	struct { wg_peer_id id; uint64_t rx, tx, came, sent; } counters[SIM_NODES]; /* of its peers; @came, @sent: when it was new */
@@ -139,7 +140,7 @@ struct sim {
 	uint64_t seed;
 	enum rule plant; /* the rule that is broken on purpose; RULE_NONE = none */
 	bool trace, over;
-	nsec_t now, faults_end, run_end, calm_until, ended_at, quiet_since;
+	nsec_t now, faults_end, run_end, calm_until, lossless_until, ended_at, quiet_since;
 	uint64_t quiet_sent;
 	bool finals_done;
 	struct rng_seeded world; /* what happens */
@@ -208,7 +209,9 @@ void path_attack(struct sim *s, uint64_t n);
 void path_flood(struct sim *s, uint64_t node);
 /** path_settle() - a new address for @n, never used before; @nat: only the outer port changes */
 void path_settle(struct node *n, bool v6, bool nat);
+/** path_is_calm() - no event disturbs now; path_is_lossless() - at least the network does not */
 bool path_is_calm(const struct sim *s);
+bool path_is_lossless(const struct sim *s);
 /** path_check() - the rules for what @from sends to @dst, the address of node @to */
 void path_check(struct sim *s, struct node *from, int to, const struct endpoint *dst, const uint8_t *p, size_t len);
 void path_fini(struct sim *s);

@@ -15,6 +15,7 @@
 #include "wg/noise.h"
 
 #define TAI64_BASE (0x400000000000000aULL)
+static const uint8_t no_mac[WG_MAC_LEN];
 #define SLACK (2 * NSEC_PER_SEC) /* a datagram is sealed when it is taken, and leaves a little later */
 
 struct wire_key {
@@ -32,6 +33,7 @@ struct wire_init {
 	uint32_t index;
 	int from, to;
 	uint32_t came_in, answered_in; /* incarnations of @to */
+	bool proves; /* it carries a cookie's MAC2 */
 };
 
 static void *grow(void *items, size_t n, size_t *cap, size_t size)
@@ -168,7 +170,10 @@ static enum rule check_initiation(struct wire *w, nsec_t now, int from, int to, 
 	w->initiated_in[from][to] = w->incarnation[from];
 	w->initiated_at[from][to] = now;
 	w->inits = grow(w->inits, w->n_inits, &w->inits_cap, sizeof(*w->inits));
-	w->inits[w->n_inits++] = (struct wire_init){ .index = get_le32(m->sender), .from = from, .to = to };
+	w->inits[w->n_inits++] = (struct wire_init){ .index = get_le32(m->sender),
+						     .from = from,
+						     .to = to,
+						     .proves = memcmp(m->macs.mac2, no_mac, sizeof(no_mac)) != 0 };
 	w->n_crossed += w->initiated_at[to][from] && now - w->initiated_at[to][from] < 100 * NSEC_PER_MSEC;
 	w->n_init++;
 	return RULE_NONE;
@@ -191,6 +196,7 @@ static enum rule check_response(struct wire *w, nsec_t now, int from, int to, co
 	if (r != RULE_NONE)
 		return r;
 	init->answered_in = w->incarnation[from];
+	w->n_proven += init->proves;
 	add_key(w, &(struct wire_key){ .from = init->from, .to = from, .index = responder, .pair_index = initiator });
 	add_key(w, &(struct wire_key){ .from = from,
 				       .to = init->from,

@@ -42,7 +42,7 @@ struct wire {
 	size_t n_inits, inits_cap;
 	uint64_t n_sent[SIM_NODES][SIM_NODES], n_came[SIM_NODES][SIM_NODES]; /* bytes; from, to */
 	bool load_is_possible;
-	uint32_t n_init, n_resp, n_cookie, n_data, n_keepalive, n_crossed, n_rekeyed, n_called_back;
+	uint32_t n_init, n_resp, n_cookie, n_data, n_keepalive, n_crossed, n_rekeyed, n_called_back, n_proven;
 };
 
 /**
