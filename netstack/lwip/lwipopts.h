@@ -6,6 +6,7 @@
 #ifndef NETSTACK_LWIP_OPTS_H
 #define NETSTACK_LWIP_OPTS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define NO_SYS 1
@@ -16,7 +17,13 @@
 #define LWIP_STATS 0
 
 /* Memory: pools would fix limits at compile time; net.c holds the limits. */
-#define MEM_LIBC_MALLOC 1
+#define MEM_CUSTOM_ALLOCATOR 1
+void *net_lwip_malloc(size_t size);
+void *net_lwip_calloc(size_t n, size_t size);
+void net_lwip_free(void *p);
+#define MEM_CUSTOM_MALLOC net_lwip_malloc
+#define MEM_CUSTOM_CALLOC net_lwip_calloc
+#define MEM_CUSTOM_FREE net_lwip_free
 #define MEMP_MEM_MALLOC 1
 #define MEM_ALIGNMENT 8
 #define MEMP_NUM_SYS_TIMEOUT 16
