@@ -1,7 +1,8 @@
 /*
  * The stack with a listener, a socket and a dialled connection, fed a sequence of packets made from the input:
  * each record is a control byte, a length byte and that many bytes. The frame of the packet is made right so that the
- * bytes reach TCP; now and then the sequence and ACK numbers are too, so that they reach deep states.
+ * bytes reach TCP; now and then the sequence and ACK numbers are too, so that they reach deep states. Congestion control is
+ * one or the other by the input's length.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	rng_seeded_init(&rng, 1);
 	icfg.ctx = &f;
+	icfg.congestion = size & 1 ? "bbr" : "cubic";
 	icfg.addrs[0] = (struct ip_prefix){ { IP_V4, { 10, 99, 0, 1 } }, 24 };
 	icfg.addrs[1] = (struct ip_prefix){ { IP_V6, { 0xfd, [15] = 1 } }, 64 };
 	if (net_init(&cfg, now) != OK || net_if_open(&icfg, &f.nif) != OK ||
