@@ -14,25 +14,41 @@ void ssh_buf_fini(struct ssh_buf *b)
 	*b = (struct ssh_buf){ 0 };
 }
 
-uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len)
+/*
+ * A larger block for what is in @b. Private keys pass through these queues, and realloc() would leave the old block as it
+ * was: it is wiped here.
+ */
+static bool grow(struct ssh_buf *b, size_t need)
 {
-	size_t cap;
+	size_t cap = b->cap ? b->cap : 4096;
 	uint8_t *p;
 
+	while (cap < need)
+		cap *= 2;
+	p = malloc(cap);
+	if (!p)
+		return false;
+	if (b->p) {
+		memcpy(p, b->p, b->len);
+		explicit_bzero(b->p, b->cap);
+		free(b->p);
+	}
+	b->p = p;
+	b->cap = cap;
+	return true;
+}
+
+uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len)
+{
+	if (len > SSH_BUF_MAX - ssh_buf_used(b))
+		return NULL;
 	if (b->off > 0 && (b->off == b->len || b->len + len > b->cap)) {
 		memmove(b->p, b->p + b->off, b->len - b->off);
 		b->len -= b->off;
 		b->off = 0;
 	}
-	if (b->len + len > b->cap) {
-		for (cap = b->cap ? b->cap : 4096; cap < b->len + len; cap *= 2)
-			;
-		p = realloc(b->p, cap);
-		if (!p)
-			return NULL;
-		b->p = p;
-		b->cap = cap;
-	}
+	if (b->len + len > b->cap && !grow(b, b->len + len))
+		return NULL;
 	return b->p + b->len;
 }
 
@@ -60,8 +76,11 @@ void ssh_buf_drop(struct ssh_buf *b, size_t len)
 
 enum err ssh_frame_add(struct ssh_buf *b, enum ssh_frame type, struct bytes a, struct bytes c)
 {
-	uint8_t *p = ssh_buf_room(b, 5 + a.len + c.len);
+	uint8_t *p;
 
+	if (a.len > SSH_FRAME_MAX - 1 || c.len > SSH_FRAME_MAX - 1 - a.len)
+		return ERR_TOO_LONG;
+	p = ssh_buf_room(b, 5 + a.len + c.len);
 	if (!p)
 		return ERR_NOMEM;
 	put_le32(p, (uint32_t)(1 + a.len + c.len));
@@ -76,11 +95,12 @@ enum err ssh_frame_add(struct ssh_buf *b, enum ssh_frame type, struct bytes a, s
 
 enum err ssh_frame_next(const struct ssh_buf *b, uint8_t *ret_type, struct bytes *ret_body, size_t *ret_total)
 {
-	const uint8_t *p = b->p + b->off;
 	size_t have = ssh_buf_used(b), len;
+	const uint8_t *p;
 
 	if (have < 4)
 		return ERR_AGAIN;
+	p = b->p + b->off;
 	len = get_le32(p);
 	if (len < 1 || len > SSH_FRAME_MAX)
 		return ERR_PROTOCOL;
@@ -144,7 +164,7 @@ enum err ssh_put_u32(struct ssh_buf *b, uint32_t v)
 
 enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 {
-	enum err e = ssh_put_u32(b, (uint32_t)len);
+	enum err e = len > UINT32_MAX ? ERR_TOO_LONG : ssh_put_u32(b, (uint32_t)len);
 
 	return e == OK ? ssh_buf_add(b, p, len) : e;
 }

@@ -10,6 +10,9 @@
 #include "base/types.h"
 #include "ssh/session.h"
 
+/* No queue grows beyond it: whoever fills one asks for its length first, and this is for whom it does not. */
+#define SSH_BUF_MAX ((size_t)64 << 20)
+
 /* A byte queue; [off, len) is what is in it. Zero-initialise; ssh_buf_fini() wipes. */
 struct ssh_buf {
 	uint8_t *p;
@@ -21,12 +24,12 @@ static inline size_t ssh_buf_used(const struct ssh_buf *b)
 {
 	return b->len - b->off;
 }
-/** ssh_buf_room() - make room for @len more; return: where they go, NULL without memory */
+/** ssh_buf_room() - make room for @len more; return: where they go, NULL without memory. A block given up is wiped. */
 uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len);
 MUST_CHECK enum err ssh_buf_add(struct ssh_buf *b, const void *p, size_t len);
 void ssh_buf_drop(struct ssh_buf *b, size_t len);
 
-/** ssh_frame_add() - one frame, its body of up to two parts */
+/** ssh_frame_add() - one frame, its body of up to two parts; ERR_TOO_LONG: together above SSH_FRAME_MAX */
 MUST_CHECK enum err ssh_frame_add(struct ssh_buf *b, enum ssh_frame type, struct bytes a, struct bytes c);
 /** ssh_frame_next() - the first whole frame; views into @b. OK; ERR_AGAIN: more bytes are needed; ERR_PROTOCOL. */
 MUST_CHECK enum err ssh_frame_next(const struct ssh_buf *b, uint8_t *ret_type, struct bytes *ret_body,
@@ -44,6 +47,7 @@ struct bytes ssh_read_string(struct ssh_reader *r);
 /** ssh_read_text() - copied with its NUL; too long, or one inside, is bad */
 void ssh_read_text(struct ssh_reader *r, char *ret, size_t size);
 MUST_CHECK enum err ssh_put_u32(struct ssh_buf *b, uint32_t v);
+/** ssh_put_string() - ERR_TOO_LONG: its length does not fit into 32 bits */
 MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len);
 
 /* hub -> worker and back; the first byte of a message */
