@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "ssh/fs_session.h"
 
 void ssh_buf_fini(struct ssh_buf *b)
 {
@@ -167,4 +168,63 @@ enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 	enum err e = len > UINT32_MAX ? ERR_TOO_LONG : ssh_put_u32(b, (uint32_t)len);
 
 	return e == OK ? ssh_buf_add(b, p, len) : e;
+}
+
+/* ---- file operations (ssh/fs_session.h) ---- */
+
+enum err ssh_put_u64(struct ssh_buf *b, uint64_t v)
+{
+	uint8_t p[8];
+
+	put_le64(p, v);
+	return ssh_buf_add(b, p, 8);
+}
+
+enum err ssh_put_attr(struct ssh_buf *b, const struct ssh_attr *a)
+{
+	const uint32_t words[] = { a->uid, a->gid, a->mode, a->atime, a->mtime };
+	uint8_t p[SSH_ATTR_BYTES];
+
+	put_le32(p, a->which);
+	put_le64(p + 4, a->size);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		put_le32(p + 12 + 4 * i, words[i]);
+	return ssh_buf_add(b, p, sizeof(p));
+}
+
+uint8_t ssh_read_u8(struct ssh_reader *r)
+{
+	if (r->bad || r->len < 1) {
+		r->bad = true;
+		return 0;
+	}
+	r->len--;
+	return *r->p++;
+}
+
+uint64_t ssh_read_u64(struct ssh_reader *r)
+{
+	uint64_t low = ssh_read_u32(r);
+
+	return low | (uint64_t)ssh_read_u32(r) << 32;
+}
+
+void ssh_read_attr(struct ssh_reader *r, struct ssh_attr *ret)
+{
+	ret->which = ssh_read_u32(r);
+	ret->size = ssh_read_u64(r);
+	ret->uid = ssh_read_u32(r);
+	ret->gid = ssh_read_u32(r);
+	ret->mode = ssh_read_u32(r);
+	ret->atime = ssh_read_u32(r);
+	ret->mtime = ssh_read_u32(r);
+}
+
+void ssh_read_space(struct ssh_reader *r, struct ssh_fs_space *ret)
+{
+	ret->size = ssh_read_u64(r);
+	ret->free = ssh_read_u64(r);
+	ret->avail = ssh_read_u64(r);
+	ret->files = ssh_read_u64(r);
+	ret->files_free = ssh_read_u64(r);
 }
