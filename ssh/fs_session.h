@@ -8,7 +8,8 @@
  *	                                     <-   SSH_F_OP_INFO, _ENTRY, _BYTES, _MORE: by the operation
  *	SSH_F_OP_DATA, SSH_F_OP_EOF          ->   (PUT)
  *	SSH_F_OP_CANCEL  u32 id              ->
- *	                                     <-   SSH_F_OP_DONE: exactly once for each SSH_F_OP
+ *	                                     <-   SSH_F_OP_DONE: exactly once for each SSH_F_OP, unless the session ends
+ *	                                          before with SSH_F_ERROR
  *
  * An id is free again after its DONE. At most SSH_FS_OPS_MAX run at once; more are answered with ERR_FULL. Paths are
  * bytes as the server has them (no encoding, no NUL), at most SSH_PATH_MAX; relative ones start at the login folder.
@@ -30,7 +31,8 @@ enum ssh_op {
 	SSH_OP_GET = 1,   /* path, u64 offset, u64 length (UINT64_MAX: to the end). INFO, BYTES in rising order, DONE */
 	SSH_OP_PUT = 2,   /* path, u32 mode, u32 flags, u64 source, u32 atime, u32 mtime; see below */
 	SSH_OP_LS = 3,    /* path. ENTRY each (without "." and ".."; unordered), DONE */
-	SSH_OP_FIND = 4,  /* path, u32 depth (0: no limit). ENTRY each with the path below @path, folders before what
+	SSH_OP_FIND = 4,  /* path, u32 depth (0: no limit). ENTRY with an empty name for @path itself, then each with the
+			   * path below it, folders before what
 			   * is in them; symbolic links are not followed. A folder that cannot be read does not end it:
 			   * DONE then carries the first such error */
 	SSH_OP_STAT = 5,  /* path. INFO (symbolic links followed), DONE */
@@ -85,8 +87,8 @@ struct ssh_fs_space {
 #define SSH_SPACE_BYTES 40
 
 /*
- * Bodies from the worker, after u32 id: OP_INFO: attributes (DF: space). OP_ENTRY: string name, attributes, string target
- * of a symbolic link (FIND and LS; empty otherwise). OP_BYTES: u64 offset, bytes. OP_DONE: u32 enum err, string message.
+ * Bodies from the worker, after u32 id: OP_INFO: attributes (DF: space). OP_ENTRY: string name, attributes (of a link
+ * itself). OP_BYTES: u64 offset, bytes. OP_DONE: u32 enum err, string message.
  */
 MUST_CHECK enum err ssh_put_u64(struct ssh_buf *b, uint64_t v);
 MUST_CHECK enum err ssh_put_attr(struct ssh_buf *b, const struct ssh_attr *a);

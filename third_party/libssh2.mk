@@ -15,12 +15,14 @@ $(LIBSSH2_TAR):
 $(LIBSSH2_PATCHES):
 	$(Q)$(FETCH) $@ $(LIBSSH2_DEBIAN_SHA256) main/libs/libssh2/libssh2_$(LIBSSH2_DEBIAN).debian.tar.xz
 
-$(LIBSSH2_STAMP): | $(LIBSSH2_TAR) $(LIBSSH2_PATCHES)
+# Our build-time changes fail when their place is not found.
+$(LIBSSH2_STAMP): third_party/libssh2-edit.sh | $(LIBSSH2_TAR) $(LIBSSH2_PATCHES)
 	@rm -rf $(LIBSSH2_DIR) && mkdir -p $(LIBSSH2_DIR)
 	$(Q)tar -xf $(LIBSSH2_TAR) -C $(LIBSSH2_DIR) --strip-components=1
 	$(Q)tar -xf $(LIBSSH2_PATCHES) -C $(LIBSSH2_DIR)
 	$(Q)cd $(LIBSSH2_DIR) && grep -v '^#' debian/patches/series | while read -r p; do \
 		[ -z "$$p" ] || patch -s -p1 -i "debian/patches/$$p" || exit 1; done
+	$(Q)third_party/libssh2-edit.sh $(LIBSSH2_DIR)
 	@touch $@
 
 LIBSSH2_SRC := agent bcrypt_pbkdf chacha channel cipher-chachapoly comp crypt crypto global hostkey keepalive kex knownhost \
