@@ -15,40 +15,48 @@ void ssh_buf_fini(struct ssh_buf *b)
 	*b = (struct ssh_buf){ 0 };
 }
 
+static void move_down(struct ssh_buf *b)
+{
+	memmove(b->p, b->p + b->off, b->len - b->off);
+	b->len -= b->off;
+	b->off = 0;
+}
+
 /*
  * A larger block for what is in @b. Private keys pass through these queues, and realloc() would leave the old block as it
  * was: it is wiped here.
  */
 static bool grow(struct ssh_buf *b, size_t need)
 {
-	size_t cap = b->cap ? b->cap : 4096;
+	size_t cap = b->cap ? b->cap : 4096, used = ssh_buf_used(b);
 	uint8_t *p;
 
-	while (cap < need)
+	while (cap < need || (cap == b->cap && cap < SSH_BUF_MAX))
 		cap *= 2;
 	p = malloc(cap);
 	if (!p)
 		return false;
 	if (b->p) {
-		memcpy(p, b->p, b->len);
+		memcpy(p, b->p + b->off, used);
 		explicit_bzero(b->p, b->cap);
 		free(b->p);
 	}
-	b->p = p;
-	b->cap = cap;
+	*b = (struct ssh_buf){ .p = p, .len = used, .cap = cap };
 	return true;
 }
 
 uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len)
 {
-	if (len > SSH_BUF_MAX - ssh_buf_used(b))
+	size_t used = ssh_buf_used(b);
+
+	if (len > SSH_BUF_MAX - used)
 		return NULL;
-	if (b->off > 0 && (b->off == b->len || b->len + len > b->cap)) {
-		memmove(b->p, b->p + b->off, b->len - b->off);
-		b->len -= b->off;
-		b->off = 0;
-	}
-	if (b->len + len > b->cap && !grow(b, b->len + len))
+	if (b->len + len <= b->cap)
+		return b->p + b->len;
+	/* Moving is for what is little: a long queue that is moved for each piece would be copied many times over. */
+	if (b->off > 0 && used + len <= b->cap && (used <= b->cap / 2 || b->cap >= SSH_BUF_MAX))
+		move_down(b);
+	else if (!grow(b, used + len))
 		return NULL;
 	return b->p + b->len;
 }

@@ -164,12 +164,12 @@ static void rename_plainly(struct fs_op *op)
 }
 
 /* In the order of the path; what fails because it is there already is found out by looking at the last. */
-static void make_parents(struct fs_op *op)
+static void make_folder(struct fs_op *op)
 {
 	struct sftp_request rq = { .type = SFTP_MKDIR, .attr = { .which = SSH_ATTR_MODE, .mode = op->mode & 07777 } };
 	size_t len = strlen(op->path);
 
-	for (size_t i = 1; i < len; i++) {
+	for (size_t i = 1; i < len && op->flags & SSH_MKDIR_PARENTS; i++) {
 		if (op->path[i] != '/' || op->path[i - 1] == '/')
 			continue;
 		rq.path = (struct bytes){ (uint8_t *)op->path, i };
@@ -194,7 +194,7 @@ void fs_op_start_simple(struct fs_op *op)
 		rq.type = SFTP_REMOVE;
 		break;
 	case SSH_OP_MKDIR:
-		make_parents(op);
+		make_folder(op);
 		return;
 	case SSH_OP_MV:
 		if (op->flags & SSH_MV_NO_REPLACE || !op->s->client->has[SFTP_X_POSIX_RENAME])
