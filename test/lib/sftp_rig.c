@@ -160,7 +160,7 @@ static bool move_bytes(struct rig *r)
 	if (poll(&pf, 1, ssh_buf_used(&r->out) ? 0 : 5000) <= 0)
 		return ssh_buf_used(&r->out) > 0;
 	if (ssh_buf_used(&r->client.out) > 0) {
-		n = write(r->fd, r->client.out.p + r->client.out.off, ssh_buf_used(&r->client.out));
+		n = send(r->fd, r->client.out.p + r->client.out.off, ssh_buf_used(&r->client.out), MSG_NOSIGNAL);
 		if (n > 0)
 			ssh_buf_drop(&r->client.out, (size_t)n);
 	}
