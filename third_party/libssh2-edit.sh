@@ -11,3 +11,13 @@ edit() {
 # A channel that closes without an exit status said 0, success: it says -1.
 edit channel.c 1 \
 	'$n += s{(        memcpy\(session->open_channel->channel_type, channel_type,\n\s*channel_type_len\);\n)}{$1        session->open_channel->exit_status = -1;\n}'
+
+# Encrypt-then-MAC: the length of a packet was looked at before it was read, so that a length near 2^32 passed, its sum wrapped, and
+# the MAC was computed over memory that was not the packet's (a crash). The test: SERVER_CRYPTED_HUGE in worker_test.
+edit transport.c 1 \
+	'$n += s{(/\* etm size field is not encrypted \*/\n\s*memcpy\(block, &p->buf\[p->readidx\], 4\);\n)}{$1                p->packet_length = _libssh2_ntohu32(block);\n}'
+# A packet given up left its pointer behind, and the end of the session freed it again.
+edit transport.c 4 \
+	'$n += s{(LIBSSH2_FREE\(session, p->payload\);\n)(\s*return )}{$1            p->payload = NULL;\n            p->total_num = 0;\n$2}g'
+edit transport.c 1 \
+	'$n += s{(LIBSSH2_FREE\(session, p->payload\);\n)(\s*if\(rc\)\n)}{$1            p->payload = NULL;\n$2}'
