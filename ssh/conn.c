@@ -82,8 +82,10 @@ static void *on_alloc(size_t len, void **abstract)
 	struct ssh_conn *c = *abstract;
 	union head *h;
 
-	if (len > CONN_MEMORY_MAX || c->memory + len > CONN_MEMORY_MAX)
+	if (len > CONN_MEMORY_MAX || c->memory + len > CONN_MEMORY_MAX) {
+		c->starved = true;
 		return NULL;
+	}
 	h = malloc(sizeof(*h) + len);
 	if (!h)
 		return NULL;

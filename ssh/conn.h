@@ -53,6 +53,7 @@ struct ssh_conn {
 	struct ssh_buf in;       /* from it, not yet taken by the library */
 	size_t turn_bytes;       /* that the library may still take in this turn */
 	size_t memory;           /* that the library holds */
+	bool starved;            /* it was refused more */
 	nsec_t now, deadline;    /* of everything before READY */
 	uint8_t seen[8192];      /* the server's first bytes, for its KEXINIT */
 	size_t n_seen, n_early;  /* bytes kept there; bytes before READY */

@@ -128,6 +128,11 @@ static void fail_by_library(struct ssh_job *j, const char *what)
 {
 	char *text = NULL;
 
+	if (j->conn->starved) {
+		fail(j, ERR_FULL, "%s: the server sent more than %u MiB that nobody takes", what,
+		     (unsigned)(CONN_MEMORY_MAX >> 20));
+		return;
+	}
 	libssh2_session_last_error(j->conn->session, &text, NULL, 0);
 	fail(j, ERR_PROTOCOL, "%s: %s", what, text && *text ? text : "unknown reason");
 }

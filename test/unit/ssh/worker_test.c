@@ -362,7 +362,7 @@ static void hostile_servers(void **state)
 		{ SERVER_OTHER_CHANNEL, OK, .seconds = 0 },
 		{ SERVER_DISCONNECT_TEXT, ERR_PROTOCOL, .says = "reading from the server failed" },
 		{ SERVER_FLOOD_WINDOW, OK, .says = "", .seconds = 15 },
-		{ SERVER_FLOOD_UNKNOWN, ERR_PROTOCOL, .says = "", .seconds = 15 },
+		{ SERVER_FLOOD_UNKNOWN, ERR_FULL, .says = "128 MiB", .seconds = 15 },
 	};
 
 	run_all(rows, ARRAY_SIZE(rows));

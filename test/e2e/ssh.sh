@@ -1,0 +1,74 @@
+#!/bin/bash
+# the SSH worker in a whole installation: several transfers at once, the limit of the file size, a revoked key, a server that
+# ends, a hub that is killed in the middle
+. "$(dirname "$0")/lib.sh"
+setup
+start_hub
+
+head -c 6000000 /dev/urandom >"$T/src"
+for i in 1 2 3 4; do "$NEFIA" fs put "$T/src" "web:$T/dst$i" >/dev/null 2>&1 & pids[i]=$!; done
+for i in 1 2 3 4; do wait "${pids[i]}" || fail "put $i of four at once"; done
+for i in 1 2 3 4; do "$NEFIA" fs get "web:$T/dst$i" "$T/back$i" >/dev/null 2>&1 & pids[i]=$!; done
+for i in 1 2 3 4; do wait "${pids[i]}" || fail "get $i of four at once"; done
+for i in 1 2 3 4; do check "file $i of four at once is whole" cmp "$T/src" "$T/back$i"; done
+
+# An idle connection whose server ends costs nothing, and the next command has a new one.
+worker=$(pgrep -P "$HUB_PID" | head -1)
+ticks() { awk '{print $14 + $15}' "/proc/$worker/stat"; }
+for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p"; done
+sleep 0.3
+before=$(ticks)
+sleep 1
+check "an idle worker does not spin" test $(($(ticks) - before)) -lt 20
+expect 0 "a command after the server's end" nefia exec --target web -- true
+
+# A command that the server drops without a status is no success.
+expect 255 "a killed session" nefia exec --target web -- 'kill -9 $PPID; sleep 5'
+
+# Killed in the middle of a put: the old file or the new one, never a part.
+echo old >"$T/target"
+head -c 60000000 /dev/zero | tr '\0' 'x' >"$T/large"
+nefia fs put "$T/large" "web:$T/target" >/dev/null 2>&1 &
+p=$!
+partial() { ls "$T"/target.nefia-*.part; }
+wait_until 5 partial || fail "the put does not begin"
+kill -9 "$worker" 2>/dev/null
+wait "$p" && fail "a put without its worker succeeded"
+check "the old file is there" equal "$(cat "$T/target")" old
+rm -f "$T"/target.nefia-*.part
+expect 0 "put again" nefia fs put "$T/large" "web:$T/target"
+check "the new file is whole" cmp "$T/large" "$T/target"
+check "nothing is left" test -z "$(ls "$T"/*.part 2>/dev/null)"
+
+# A full disk at the far end.
+trap 'umount "$T/small" 2>/dev/null; cleanup' EXIT
+if mkdir -p "$T/small" && mount -t tmpfs -o size=2m none "$T/small" 2>/dev/null; then
+	nefia fs put "$T/src" "web:$T/small/x" >"$T/out" 2>"$T/err" && fail "put on a full disk succeeded"
+	check "it says why" contains "$(cat "$T/err")" "no space left"
+	is_empty() { test -z "$(ls "$T/small")"; }
+	check "nothing is left on the full disk" wait_until 5 is_empty
+	umount "$T/small"
+fi
+
+# Bounded by ssh.max_file_size_bytes.
+nefia hub stop >/dev/null 2>&1
+wait "$HUB_PID" 2>/dev/null
+printf 'ssh:\n  max_file_size_bytes: 1000000\n' >"$T/limit"
+grep -q '^ssh:' "$NEFIA_HOME/nefia.yaml" && sed -i '/^ssh:/a\  max_file_size_bytes: 1000000' "$NEFIA_HOME/nefia.yaml" ||
+	cat "$T/limit" >>"$NEFIA_HOME/nefia.yaml"
+start_hub
+nefia fs get "web:$T/src" "$T/over" >"$T/out" 2>"$T/err" && fail "a file above the limit was read"
+check "it names the limit" contains "$(cat "$T/err")" max_file_size_bytes
+check "nothing of it is there" test ! -e "$T/over"
+head -c 999999 "$T/src" >"$T/under"
+expect 0 "a file below the limit" nefia fs get "web:$T/under" "$T/got"
+check "it is whole" cmp "$T/under" "$T/got"
+nefia hub stop >/dev/null 2>&1
+wait "$HUB_PID" 2>/dev/null
+
+# A revocation for a pattern of names.
+{ printf '@revoked *.nefia '; cut -d' ' -f1,2 "$T/sshd/host_key.pub"; } >>"$NEFIA_HOME/known_hosts"
+start_hub
+expect 255 "a revoked key" nefia exec --target web -- true
+check "it says revoked" contains "$ERR" revoked
+done_all
