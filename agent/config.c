@@ -110,8 +110,9 @@ static void note_later(struct agent_config *c, const struct yaml_node *root)
 	}
 }
 
-static void read_root(struct conf_reader *r, const struct yaml_node *root, struct agent_config *c)
+static void read_root(struct conf_reader *r, const struct yaml_node *root, void *ctx)
 {
+	struct agent_config *c = ctx;
 	const struct yaml_node *peers = yaml_get(root, "peers"), *version = yaml_get(root, "version");
 	unsigned long long v = AGENT_CONFIG_VERSION, port = 51820;
 	const char *base = yaml_text(yaml_get(root, "cloud_api_base"));
@@ -144,20 +145,8 @@ enum err agent_config_parse(const char *file, const char *text, size_t len, stru
 {
 	struct conf_reader r = { file, why, why_size, OK };
 	struct agent_config c = { .ssh_addr = "127.0.0.1:22" };
-	struct yaml_doc doc;
 
-	why[0] = '\0';
-	r.e = yaml_parse(&doc, text, len);
-	if (r.e == ERR_FORMAT)
-		snprintf(why, why_size, "%s:%s", file, doc.error);
-	else if (r.e == OK && (!doc.root || doc.root->kind != YAML_MAP)) {
-		r.e = ERR_FORMAT;
-		snprintf(why, why_size, "%s:1:1: a mapping with private_key, address and peers is expected", file);
-	} else if (r.e == OK) {
-		read_root(&r, doc.root, &c);
-	}
-	yaml_doc_free(&doc);
-	if (r.e == OK)
+	if (conf_parse(&r, text, len, "private_key, address and peers", read_root, &c) == OK)
 		*ret = c;
 	agent_config_wipe(&c);
 	return r.e;

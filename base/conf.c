@@ -22,6 +22,25 @@ void conf_wrong(struct conf_reader *r, const struct yaml_node *n, const char *fm
 	snprintf(r->why, r->why_size, "%s:%u:%u: %s", r->file, n->line, n->column, what);
 }
 
+enum err conf_parse(struct conf_reader *r, const char *text, size_t len, const char *expected,
+		    void (*fn)(struct conf_reader *r, const struct yaml_node *root, void *ctx), void *ctx)
+{
+	struct yaml_doc doc;
+
+	r->why[0] = '\0';
+	r->e = yaml_parse(&doc, text, len);
+	if (r->e == ERR_FORMAT) {
+		snprintf(r->why, r->why_size, "%s:%s", r->file, doc.error);
+	} else if (r->e == OK && (!doc.root || doc.root->kind != YAML_MAP)) {
+		r->e = ERR_FORMAT;
+		snprintf(r->why, r->why_size, "%s:1:1: a mapping with %s is expected", r->file, expected);
+	} else if (r->e == OK) {
+		fn(r, doc.root, ctx);
+	}
+	yaml_doc_free(&doc);
+	return r->e;
+}
+
 /* Each reader leaves @ret alone when the field is not there. */
 void conf_read_text(struct conf_reader *r, const struct yaml_node *n, char *ret, size_t size)
 {

@@ -18,6 +18,12 @@ struct conf_reader {
 	enum err e;
 };
 
+/**
+ * conf_parse() - a whole document: @fn gets its root, a mapping; @expected says what one holds, for the error
+ * Return: OK; what the reader found wrong, with @r->why.
+ */
+MUST_CHECK enum err conf_parse(struct conf_reader *r, const char *text, size_t len, const char *expected,
+			       void (*fn)(struct conf_reader *r, const struct yaml_node *root, void *ctx), void *ctx);
 void conf_wrong(struct conf_reader *r, const struct yaml_node *n, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void conf_read_text(struct conf_reader *r, const struct yaml_node *n, char *ret, size_t size);
 /** conf_read_key() - 44 characters of base64; an empty value counts as not there */

@@ -3,9 +3,11 @@
 #define OPERATOR_CMD_H
 
 #include <limits.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "operator/config.h"
+#include "operator/options.h"
 
 #define EXIT_OK 0
 #define EXIT_FAILED 1
@@ -18,37 +20,48 @@ struct cli {
 	bool colour;           /* standard output is a terminal, and NO_COLOR is not set */
 	struct config cfg;     /* after cli_load() */
 	bool loaded;
+	const struct command *cmd; /* what runs, and its whole name as typed */
+	char called[40];
 };
 
 /** cli_load() - the configuration, once; prints the error itself. Return: an exit code, 0 = loaded. */
 MUST_CHECK int cli_load(struct cli *cli);
-/**
- * cli_error() - "Error: [E1004] text" and "Try: hint" from the table of errors; @detail replaces the table's title
- * Return: EXIT_FAILED, for `return cli_error(...)`.
- */
+/** cli_host() - a host of the configuration, which is loaded first; NULL after a message, with the exit code */
+const struct host_config *cli_host(struct cli *cli, const char *id, int *ret_exit);
+/** error_print() - an error in its one form, see cmd.c; @detail: what happened this time, or NULL */
+void error_print(FILE *f, bool json, unsigned ecode, const char *detail);
+/** cli_error() - error_print() on standard error. Return: EXIT_FAILED, for `return cli_error(...)`. */
 int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...) PRINTF_LIKE(3, 4);
-/** cli_usage() - a usage error on standard error. Return: EXIT_USAGE. */
-int cli_usage(const char *cmd, const char *fmt, ...) PRINTF_LIKE(2, 3);
+struct hub_client;
+/** cli_hub_error() - what the hub said of @host, under its code, or @otherwise when it gave none */
+int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char *host, unsigned otherwise);
+/** cli_usage() - a usage error on standard error, in the name of the command that runs. Return: EXIT_USAGE. */
+int cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-struct command {
-	const char *name;
-	int (*fn)(struct cli *cli, int argc, char **argv); /* argv[0] is the command's name */
-	const char *summary;
-	const char *help; /* after "Usage: nefia "; for --help */
-};
-extern const struct command commands[];
-extern const size_t n_commands;
+extern const struct cli_option exec_options[], forward_options[], host_add_options[], host_json_options[];
+extern const struct cli_option hub_options[], nc_options[], vpn_status_options[], wg_options[];
 
 int cmd_init(struct cli *cli, int argc, char **argv);
-int cmd_host(struct cli *cli, int argc, char **argv);
+int cmd_host_add(struct cli *cli, int argc, char **argv);
+int cmd_host_list(struct cli *cli, int argc, char **argv);
+int cmd_host_show(struct cli *cli, int argc, char **argv);
+int cmd_host_rename(struct cli *cli, int argc, char **argv);
+int cmd_host_remove(struct cli *cli, int argc, char **argv);
 int cmd_hub(struct cli *cli, int argc, char **argv);
-int cmd_vpn(struct cli *cli, int argc, char **argv);
+int cmd_hub_stop(struct cli *cli, int argc, char **argv);
+int cmd_hub_reload(struct cli *cli, int argc, char **argv);
+int cmd_hub_logs(struct cli *cli, int argc, char **argv);
+int cmd_vpn_status(struct cli *cli, int argc, char **argv);
 int cmd_exec(struct cli *cli, int argc, char **argv);
-int cmd_fs(struct cli *cli, int argc, char **argv);
+int cmd_fs_put(struct cli *cli, int argc, char **argv);
+int cmd_fs_get(struct cli *cli, int argc, char **argv);
 int cmd_forward(struct cli *cli, int argc, char **argv);
 int cmd_nc(struct cli *cli, int argc, char **argv);
-int cmd_wg(struct cli *cli, int argc, char **argv);
+int cmd_wg_show(struct cli *cli, int argc, char **argv);
+int cmd_wg_set(struct cli *cli, int argc, char **argv);
 int cmd_completion(struct cli *cli, int argc, char **argv);
+/** completion_offer() - `completion --words WORD...`: what could stand in place of the last word, one a line */
+int completion_offer(struct cli *cli, int argc, char **argv);
 int cmd_version(struct cli *cli, int argc, char **argv);
 
 #endif

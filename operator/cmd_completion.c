@@ -4,7 +4,6 @@
  * The scripts know nothing: they ask `nefia completion --words WORD...` for what could stand in place of the last
  * word, so what is offered is what this program's table of commands and the person's nefia.yaml have.
  */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,44 +35,37 @@ static void offer(const char *begin, const char *word)
 		puts(word);
 }
 
-static const struct command *find_command(const char *name)
+static void offer_commands(const struct command *table, const char *begin)
 {
-	for (size_t i = 0; i < n_commands; i++)
-		if (strcmp(commands[i].name, name) == 0)
-			return &commands[i];
+	for (; table && table->name; table++)
+		offer(begin, table->name);
+}
+
+static void offer_options(const struct cli_option *o, const char *begin)
+{
+	for (; o && o->name; o++) {
+		char text[64];
+
+		snprintf(text, sizeof(text), "--%s", o->name);
+		if (o->help)
+			offer(begin, text);
+	}
+}
+
+/* How the value of the option @word is called; NULL when none is expected after it. */
+static const char *value_of(const struct cli_option *o, const char *word)
+{
+	for (; o && o->name; o++)
+		if (o->arg && ((strncmp(word, "--", 2) == 0 && strcmp(word + 2, o->name) == 0) ||
+			       (o->brief && word[0] == '-' && word[1] == o->brief && !word[2])))
+			return o->arg;
 	return NULL;
 }
 
-static void offer_commands(const char *begin)
+/* @what: GROUP, TAG, else all that a selector may name. */
+static void offer_hosts(struct cli *cli, const char *what, const char *begin)
 {
-	for (size_t i = 0; i < n_commands; i++)
-		offer(begin, commands[i].name);
-}
-
-/* The options and the small words (list, show) that a command's help names. */
-static void offer_from_help(const struct command *c, const char *begin, bool options)
-{
-	for (const char *p = c->help; *p;) {
-		char word[32];
-		size_t n = 0;
-
-		while (*p && (islower((unsigned char)*p) || *p == '-') && n + 1 < sizeof(word))
-			word[n++] = *p++;
-		word[n] = '\0';
-		if (n > 0 && options == (strncmp(word, "--", 2) == 0) && n > 2u * options && strcmp(word, c->name) != 0 &&
-		    (options || *p == ' ' || *p == '\n' || !*p))
-			offer(begin, word);
-		while (*p && isalnum((unsigned char)*p))
-			p++;
-		if (*p && n == 0)
-			p++;
-	}
-	if (options)
-		offer(begin, "--help");
-}
-
-static void offer_hosts(struct cli *cli, const char *begin)
-{
+	bool groups = strcmp(what, "TAG") != 0, tags = strcmp(what, "GROUP") != 0;
 	char why[600];
 
 	if (config_load(cli->config, &cli->cfg, why, sizeof(why)) != OK)
@@ -82,48 +74,56 @@ static void offer_hosts(struct cli *cli, const char *begin)
 	for (size_t i = 0; i < cli->cfg.n_hosts; i++) {
 		const struct host_config *h = &cli->cfg.hosts[i];
 
-		offer(begin, h->id);
-		offer(begin, h->group);
-		for (size_t k = 0; k < h->n_tags; k++)
+		if (groups && tags)
+			offer(begin, h->id);
+		if (groups)
+			offer(begin, h->group);
+		for (size_t k = 0; tags && k < h->n_tags; k++)
 			offer(begin, h->tags[k]);
 	}
-	offer(begin, "all");
+	if (groups && tags)
+		offer(begin, "all");
 }
 
-static int offer_words(struct cli *cli, int argc, char **argv)
+static void offer_of_command(struct cli *cli, const struct command *c, int argc, char **argv)
 {
-	const char *begin = argc > 0 ? argv[argc - 1] : "";
-	const struct command *c = argc > 1 ? find_command(argv[0]) : NULL;
+	const char *begin = argv[argc - 1], *value;
+	const struct command *w = argc > 2 ? commands_find(c->words, argv[1]) : NULL;
+	const struct command *at = w ? w : c;
 
-	if (argc <= 1) {
-		offer_commands(begin);
-	} else if (c && begin[0] == '-') {
-		offer_from_help(c, begin, true);
-	} else if (c) {
-		bool has_words = strcmp(c->name, "host") == 0 || strcmp(c->name, "hub") == 0 ||
-				 strcmp(c->name, "vpn") == 0 || strcmp(c->name, "fs") == 0 || strcmp(c->name, "wg") == 0;
-
-		if (argc == 2 && has_words)
-			offer_from_help(c, begin, false);
-		else
-			offer_hosts(cli, begin);
+	value = value_of(at->options, argv[argc - 2]);
+	if (value) {
+		if (strcmp(value, "SELECTOR") == 0 || strcmp(value, "GROUP") == 0 || strcmp(value, "TAG") == 0)
+			offer_hosts(cli, value, begin);
+	} else if (begin[0] == '-') {
+		offer_options(at->options, begin);
+		for (w = at == c && argc > 2 ? c->words : NULL; w && w->name; w++)
+			offer_options(w->options, begin);
+		offer(begin, "--help");
+	} else if (c->words && argc == 2) {
+		offer_commands(c->words, begin);
+	} else if (at->operands) {
+		offer_hosts(cli, "SELECTOR", begin);
 	}
+}
+
+int completion_offer(struct cli *cli, int argc, char **argv)
+{
+	const struct command *c = argc > 1 ? commands_find(commands, argv[0]) : NULL;
+
+	if (argc <= 1)
+		offer_commands(commands, argc > 0 ? argv[0] : "");
+	else if (c)
+		offer_of_command(cli, c, argc, argv);
 	return EXIT_OK;
 }
 
 int cmd_completion(struct cli *cli, int argc, char **argv)
 {
-	if (argc >= 2 && strcmp(argv[1], "--words") == 0)
-		return offer_words(cli, argc - 2, argv + 2);
-	if (argc != 2)
-		return cli_usage("completion", "expected: completion bash|zsh|fish");
-	if (strcmp(argv[1], "bash") == 0)
-		fputs(bash, stdout);
-	else if (strcmp(argv[1], "zsh") == 0)
-		fputs(zsh, stdout);
-	else if (strcmp(argv[1], "fish") == 0)
-		fputs(fish, stdout);
-	else
-		return cli_usage("completion", "there is no completion for '%s'", argv[1]);
-	return EXIT_OK;
+	const char *shell = argv[0];
+
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	fputs(strcmp(shell, "bash") == 0 ? bash : strcmp(shell, "zsh") == 0 ? zsh : fish, stdout);
+	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }

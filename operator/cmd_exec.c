@@ -5,7 +5,6 @@
  * the lines carry the host's name. Ctrl-C sends INT to the remote commands, then closes after 2 s; twice leaves at once.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 #include "operator/cmd.h"
 #include "operator/hub_client.h"
 #include "operator/session_client.h"
+#include "os/file.h"
 #include "os/loop.h"
 
 #define STATUS_OUR_FAILURE 255
@@ -59,23 +59,6 @@ static void on_interrupt(int signum)
 
 /* ---- output ---- */
 
-static bool write_all(int fd, const void *buf, size_t len)
-{
-	const char *p = buf;
-
-	while (len > 0) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
 static bool flush_lines(struct exec_host *h, int stream, bool all)
 {
 	struct ssh_buf *b = &h->lines[stream];
@@ -92,8 +75,8 @@ static bool flush_lines(struct exec_host *h, int stream, bool all)
 		char head[HOST_ID_MAX + 8];
 		int head_len = snprintf(head, sizeof(head), "%s: ", h->host->id);
 
-		ok = write_all(1 + stream, head, (size_t)head_len) && write_all(1 + stream, p, len) &&
-		     (nl || write_all(1 + stream, "\n", 1));
+		ok = os_write_all(1 + stream, head, (size_t)head_len) == OK && os_write_all(1 + stream, p, len) == OK &&
+		     (nl || os_write_all(1 + stream, "\n", 1) == OK);
 		ssh_buf_drop(b, len);
 	}
 	return ok;
@@ -105,7 +88,7 @@ static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 	int stream = type == SSH_F_STDERR;
 
 	if (!h->x->cli->json && h->x->n_hosts == 1)
-		return write_all(1 + stream, data.p, data.len);
+		return os_write_all(1 + stream, data.p, data.len) == OK;
 	if (h->x->cli->json && ssh_buf_used(&h->lines[stream]) + data.len > JSON_OUTPUT_MAX)
 		return true; /* cut: said by the truncated flag */
 	if (ssh_buf_add(&h->lines[stream], data.p, data.len) != OK)
@@ -194,17 +177,8 @@ static void finish(struct exec_host *h)
 
 static void feed_stdin(struct exec *x)
 {
-	static uint8_t buf[65536];
-	struct session *s = &x->hosts[0].s;
-	ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
-
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (n > 0 && session_send(s, SSH_F_STDIN, buf, (size_t)n) == OK)
-		return;
-	x->stdin_open = false;
-	if (session_send(s, SSH_F_STDIN_EOF, NULL, 0) != OK)
-		s->over = true;
+	if (!session_feed(&x->hosts[0].s, STDIN_FILENO, NULL))
+		x->stdin_open = false;
 }
 
 static void interrupt(struct exec *x)
@@ -238,7 +212,7 @@ static void check_times(struct exec *x)
 static bool step(struct exec *x, struct pollfd *pf)
 {
 	nsec_t next = nsec_min(x->deadline, x->leave_at), now = os_now();
-	bool feed = x->stdin_open && x->hosts[0].s.ready && ssh_buf_used(&x->hosts[0].s.out) < (1u << 20);
+	bool feed = x->stdin_open && session_has_room(&x->hosts[0].s);
 	int timeout = next == NSEC_NEVER ? -1 : next <= now ? 0 : (int)MIN((next - now) / NSEC_PER_MSEC + 1, 60000ULL);
 	size_t n_left = 0;
 
@@ -322,36 +296,37 @@ static int run(struct exec *x)
 
 /* ---- command line ---- */
 
+struct exec_flags {
+	const char *target;
+	nsec_t timeout;
+	bool json;
+};
+
+const struct cli_option exec_options[] = {
+	{ "target", 't', "SELECTOR", "the hosts: ids, groups, tags or 'all', joined by commas", option_text,
+	  offsetof(struct exec_flags, target) },
+	{ "timeout", 0, "DURATION", "end after this time, as in 30s", option_duration, offsetof(struct exec_flags, timeout) },
+	{ "json", 0, NULL, "an object a host", option_flag, offsetof(struct exec_flags, json) },
+	{ .name = NULL },
+};
+
 static int parse(struct exec *x, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "target", required_argument, NULL, 't' },
-		{ "timeout", required_argument, NULL, 'd' },
-		{ "json", no_argument, NULL, 'j' },
-		{ NULL, 0, NULL, 0 },
-	};
+	struct exec_flags flags = { 0 };
 	size_t n = 0;
-	int opt;
 
-	while ((opt = getopt_long(argc, argv, "+", options, NULL)) != -1) {
-		if (opt == '?')
-			return EXIT_USAGE;
-		if (opt == 't')
-			x->target = optarg;
-		else if (opt == 'j')
-			x->cli->json = true;
-		else if (duration_parse(optarg, &x->timeout) != OK)
-			return cli_usage("exec", "--timeout must be a duration, as in 30s or 5m");
-	}
+	if (options_parse(x->cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	x->target = flags.target;
+	x->timeout = flags.timeout;
+	x->cli->json |= flags.json;
 	if (!x->target)
-		return cli_usage("exec", "--target SELECTOR is missing");
-	if (optind == argc)
-		return cli_usage("exec", "a command is missing");
-	for (int i = optind; i < argc; i++)
+		return cli_usage(x->cli, "--target SELECTOR is missing");
+	for (int i = 1; i < argc; i++)
 		n += (size_t)snprintf(x->command + MIN(n, sizeof(x->command)), sizeof(x->command) - MIN(n, sizeof(x->command)),
-				      "%s%s", i > optind ? " " : "", argv[i]);
+				      "%s%s", i > 1 ? " " : "", argv[i]);
 	if (n >= sizeof(x->command))
-		return cli_usage("exec", "the command is longer than 64 KiB");
+		return cli_usage(x->cli, "the command is longer than 64 KiB");
 	return 0;
 }
 

@@ -42,8 +42,7 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 	const char *colon = strrchr(bind, ':');
 
 	if (e != OK)
-		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1016, "%s: %s", host,
-				 hub_client_message(hc));
+		return cli_hub_error(cli, hc, host, 1016);
 	printf("Forwarding %.*s:%d to %s\n", (int)(colon - bind), bind,
 	       (int)json_integer_value(json_object_get(reply, "port")), host);
 	fflush(stdout);
@@ -54,32 +53,33 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 	return cli_error(cli, 1036, "%s: the hub ended, and the forward with it", host);
 }
 
+struct forward_flags {
+	bool raw;
+};
+
+const struct cli_option forward_options[] = {
+	{ "raw", 0, NULL, "the bare stream to the agent's ssh_addr (required)", option_flag,
+	  offsetof(struct forward_flags, raw) },
+	{ .name = NULL },
+};
+
 int cmd_forward(struct cli *cli, int argc, char **argv)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
-	const char *words[2] = { NULL, NULL };
+	struct forward_flags flags = { 0 };
 	struct hub_client *hc;
 	char bind[ENDPOINT_STR_MAX + 16];
-	bool raw = false;
-	int n = 0, r;
+	const char **words = (const char **)argv + 1;
+	int r;
 
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--raw") == 0)
-			raw = true;
-		else if (argv[i][0] == '-' || n == 2)
-			return cli_usage("forward", "unexpected argument '%s'", argv[i]);
-		else
-			words[n++] = argv[i];
-	}
-	if (n != 2 || !raw)
-		return cli_usage("forward", "expected: forward HOST [BIND:]PORT --raw");
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	if (!flags.raw)
+		return cli_usage(cli, "expected: forward HOST [BIND:]PORT --raw");
 	if (!read_bind(words[1], bind, sizeof(bind)))
-		return cli_usage("forward", "'%s' is not [BIND:]PORT", words[1]);
-	r = cli_load(cli);
-	if (r != 0)
+		return cli_usage(cli, "'%s' is not [BIND:]PORT", words[1]);
+	if (!cli_host(cli, words[0], &r))
 		return r;
-	if (!config_host(&cli->cfg, words[0]))
-		return cli_error(cli, 1021, "There is no host %s", words[0]);
 	/* Without SA_RESTART: the signal ends the wait. */
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,10 +16,9 @@
 #include "operator/cmd.h"
 #include "operator/hub_client.h"
 #include "operator/session_client.h"
+#include "os/file.h"
 #include "os/loop.h"
 
-#define QUEUE_MAX (1u << 20)
-#define CHUNK (128 * 1024)
 #define PROGRESS_INTERVAL (200 * NSEC_PER_MSEC)
 
 struct transfer {
@@ -31,7 +29,8 @@ struct transfer {
 	uint64_t done, total;
 	nsec_t started, shown;
 	bool progress;
-	int errnum; /* of the local file */
+	bool is_put;
+	enum err local_error; /* of the local file */
 };
 
 static void show(struct transfer *t, bool last)
@@ -48,73 +47,36 @@ static void show(struct transfer *t, bool last)
 	fprintf(stderr, ", %.1f MB/s%s", rate, last ? "  \n" : "   ");
 }
 
-static bool on_get_data(void *ctx, enum ssh_frame type, struct bytes data)
+static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
+{
+	struct transfer *t = ctx;
+	enum err e = OK;
+
+	if (!t->is_put)
+		e = os_write_all(t->fd, data.p, data.len);
+	if (e != OK) {
+		t->local_error = e;
+		return false;
+	}
+	t->total = t->is_put ? t->total : t->s.size;
+	t->done += t->is_put ? 0 : data.len;
+	show(t, false);
+	return true;
+}
+
+static void on_fed(void *ctx, size_t n)
 {
 	struct transfer *t = ctx;
 
-	while (data.len > 0) {
-		ssize_t n = write(t->fd, data.p, data.len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			t->errnum = n < 0 ? errno : ENOSPC;
-			return false;
-		}
-		t->done += (uint64_t)n;
-		data.p += n;
-		data.len -= (size_t)n;
-	}
-	show(t, false);
-	return true;
-}
-
-static bool on_put_data(void *ctx, enum ssh_frame type, struct bytes data)
-{
-	return true;
-}
-
-static void feed(struct transfer *t, bool *eof)
-{
-	static uint8_t buf[CHUNK];
-
-	while (!*eof && ssh_buf_used(&t->s.out) < QUEUE_MAX) {
-		ssize_t n = read(t->fd, buf, sizeof(buf));
-		enum err e;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			t->errnum = errno;
-			t->s.over = true;
-			return;
-		}
-		*eof = n == 0;
-		e = session_send(&t->s, n > 0 ? SSH_F_STDIN : SSH_F_STDIN_EOF, buf, (size_t)n);
-		if (e != OK)
-			t->s.over = true;
-		t->done += (uint64_t)n;
-	}
+	t->done += n;
 	show(t, false);
 }
 
-static void run(struct transfer *t, bool put)
+static void run(struct transfer *t)
 {
-	bool eof = false;
-
 	t->started = os_now();
-	while (!t->s.over) {
-		struct pollfd pf;
-
-		if (put && t->s.ready)
-			feed(t, &eof);
-		pf = (struct pollfd){ t->s.fd, session_poll_events(&t->s), 0 };
-		if (!t->s.over && poll(&pf, 1, -1) < 0 && errno != EINTR)
-			break;
-		session_pump(&t->s, put ? on_put_data : on_get_data, t);
-		t->total = put ? t->total : t->s.size;
-	}
-	if (t->s.exit_status == 0 && !t->errnum)
+	session_run(&t->s, t->is_put ? t->fd : -1, on_data, on_fed, t);
+	if (t->s.exit_status == 0)
 		show(t, true);
 	else if (t->progress)
 		fputc('\n', stderr);
@@ -122,8 +84,10 @@ static void run(struct transfer *t, bool put)
 
 static int outcome(struct transfer *t, const char *host)
 {
-	if (t->errnum)
-		return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(t->errnum));
+	if (t->local_error != OK)
+		return cli_error(t->cli, 1041, "%s: %s", t->local, err_text(t->local_error));
+	if (t->s.input_failed)
+		return cli_error(t->cli, 1041, "%s: %s", t->local, t->s.message);
 	if (t->s.exit_status == 0)
 		return EXIT_OK;
 	return cli_error(t->cli, session_ecode(&t->s), "%s: %s", host, t->s.message);
@@ -137,8 +101,7 @@ static int open_session(struct transfer *t, struct hub_client **hc, const char *
 	if (hub_client_open(t->cli, true, hc) != OK)
 		return EXIT_FAILED;
 	if (hub_client_session(*hc, host, 20 * NSEC_PER_SEC, &fd) != OK) {
-		cli_error(t->cli, hub_client_ecode(*hc) ? hub_client_ecode(*hc) : 1015, "%s: %s", host,
-			  hub_client_message(*hc));
+		cli_hub_error(t->cli, *hc, host, 1015);
 		hub_client_close(*hc);
 		return EXIT_FAILED;
 	}
@@ -165,7 +128,7 @@ static int put(struct transfer *t, const char *host, const char *remote)
 	t->total = (uint64_t)st.st_size;
 	r = open_session(t, &hc, host, SSH_F_PUT, remote, st.st_mode & 0777);
 	if (r == 0) {
-		run(t, true);
+		run(t);
 		r = outcome(t, host);
 		session_fini(&t->s);
 		hub_client_close(hc);
@@ -194,7 +157,7 @@ static int get(struct transfer *t, const char *host, const char *remote)
 		return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(errno));
 	r = open_session(t, &hc, host, SSH_F_GET, remote, 0);
 	if (r == 0) {
-		run(t, false);
+		run(t);
 		r = outcome(t, host);
 		session_fini(&t->s);
 		hub_client_close(hc);
@@ -232,24 +195,31 @@ static const char *local_target(const char *local, const char *remote, char buf[
 	return buf;
 }
 
-int cmd_fs(struct cli *cli, int argc, char **argv)
+static int transfer(struct cli *cli, int argc, char **argv, bool is_put)
 {
-	struct transfer t = { .cli = cli, .fd = -1, .progress = isatty(STDERR_FILENO) };
-	bool is_put = argc == 4 && strcmp(argv[1], "put") == 0, is_get = argc == 4 && strcmp(argv[1], "get") == 0;
+	struct transfer t = { .cli = cli, .fd = -1, .is_put = is_put, .progress = isatty(STDERR_FILENO) };
 	char host[HOST_ID_MAX + 1], path[PATH_MAX];
-	const char *remote;
+	const char *remote, *where;
 	int r;
 
-	if (!is_put && !is_get)
-		return cli_usage("fs", "expected: fs put LOCAL HOST:REMOTE, or fs get HOST:REMOTE LOCAL");
-	if (!split(argv[is_put ? 3 : 2], host, &remote))
-		return cli_usage("fs", "'%s' is not HOST:PATH", argv[is_put ? 3 : 2]);
-	r = cli_load(cli);
-	if (r != 0)
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	where = argv[is_put ? 2 : 1];
+	if (!split(where, host, &remote))
+		return cli_usage(cli, "'%s' is not HOST:PATH", where);
+	if (!cli_host(cli, host, &r))
 		return r;
-	if (!config_host(&cli->cfg, host))
-		return cli_error(cli, 1021, "There is no host %s", host);
 	signal(SIGPIPE, SIG_IGN);
-	t.local = is_put ? argv[2] : local_target(argv[3], remote, path);
+	t.local = is_put ? argv[1] : local_target(argv[2], remote, path);
 	return is_put ? put(&t, host, remote) : get(&t, host, remote);
+}
+
+int cmd_fs_put(struct cli *cli, int argc, char **argv)
+{
+	return transfer(cli, argc, argv, true);
+}
+
+int cmd_fs_get(struct cli *cli, int argc, char **argv)
+{
+	return transfer(cli, argc, argv, false);
 }

@@ -4,7 +4,6 @@
  * Without --public-key the agent's key is made here, written into a complete agent.yaml, and forgotten: the operator
  * keeps the public half only.
  */
-#include <getopt.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,33 +25,45 @@ struct host_add {
 	char detail[256];
 };
 
-static int add_options(struct host_add *a, int argc, char **argv)
+static const char *option_tag(const char *value, void *field)
 {
-	static const struct option options[] = {
-		{ "public-key", required_argument, NULL, 'k' }, { "vpn-addr", required_argument, NULL, 'a' },
-		{ "endpoint", required_argument, NULL, 'e' },	{ "user", required_argument, NULL, 'u' },
-		{ "identity", required_argument, NULL, 'i' },	{ "group", required_argument, NULL, 'g' },
-		{ "tag", required_argument, NULL, 't' },	{ "preshared-key-file", required_argument, NULL, 'p' },
-		{ "agent-config", required_argument, NULL, 'c' }, { NULL, 0, NULL, 0 },
-	};
-	const char **fields[128] = { ['k'] = &a->public_key, ['a'] = &a->vpn_addr, ['e'] = &a->endpoint,
-				     ['u'] = &a->user,	     ['i'] = &a->identity, ['g'] = &a->group,
-				     ['p'] = &a->psk_file,   ['c'] = &a->agent_config };
-	int opt;
+	struct host_add *a = (void *)((char *)field - offsetof(struct host_add, tags));
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == '?')
-			return EXIT_USAGE;
-		if (opt != 't')
-			*fields[opt] = optarg;
-		else if (a->n_tags < N_HOST_TAGS)
-			a->tags[a->n_tags++] = optarg;
-	}
-	if (optind + 1 != argc)
-		return cli_usage("host", "add expects one NAME");
-	a->name = argv[optind];
+	if (a->n_tags == N_HOST_TAGS)
+		return "given fewer times";
+	a->tags[a->n_tags++] = value;
+	return NULL;
+}
+
+const struct cli_option host_add_options[] = {
+	{ "public-key", 0, "KEY", "the agent's public key; without, one is made", option_text, offsetof(struct host_add, public_key) },
+	{ "vpn-addr", 0, "IP", "its address inside; without, the next free one", option_text, offsetof(struct host_add, vpn_addr) },
+	{ "endpoint", 0, "IP:PORT", "where it is reached", option_text, offsetof(struct host_add, endpoint) },
+	{ "user", 0, "USER", "whom to log in as", option_text, offsetof(struct host_add, user) },
+	{ "identity", 0, "FILE", "the private SSH key", option_text, offsetof(struct host_add, identity) },
+	{ "group", 0, "GROUP", "the group it belongs to", option_text, offsetof(struct host_add, group) },
+	{ "tag", 0, "TAG", "a tag; may be repeated", option_tag, offsetof(struct host_add, tags) },
+	{ "preshared-key-file", 0, "FILE", "a file that holds a preshared key", option_text, offsetof(struct host_add, psk_file) },
+	{ "agent-config", 0, "FILE", "where to write its agent.yaml", option_text, offsetof(struct host_add, agent_config) },
+	{ .name = NULL },
+};
+
+struct host_flags {
+	bool json;
+};
+
+const struct cli_option host_json_options[] = {
+	{ "json", 0, NULL, "as JSON", option_flag, offsetof(struct host_flags, json) },
+	{ .name = NULL },
+};
+
+static int add_options(struct cli *cli, struct host_add *a, int argc, char **argv)
+{
+	if (options_parse(cli, &argc, argv, a) != 0)
+		return EXIT_USAGE;
+	a->name = argv[1];
 	if (!config_host_id_ok(a->name))
-		return cli_usage("host", "'%s' cannot be a host's name: use letters, digits, '-', '_', '.'", a->name);
+		return cli_usage(cli, "'%s' cannot be a host's name: use letters, digits, '-', '_', '.'", a->name);
 	return 0;
 }
 
@@ -67,7 +78,7 @@ static int check_values(struct cli *cli, struct host_add *a)
 	if (a->public_key && key_from_base64(a->public_key, key) != OK)
 		return cli_error(cli, 1023, "--public-key is not a key");
 	if (a->endpoint && (endpoint_parse(a->endpoint, &ep) != OK || ep.port == 0))
-		return cli_usage("host", "--endpoint must be IP:PORT, as in 192.0.2.7:51820");
+		return cli_usage(cli, "--endpoint must be IP:PORT, as in 192.0.2.7:51820");
 	if (a->vpn_addr && ip_addr_parse(a->vpn_addr, &ip) != OK)
 		return cli_error(cli, 1024, "--vpn-addr %s is not an IP address", a->vpn_addr);
 	if (a->psk_file) {
@@ -132,7 +143,7 @@ static enum err add_edit(const char *text, size_t len, const struct config *cfg,
 
 	if (config_host(cfg, a->name)) {
 		a->ecode = 1022;
-		snprintf(a->detail, sizeof(a->detail), "The host %s exists already", a->name);
+		snprintf(a->detail, sizeof(a->detail), "%s is in the list already", a->name);
 		return ERR_EXISTS;
 	}
 	if (a->vpn_addr)
@@ -217,14 +228,14 @@ static int report_edit(struct cli *cli, enum err e, unsigned ecode, const char *
 	return cli_error(cli, why[0] && e != ERR_FORMAT ? 1006 : 1002, "%s", why[0] ? why : err_text(e));
 }
 
-static int host_add(struct cli *cli, int argc, char **argv)
+int cmd_host_add(struct cli *cli, int argc, char **argv)
 {
 	struct host_add a = { 0 };
 	struct wg_private_key priv;
 	struct wg_public_key pub;
 	char why[600] = "", path[512], peers[1024];
 	unsigned mode, uid;
-	int r = add_options(&a, argc, argv);
+	int r = add_options(cli, &a, argc, argv);
 	enum err e;
 
 	if (r == 0)
@@ -288,18 +299,18 @@ static int print_json(json_t *j)
 	return r == 0 && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
-static int host_list(struct cli *cli, int argc, char **argv)
+int cmd_host_list(struct cli *cli, int argc, char **argv)
 {
-	bool json = argc == 2 && strcmp(argv[1], "--json") == 0;
+	struct host_flags flags = { 0 };
 	int r;
 
-	if (argc > 1 && !json)
-		return cli_usage("host", "unknown argument: %s", argv[1]);
-	cli->json = json;
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	cli->json = flags.json;
 	r = cli_load(cli);
 	if (r != 0)
 		return r;
-	if (json) {
+	if (flags.json) {
 		json_t *all = json_array();
 
 		for (size_t i = 0; i < cli->cfg.n_hosts; i++)
@@ -323,25 +334,22 @@ static int host_list(struct cli *cli, int argc, char **argv)
 	return EXIT_OK;
 }
 
-static int host_show(struct cli *cli, int argc, char **argv)
+int cmd_host_show(struct cli *cli, int argc, char **argv)
 {
-	bool json = argc == 3 && strcmp(argv[2], "--json") == 0;
+	struct host_flags flags = { 0 };
 	const struct host_config *h;
 	const char *key;
 	json_t *j, *value;
 	int r;
 
-	if (argc < 2 || (argc > 2 && !json))
-		return cli_usage("host", "show expects one NAME");
-	cli->json = json;
-	r = cli_load(cli);
-	if (r != 0)
-		return r;
-	h = config_host(&cli->cfg, argv[1]);
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	cli->json = flags.json;
+	h = cli_host(cli, argv[1], &r);
 	if (!h)
-		return cli_error(cli, 1021, "There is no host %s", argv[1]);
+		return r;
 	j = host_json(h);
-	if (json)
+	if (flags.json)
 		return print_json(j);
 	json_object_foreach(j, key, value) {
 		size_t i;
@@ -372,12 +380,12 @@ static enum err change_edit(const char *text, size_t len, const struct config *c
 
 	if (!config_host(cfg, c->id)) {
 		c->ecode = 1021;
-		snprintf(c->detail, sizeof(c->detail), "There is no host %s", c->id);
+		snprintf(c->detail, sizeof(c->detail), "%s is not in the list", c->id);
 		return ERR_NOT_FOUND;
 	}
 	if (c->new_id && config_host(cfg, c->new_id)) {
 		c->ecode = 1022;
-		snprintf(c->detail, sizeof(c->detail), "The host %s exists already", c->new_id);
+		snprintf(c->detail, sizeof(c->detail), "%s is in the list already", c->new_id);
 		return ERR_EXISTS;
 	}
 	return c->new_id ? edit_rename_host(text, len, c->id, c->new_id, ret) : edit_remove_host(text, len, c->id, ret);
@@ -391,7 +399,7 @@ static int host_change(struct cli *cli, const char *id, const char *new_id)
 	int r;
 
 	if (new_id && !config_host_id_ok(new_id))
-		return cli_usage("host", "'%s' cannot be a host's name", new_id);
+		return cli_usage(cli, "'%s' cannot be a host's name", new_id);
 	r = cli_load(cli);
 	if (r != 0)
 		return r;
@@ -405,17 +413,16 @@ static int host_change(struct cli *cli, const char *id, const char *new_id)
 	return EXIT_OK;
 }
 
-int cmd_host(struct cli *cli, int argc, char **argv)
+int cmd_host_rename(struct cli *cli, int argc, char **argv)
 {
-	if (argc >= 2 && strcmp(argv[1], "add") == 0)
-		return host_add(cli, argc - 1, argv + 1);
-	if (argc >= 2 && strcmp(argv[1], "list") == 0)
-		return host_list(cli, argc - 1, argv + 1);
-	if (argc >= 2 && strcmp(argv[1], "show") == 0)
-		return host_show(cli, argc - 1, argv + 1);
-	if (argc == 4 && strcmp(argv[1], "rename") == 0)
-		return host_change(cli, argv[2], argv[3]);
-	if (argc == 3 && strcmp(argv[1], "remove") == 0)
-		return host_change(cli, argv[2], NULL);
-	return cli_usage("host", "expected: add, list, show, rename or remove");
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	return host_change(cli, argv[1], argv[2]);
+}
+
+int cmd_host_remove(struct cli *cli, int argc, char **argv)
+{
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	return host_change(cli, argv[1], NULL);
 }

@@ -51,7 +51,7 @@ enum err hub_client_open(struct cli *cli, bool may_start, struct hub_client **re
 	if (!hc)
 		cli_error(cli, 1099, "%s", err_text(e));
 	else if (hub_client_ecode(hc) == HUB_ECODE_PORT)
-		hub_print_port_error(stderr, 0);
+		hub_print_port_error(stderr, cli->json, 0);
 	else
 		cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
 	hub_client_close(hc);
@@ -93,10 +93,12 @@ static int hub_ask(struct cli *cli, const char *op, json_t **ret_reply)
 	return e == OK ? EXIT_OK : EXIT_FAILED;
 }
 
-static int hub_stop_cmd(struct cli *cli)
+int cmd_hub_stop(struct cli *cli, int argc, char **argv)
 {
 	json_t *reply = NULL;
 
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
 	if (hub_ask(cli, "stop", &reply) != EXIT_OK)
 		return EXIT_FAILED;
 	if (!wait_for_end(cli)) {
@@ -108,10 +110,12 @@ static int hub_stop_cmd(struct cli *cli)
 	return EXIT_OK;
 }
 
-static int hub_reload_cmd(struct cli *cli)
+int cmd_hub_reload(struct cli *cli, int argc, char **argv)
 {
 	json_t *reply = NULL;
 
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
 	if (hub_ask(cli, "reload", &reply) != EXIT_OK)
 		return EXIT_FAILED;
 	json_decref(reply);
@@ -121,13 +125,15 @@ static int hub_reload_cmd(struct cli *cli)
 
 /* ---- logs ---- */
 
-static int hub_logs(struct cli *cli)
+int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 {
 	struct hub_paths paths;
 	char buf[16384];
 	ssize_t n;
 	int fd;
 
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
 	if (hub_paths_init(cli->home, &paths) != OK)
 		return cli_error(cli, HUB_ECODE_START, "the path of the control socket is too long");
 	fd = open(paths.log, O_RDONLY | O_CLOEXEC);
@@ -146,39 +152,20 @@ static int hub_logs(struct cli *cli)
 
 /* ---- run ---- */
 
-static int hub_run(struct cli *cli, int argc, char **argv)
-{
-	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1 };
-	int i;
-
-	for (i = 1; i < argc; i++) {
-		const char *a = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-
-		if (strcmp(a, "--transient") == 0)
-			opt.transient = true;
-		else if (strcmp(a, "--report-fd") == 0 && value)
-			opt.report_fd = atoi(argv[++i]);
-		else if (strcmp(a, "--uapi-dir") == 0 && value)
-			opt.uapi_dir = argv[++i];
-		else if (strcmp(a, "--log-level") == 0 && value)
-			opt.log_level = argv[++i];
-		else if (strcmp(a, "--config") == 0 && value)
-			opt.config = argv[++i];
-		else
-			return cli_usage("hub", "unknown argument: %s", a);
-	}
-	return hub_main(&opt);
-}
+const struct cli_option hub_options[] = {
+	{ "uapi-dir", 0, "DIR", "the folder of the userspace API's socket", option_text, offsetof(struct hub_options, uapi_dir) },
+	{ "log-level", 0, "LEVEL", "debug, info, warn or error", option_text, offsetof(struct hub_options, log_level) },
+	{ "config", 0, "FILE", NULL, option_text, offsetof(struct hub_options, config) },
+	{ "transient", 0, NULL, NULL, option_flag, offsetof(struct hub_options, transient) },
+	{ "report-fd", 0, "FD", NULL, option_number, offsetof(struct hub_options, report_fd) },
+	{ .name = NULL },
+};
 
 int cmd_hub(struct cli *cli, int argc, char **argv)
 {
-	const char *sub = argc > 1 ? argv[1] : "";
+	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1 };
 
-	if (strcmp(sub, "stop") == 0 && argc == 2)
-		return hub_stop_cmd(cli);
-	if (strcmp(sub, "reload") == 0 && argc == 2)
-		return hub_reload_cmd(cli);
-	if (strcmp(sub, "logs") == 0 && argc == 2)
-		return hub_logs(cli);
-	return hub_run(cli, argc, argv);
+	if (options_parse(cli, &argc, argv, &opt) != 0)
+		return EXIT_USAGE;
+	return hub_main(&opt);
 }

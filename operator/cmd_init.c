@@ -16,8 +16,8 @@ int cmd_init(struct cli *cli, int argc, char **argv)
 	int len;
 	enum err e;
 
-	if (argc > 1)
-		return cli_usage("init", "unknown argument: %s", argv[1]);
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
 	if (os_file_mode(cli->config, &mode, &uid) == OK)
 		return cli_error(cli, 1005, "%s exists already", cli->config);
 	e = os_mkdir_p(cli->home, 0700);

@@ -16,30 +16,10 @@
 #include "operator/cmd.h"
 #include "operator/hub_client.h"
 #include "operator/session_client.h"
+#include "os/file.h"
 #include "os/stream.h"
 
 #define SSH_PORT 22
-
-static bool write_all(int fd, const uint8_t *p, size_t len)
-{
-	while (len > 0) {
-		ssize_t n = write(fd, p, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			struct pollfd pf = { fd, POLLOUT, 0 };
-
-			poll(&pf, 1, -1);
-			continue;
-		}
-		if (n <= 0)
-			return false;
-		p += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
 
 /* Bytes both ways, half-close both ways. Return: true when both directions ended in order. */
 static bool pump(int fd)
@@ -55,7 +35,7 @@ static bool pump(int fd)
 			return false;
 		if (pf[0].revents) {
 			n = read(STDIN_FILENO, buf, sizeof(buf));
-			if (n > 0 && !write_all(fd, buf, (size_t)n))
+			if (n > 0 && os_write_all(fd, buf, (size_t)n) != OK)
 				return false;
 			if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
 				in_open = false;
@@ -64,7 +44,7 @@ static bool pump(int fd)
 		}
 		if (pf[1].revents) {
 			n = read(fd, buf, sizeof(buf));
-			if (n > 0 && !write_all(STDOUT_FILENO, buf, (size_t)n))
+			if (n > 0 && os_write_all(STDOUT_FILENO, buf, (size_t)n) != OK)
 				return false;
 			if (n < 0 && errno != EINTR && errno != EAGAIN)
 				return false;
@@ -76,41 +56,23 @@ static bool pump(int fd)
 
 static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 {
-	return type != SSH_F_STDOUT || write_all(STDOUT_FILENO, data.p, data.len);
+	return type != SSH_F_STDOUT || os_write_all(STDOUT_FILENO, data.p, data.len) == OK;
 }
 
 static int direct(struct cli *cli, struct hub_client *hc, const char *host, unsigned port)
 {
-	static uint8_t buf[65536];
 	struct session s;
-	bool in_open = true;
-	int fd = -1;
+	int fd = -1, r = EXIT_OK;
 
 	if (hub_client_session(hc, host, 20 * NSEC_PER_SEC, &fd) != OK)
-		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s: %s", host,
-				 hub_client_message(hc));
+		return cli_hub_error(cli, hc, host, 1015);
 	session_init(&s, fd);
 	s.over = session_start(&s, SSH_F_DIRECT, "127.0.0.1", port) != OK;
-	while (!s.over) {
-		bool feed = in_open && s.ready && ssh_buf_used(&s.out) < (1u << 20);
-		struct pollfd pf[2] = { { s.fd, session_poll_events(&s), 0 }, { feed ? STDIN_FILENO : -1, POLLIN, 0 } };
-
-		if (poll(pf, 2, -1) < 0 && errno != EINTR)
-			break;
-		if (pf[1].revents) {
-			ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
-
-			in_open = n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN));
-			if ((n > 0 && session_send(&s, SSH_F_STDIN, buf, (size_t)n) != OK) ||
-			    (!in_open && session_send(&s, SSH_F_STDIN_EOF, NULL, 0) != OK))
-				break;
-		}
-		session_pump(&s, on_data, NULL);
-	}
+	session_run(&s, STDIN_FILENO, on_data, NULL, NULL);
+	if (s.exit_status != 0)
+		r = cli_error(cli, session_ecode(&s), "%s: %s", host, s.message);
 	session_fini(&s);
-	if (s.exit_status == 0)
-		return EXIT_OK;
-	return cli_error(cli, session_ecode(&s), "%s: %s", host, s.message);
+	return r;
 }
 
 static int raw(struct cli *cli, struct hub_client *hc, const char *host, bool fdpass)
@@ -119,8 +81,7 @@ static int raw(struct cli *cli, struct hub_client *hc, const char *host, bool fd
 	bool ok;
 
 	if (hub_client_dial(hc, host, SSH_PORT, 15 * NSEC_PER_SEC, &fd) != OK)
-		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1031, "%s: %s", host,
-				 hub_client_message(hc));
+		return cli_hub_error(cli, hc, host, 1031);
 	if (fdpass)
 		ok = os_send_fds(STDOUT_FILENO, "", 1, &fd, 1) == OK;
 	else
@@ -131,36 +92,42 @@ static int raw(struct cli *cli, struct hub_client *hc, const char *host, bool fd
 	return EXIT_OK;
 }
 
+struct nc_flags {
+	bool fdpass;
+};
+
+const struct cli_option nc_options[] = {
+	{ "fdpass", 0, NULL, "hand the stream to ssh (ProxyUseFdpass)", option_flag, offsetof(struct nc_flags, fdpass) },
+	{ .name = NULL },
+};
+
 int cmd_nc(struct cli *cli, int argc, char **argv)
 {
-	bool fdpass = argc > 1 && strcmp(argv[1], "--fdpass") == 0;
+	struct nc_flags flags = { 0 };
 	struct hub_client *hc;
 	char *end, host[HOST_ID_MAX + 8];
 	size_t len;
 	long port;
 	int r;
 
-	if (argc - fdpass != 3)
-		return cli_usage("nc", "expected: nc [--fdpass] HOST PORT");
-	port = strtol(argv[2 + fdpass], &end, 10);
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	port = strtol(argv[2], &end, 10);
 	if (*end || port < 1 || port > 65535)
-		return cli_usage("nc", "'%s' is not a port", argv[2 + fdpass]);
-	if (fdpass && port != SSH_PORT)
-		return cli_usage("nc", "--fdpass works with port %d only", SSH_PORT);
-	r = cli_load(cli);
-	if (r != 0)
-		return r;
-	snprintf(host, sizeof(host), "%s", argv[1 + fdpass]);
+		return cli_usage(cli, "'%s' is not a port", argv[2]);
+	if (flags.fdpass && port != SSH_PORT)
+		return cli_usage(cli, "--fdpass works with port %d only", SSH_PORT);
+	snprintf(host, sizeof(host), "%s", argv[1]);
 	len = strlen(host);
 	/* As ssh knows it. */
 	if (len > 6 && strcmp(host + len - 6, ".nefia") == 0)
 		host[len - 6] = '\0';
-	if (!config_host(&cli->cfg, host))
-		return cli_error(cli, 1021, "There is no host %s", host);
+	if (!cli_host(cli, host, &r))
+		return r;
 	signal(SIGPIPE, SIG_IGN);
 	if (hub_client_open(cli, true, &hc) != OK)
 		return EXIT_FAILED;
-	r = port == SSH_PORT ? raw(cli, hc, host, fdpass) : direct(cli, hc, host, (unsigned)port);
+	r = port == SSH_PORT ? raw(cli, hc, host, flags.fdpass) : direct(cli, hc, host, (unsigned)port);
 	hub_client_close(hc);
 	return r;
 }

@@ -213,22 +213,19 @@ out:
 	return r;
 }
 
-int cmd_vpn(struct cli *cli, int argc, char **argv)
+const struct cli_option vpn_status_options[] = {
+	{ "live", 0, NULL, "bring the tunnel up and show endpoints, handshakes, transfer", option_flag,
+	  offsetof(struct status_flags, live) },
+	{ "ping", 0, NULL, "test a connection to each host", option_flag, offsetof(struct status_flags, ping) },
+	{ "json", 0, NULL, "as JSON", option_flag, offsetof(struct status_flags, json) },
+	{ .name = NULL },
+};
+
+int cmd_vpn_status(struct cli *cli, int argc, char **argv)
 {
 	struct status_flags flags = { .json = cli->json };
 
-	if (argc < 2 || strcmp(argv[1], "status") != 0)
-		return cli_usage("vpn", "expected: vpn status [--live] [--ping] [--json]%s%s", argc < 2 ? "" : ", found: ",
-				 argc < 2 ? "" : argv[1]);
-	for (int i = 2; i < argc; i++) {
-		if (strcmp(argv[i], "--live") == 0)
-			flags.live = true;
-		else if (strcmp(argv[i], "--ping") == 0)
-			flags.ping = true;
-		else if (strcmp(argv[i], "--json") == 0)
-			flags.json = true;
-		else
-			return cli_usage("vpn", "unknown argument: %s", argv[i]);
-	}
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
 	return vpn_status(cli, &flags);
 }

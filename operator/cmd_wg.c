@@ -453,12 +453,12 @@ static int set(struct cli *cli, int fd, int argc, char **argv)
 		int n = put_setting(&r, in_peer, argv[i], argv[i + 1]);
 
 		if (n == 0)
-			return cli_usage("wg", "set: '%s' is not known here, or its value is missing", argv[i]);
+			return cli_usage(cli, "'%s' is not known here, or its value is missing", argv[i]);
 		in_peer |= strcmp(argv[i], "peer") == 0;
 		i += n;
 	}
 	if (r.why[0])
-		return cli_usage("wg", "set: %s", r.why);
+		return cli_usage(cli, "%s", r.why);
 	put(&r, "", "");
 	strcpy(r.text + r.len - 2, "\n"); /* the empty line that ends it */
 	answer = ask(fd, r.text);
@@ -496,28 +496,59 @@ static int show(struct cli *cli, int fd, const char *name, bool conf)
 	return EXIT_OK;
 }
 
-int cmd_wg(struct cli *cli, int argc, char **argv)
-{
-	const char *dir = NULL, *name = "nefia", *what = argc > 1 ? argv[1] : "show";
-	bool is_set = strcmp(what, "set") == 0;
-	int at = 2, fd, r;
+struct wg_flags {
+	const char *dir;
+};
 
-	if (!is_set && strcmp(what, "show") != 0 && strcmp(what, "showconf") != 0)
-		return cli_usage("wg", "expected show, showconf or set, not '%s'", what);
-	if (at + 1 < argc && strcmp(argv[at], "--uapi-dir") == 0) {
-		dir = argv[at + 1];
-		at += 2;
+const struct cli_option wg_options[] = {
+	{ "uapi-dir", 0, "DIR", "the folder of the socket", option_text, offsetof(struct wg_flags, dir) },
+	{ .name = NULL },
+};
+
+/* The socket of the hub or agent called @name; *ret_exit when there is none. */
+static int open_named(struct cli *cli, const struct wg_flags *flags, const char *name, int *ret_exit)
+{
+	int fd;
+
+	if (strchr(name, '/')) {
+		*ret_exit = cli_usage(cli, "'%s' is not a name", name);
+		return -1;
 	}
-	if (at < argc)
-		name = argv[at++];
-	else if (is_set)
-		return cli_usage("wg", "expected: set NAME SETTING...");
-	if (strchr(name, '/') || (!is_set && at < argc))
-		return cli_usage("wg", "'%s' is not expected here", strchr(name, '/') ? name : argv[at]);
-	fd = open_socket(cli, dir, name);
+	fd = open_socket(cli, flags->dir, name);
 	if (fd < 0)
-		return cli_error(cli, 1013, "Nothing answers at %s.sock", name);
-	r = is_set ? set(cli, fd, argc - at, argv + at) : show(cli, fd, name, strcmp(what, "showconf") == 0);
+		*ret_exit = cli_error(cli, 1013, "Nothing answers at %s.sock", name);
+	return fd;
+}
+
+int cmd_wg_show(struct cli *cli, int argc, char **argv)
+{
+	struct wg_flags flags = { NULL };
+	bool conf = strcmp(argv[0], "showconf") == 0;
+	const char *name;
+	int fd, r;
+
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	name = argc > 1 ? argv[1] : "nefia";
+	fd = open_named(cli, &flags, name, &r);
+	if (fd < 0)
+		return r;
+	r = show(cli, fd, name, conf);
+	close(fd);
+	return r;
+}
+
+int cmd_wg_set(struct cli *cli, int argc, char **argv)
+{
+	struct wg_flags flags = { NULL };
+	int fd, r;
+
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	fd = open_named(cli, &flags, argv[1], &r);
+	if (fd < 0)
+		return r;
+	r = set(cli, fd, argc - 2, argv + 2);
 	close(fd);
 	return r;
 }

@@ -176,12 +176,13 @@ static void read_hosts(struct conf_reader *r, const struct yaml_node *hosts, str
 
 /* ---- the file ---- */
 
-static void read_root(struct conf_reader *r, const struct yaml_node *root, struct config *c)
+static void read_root(struct conf_reader *r, const struct yaml_node *root, void *ctx)
 {
 	static const char *const fields[] = { "version", "vpn", "ssh", "hosts", "mcp", "alerts", "telemetry", NULL };
 	const struct yaml_node *v = yaml_get(root, "version");
 	static const struct wg_private_key none;
 	unsigned long long version = CONFIG_VERSION;
+	struct config *c = ctx;
 
 	conf_read_number(r, v, UINT32_MAX, &version);
 	if (r->e == OK && version > CONFIG_VERSION) {
@@ -203,20 +204,8 @@ enum err config_parse(const char *file, const char *text, size_t len, struct con
 {
 	struct conf_reader r = { file, why, why_size, OK };
 	struct config c = { .magic_dns = true, .magic_dns_domain = "nefia" };
-	struct yaml_doc doc;
 
-	why[0] = '\0';
-	r.e = yaml_parse(&doc, text, len);
-	if (r.e == ERR_FORMAT)
-		snprintf(why, why_size, "%s:%s", file, doc.error);
-	else if (r.e == OK && (!doc.root || doc.root->kind != YAML_MAP)) {
-		r.e = ERR_FORMAT;
-		snprintf(why, why_size, "%s:1:1: a mapping with version, vpn and hosts is expected", file);
-	} else if (r.e == OK) {
-		read_root(&r, doc.root, &c);
-	}
-	yaml_doc_free(&doc);
-	if (r.e == OK)
+	if (conf_parse(&r, text, len, "version, vpn and hosts", read_root, &c) == OK)
 		*ret = c;
 	else
 		config_free(&c);

@@ -1,4 +1,9 @@
-/* operator/edit.c - see edit.h. */
+/*
+ * operator/edit.c - splices of nefia.yaml.
+ *
+ * The parser says where nodes begin and end; all else is lines. Inserted lines take the line ends of the file (CR LF when its first
+ * line has that) and the indentation of the list. A list in [ ] form with hosts in it is not edited: ERR_UNSUPPORTED.
+ */
 #include "operator/edit.h"
 
 #include <sodium.h>
@@ -41,85 +46,117 @@ static size_t line_end(const char *text, size_t len, size_t at)
 	return at < len ? at + 1 : at;
 }
 
-static bool is_comment_line(const char *text, size_t start)
+static size_t skip_blanks(const char *text, size_t at)
 {
-	while (text[start] == ' ' || text[start] == '\t')
-		start++;
-	return text[start] == '#';
+	return at + strspn(text + at, " \t");
 }
 
-/* Where a node's last own line ends: libyaml ends a block at the next token, after comments that are not its own. */
-static size_t content_end(const char *text, size_t len, const struct yaml_node *n)
+/*
+ * Where an item's last own line ends. libyaml ends a block at the next token, after comments that are not its own: so the
+ * end of the last value counts, and the comments below it that are indented more than the item's dash.
+ */
+static size_t item_end(const char *text, size_t len, const struct yaml_node *n, size_t dash_column)
 {
 	const struct yaml_node *last = n;
+	size_t end;
 
 	while (last->kind != YAML_SCALAR && last->first && !last->flow) {
 		last = last->first;
 		while (last->next)
 			last = last->next;
 	}
-	return line_end(text, len, last->end > 0 ? last->end - 1 : 0);
+	end = line_end(text, len, last->end > 0 ? last->end - 1 : 0);
+	for (;;) {
+		size_t at = skip_blanks(text, end);
+
+		if (text[at] != '#' || at - end <= dash_column)
+			return end;
+		end = line_end(text, len, at);
+	}
 }
 
-/* @entry with each line indented by @indent; the text must end in a newline. */
-static char *indented(const char *entry, size_t indent)
+/* ---- adding ---- */
+
+/* The lines of @entry indented by @indent, with the line ends of @text; @lead stands before them. */
+static char *indented(const char *text, const char *lead, const char *entry, size_t indent)
 {
-	size_t lines = 1, n = 0;
+	const char *lf = strchr(text, '\n'), *nl = lf && lf > text && lf[-1] == '\r' ? "\r\n" : "\n";
+	size_t lines = 2, n;
 	char *out;
 
 	for (const char *p = entry; *p; p++)
 		lines += *p == '\n';
-	out = malloc(strlen(entry) + lines * (indent + 1) + 2);
+	out = malloc(strlen(lead) + strlen(entry) + lines * (indent + 2) + 1);
 	if (!out)
 		return NULL;
-	for (const char *p = entry; *p;) {
-		size_t len = strcspn(p, "\n");
+	n = (size_t)sprintf(out, "%s%s", lead, *lead ? nl : "");
+	while (*entry) {
+		size_t len = strcspn(entry, "\n");
 
-		memset(out + n, ' ', indent);
-		n += indent;
-		memcpy(out + n, p, len);
-		n += len;
-		out[n++] = '\n';
-		p += len + (p[len] == '\n');
+		n += (size_t)sprintf(out + n, "%*s%.*s%s", (int)indent, "", (int)len, entry, nl);
+		entry += len + (entry[len] == '\n');
 	}
-	out[n] = '\0';
 	return out;
+}
+
+/* @lines at @at, where a line begins or the text ends, perhaps without the end of its last line. */
+static enum err insert_lines(const char *text, size_t len, size_t at, const char *lines, char **ret)
+{
+	bool open_line = at > 0 && text[at - 1] != '\n';
+	char *mid = malloc(strlen(lines) + 3);
+
+	if (!mid)
+		return ERR_NOMEM;
+	sprintf(mid, "%s%s", !open_line ? "" : strstr(lines, "\r\n") ? "\r\n" : "\n", lines);
+	*ret = splice(text, len, at, at, mid);
+	free(mid);
+	return *ret ? OK : ERR_NOMEM;
 }
 
 static enum err add_to_list(const char *text, size_t len, const struct yaml_node *hosts, const char *entry, char **ret)
 {
-	size_t at = content_end(text, len, hosts), indent = hosts->column - 1;
-	bool newline = at > 0 && text[at - 1] != '\n';
-	char *lines = indented(entry, indent), *mid;
+	char *lines = indented(text, "", entry, hosts->column - 1);
+	enum err e = lines ? insert_lines(text, len, item_end(text, len, hosts, hosts->column - 1), lines, ret) : ERR_NOMEM;
 
-	if (!lines)
-		return ERR_NOMEM;
-	mid = malloc(strlen(lines) + 2);
-	if (mid)
-		sprintf(mid, "%s%s", newline ? "\n" : "", lines);
-	*ret = mid ? splice(text, len, at, at, mid) : NULL;
 	free(lines);
-	free(mid);
-	return *ret ? OK : ERR_NOMEM;
+	return e;
 }
 
-/* There is no list yet: no key, an empty value or []. */
-static enum err add_list(const char *text, size_t len, const struct yaml_node *hosts, const char *entry, char **ret)
+/* The key is there with [] or nothing as its value: the value goes, what stands behind it on its line stays. */
+static enum err fill_list(const char *text, size_t len, const struct yaml_node *hosts, const char *entry, char **ret)
 {
-	char *lines = indented(entry, 2), *mid;
-	size_t from = hosts ? line_start(text, hosts->key->start) : len;
-	size_t to = hosts ? line_end(text, len, hosts->end > hosts->key->end ? hosts->end - 1 : hosts->key->end) : len;
-	bool newline = !hosts && len > 0 && text[len - 1] != '\n';
+	const struct yaml_node *key = hosts->key;
+	bool is_written = hosts->end > hosts->start;
+	size_t colon = key->end + strcspn(text + key->end, ":") + 1;
+	size_t from = is_written ? colon : len, to = is_written ? hosts->end : len, at;
+	char *lines = indented(text, "", entry, key->column + 1), *without = splice(text, len, from, to, "");
+	enum err e = ERR_NOMEM;
 
-	if (!lines)
-		return ERR_NOMEM;
-	mid = malloc(strlen(lines) + 16);
-	if (mid)
-		sprintf(mid, "%shosts:\n%s", newline ? "\n" : "", lines);
-	*ret = mid ? splice(text, len, from, to, mid) : NULL;
+	if (lines && without) {
+		len = strlen(without);
+		at = line_end(without, len, colon - 1);
+		e = insert_lines(without, len, at, lines, ret);
+	}
+	if (without)
+		sodium_memzero(without, len);
+	free(without);
 	free(lines);
-	free(mid);
-	return *ret ? OK : ERR_NOMEM;
+	return e;
+}
+
+static enum err add_key(const char *text, size_t len, const struct yaml_node *root, const char *entry, char **ret)
+{
+	size_t indent = root ? root->column - 1 : 0;
+	char lead[64], *lines;
+	enum err e;
+
+	if (indent > 40)
+		return ERR_UNSUPPORTED;
+	snprintf(lead, sizeof(lead), "%*shosts:", (int)indent, "");
+	lines = indented(text, lead, entry, indent + 2);
+	e = lines ? insert_lines(text, len, len, lines, ret) : ERR_NOMEM;
+	free(lines);
+	return e;
 }
 
 enum err edit_add_host(const char *text, size_t len, const char *entry, char **ret)
@@ -129,15 +166,19 @@ enum err edit_add_host(const char *text, size_t len, const char *entry, char **r
 	enum err e = yaml_parse(&doc, text, len);
 
 	hosts = e == OK ? yaml_get(doc.root, "hosts") : NULL;
-	if (e == OK && hosts && hosts->kind == YAML_SEQ && hosts->flow && hosts->first)
+	if (e == OK && doc.root && (doc.root->flow || (hosts && hosts->flow && hosts->first)))
 		e = ERR_UNSUPPORTED; /* [a, b]: the caller says so */
 	else if (e == OK && hosts && hosts->kind == YAML_SEQ && hosts->first)
 		e = add_to_list(text, len, hosts, entry, ret);
+	else if (e == OK && hosts)
+		e = fill_list(text, len, hosts, entry, ret);
 	else if (e == OK)
-		e = add_list(text, len, hosts, entry, ret);
+		e = add_key(text, len, doc.root, entry, ret);
 	yaml_doc_free(&doc);
 	return e;
 }
+
+/* ---- removing and renaming ---- */
 
 static const struct yaml_node *find_host(const struct yaml_doc *doc, const char *id)
 {
@@ -150,24 +191,49 @@ static const struct yaml_node *find_host(const struct yaml_doc *doc, const char 
 	return NULL;
 }
 
+/* Where the dash of the item @n stands: before it on its line, or alone (perhaps with a comment) on one above. */
+static size_t dash_of(const char *text, const struct yaml_node *n)
+{
+	size_t line = line_start(text, n->start), at = skip_blanks(text, line);
+
+	while (text[at] != '-' && line > 0) {
+		line = line_start(text, line - 1);
+		at = skip_blanks(text, line);
+	}
+	return at;
+}
+
+/* Comment lines directly above, in the column of the dash, belong to the item. */
+static size_t with_comments(const char *text, size_t dash)
+{
+	size_t from = line_start(text, dash), column = dash - from;
+
+	while (from > 0) {
+		size_t line = line_start(text, from - 1), at = skip_blanks(text, line);
+
+		if (text[at] != '#' || at - line != column)
+			break;
+		from = line;
+	}
+	return from;
+}
+
 enum err edit_remove_host(const char *text, size_t len, const char *id, char **ret)
 {
 	struct yaml_doc doc;
 	const struct yaml_node *n;
-	size_t from, to;
+	size_t dash, column;
 	enum err e = yaml_parse(&doc, text, len);
 
 	n = e == OK ? find_host(&doc, id) : NULL;
 	if (e == OK && !n)
 		e = ERR_NOT_FOUND;
-	if (e == OK && n->flow)
+	if (e == OK && (doc.root->flow || yaml_get(doc.root, "hosts")->flow))
 		e = ERR_UNSUPPORTED;
 	if (e == OK) {
-		from = line_start(text, n->start);
-		to = content_end(text, len, n);
-		while (from > 0 && is_comment_line(text, line_start(text, from - 1)))
-			from = line_start(text, from - 1);
-		*ret = splice(text, len, from, to, "");
+		dash = dash_of(text, n);
+		column = dash - line_start(text, dash);
+		*ret = splice(text, len, with_comments(text, dash), item_end(text, len, n, column), "");
 		e = *ret ? OK : ERR_NOMEM;
 	}
 	yaml_doc_free(&doc);

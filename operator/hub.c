@@ -22,9 +22,9 @@
 
 #include <sodium.h>
 
-#include "base/ecode.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "operator/cmd.h"
 #include "operator/hub_internal.h"
 #include "os/log.h"
 #include "os/proc.h"
@@ -81,9 +81,9 @@ static void report(struct hub *h, enum err e, unsigned ecode, const char *messag
 
 	if (e != OK && h->opt.report_fd < 0) {
 		if (ecode == HUB_ECODE_PORT)
-			hub_print_port_error(stderr, h->listen_port);
+			hub_print_port_error(stderr, false, h->listen_port);
 		else
-			fprintf(stderr, "Error: [E%04u] %s\nTry: %s\n", ecode, message, ecode_find(ecode)->hint);
+			error_print(stderr, false, ecode, message);
 	}
 	if (text && h->opt.report_fd >= 0 && write(h->opt.report_fd, text, strlen(text)) < 0)
 		log_debug("whoever started the hub is gone");
@@ -94,11 +94,11 @@ static void report(struct hub *h, enum err e, unsigned ecode, const char *messag
 	json_decref(o);
 }
 
-void hub_print_port_error(FILE *f, unsigned port)
+void hub_print_port_error(FILE *f, bool json, unsigned port)
 {
-	const struct ecode *e = ecode_find(HUB_ECODE_PORT);
-
-	fprintf(f, "Error: [E%u] %s\nTry: %s\n", e->number, e->title, e->hint);
+	error_print(f, json, HUB_ECODE_PORT, NULL);
+	if (json)
+		return;
 	if (port && port != 51820)
 		fprintf(f, "The configured port is %u: lsof -i :%u shows who uses it.\n", port, port);
 	else
@@ -325,7 +325,8 @@ static enum err open_log(const struct hub *h)
 {
 	struct os_log_config log = {
 		.level = LOG_INFO,
-		.file = h->opt.report_fd >= 0 ? h->paths.log : NULL,
+		.file = h->paths.log,
+		.also_stderr = h->opt.report_fd < 0, /* somebody looks on */
 		.max_size_mb = 10,
 		.max_backups = 3,
 	};

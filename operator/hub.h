@@ -46,9 +46,10 @@ MUST_CHECK enum err hub_paths_init(const char *home, struct hub_paths *ret);
 #define HUB_ECODE_PORT 1004
 #define HUB_ECODE_START 1011
 #define HUB_ECODE_RUNNING 1012
+#define HUB_ECODE_VERSION 1014
 
-/** hub_print_port_error() - E1004 in the form that people know */
-void hub_print_port_error(FILE *f, unsigned port);
+/** hub_print_port_error() - E1004, and how to find who has the port; @port 0 = not known */
+void hub_print_port_error(FILE *f, bool json, unsigned port);
 
 /** hub_main() - run until stopped. Return: the exit code. */
 int hub_main(const struct hub_options *opt);

@@ -72,7 +72,7 @@ static enum err wait_for(int fd, short events, nsec_t deadline)
 	}
 }
 
-static enum err write_all(int fd, const char *p, size_t len, nsec_t deadline)
+static enum err send_all(int fd, const char *p, size_t len, nsec_t deadline)
 {
 	while (len > 0) {
 		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
@@ -150,7 +150,7 @@ static enum err exchange(int fd, const json_t *req, nsec_t deadline, json_t **re
 
 	if (e != OK)
 		return e;
-	e = write_all(fd, buf, len, deadline);
+	e = send_all(fd, buf, len, deadline);
 	free(buf);
 	if (e == OK)
 		e = read_reply(fd, deadline, ret, ret_fd);
@@ -163,8 +163,13 @@ static enum err take_error(struct hub_client *hc, const json_t *reply)
 {
 	const char *text = hub_json_string(reply, "message");
 
-	return fail(hc, hub_err_from_name(hub_json_string(reply, "error")),
-		    (unsigned)hub_json_int(reply, "ecode", 0), "%s", text ? text : "the hub gave no reason");
+	enum err e = hub_err_from_name(hub_json_string(reply, "error"));
+	unsigned ecode = (unsigned)hub_json_int(reply, "ecode", 0);
+
+	/* An operation that it does not know is one of another version's. */
+	if (ecode == 0 && (e == ERR_VERSION || e == ERR_UNSUPPORTED))
+		ecode = HUB_ECODE_VERSION;
+	return fail(hc, e, ecode, "%s", text ? text : "the hub gave no reason");
 }
 
 enum err hub_client_call(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout, json_t **ret_reply,

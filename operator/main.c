@@ -1,110 +1,32 @@
-/* operator/main.c - nefia: global flags, the table of commands, errors as people see them. */
-#include <stdarg.h>
+/* operator/main.c - nefia: global flags, and which command is meant. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
-#include "base/ecode.h"
 #include "base/version.h"
 #include "operator/cmd.h"
 #include "os/file.h"
 #include "ssh/worker.h"
 
-const struct command commands[] = {
-	{ "init", cmd_init, "make the operator's key and nefia.yaml", "init" },
-	{ "host", cmd_host, "add, list, show, rename, remove hosts",
-	  "host add NAME [--public-key K] [--vpn-addr IP] [--endpoint IP:PORT] [--user U] [--identity F]\n"
-	  "                [--group G] [--tag T]... [--preshared-key-file F] [--agent-config FILE]\n"
-	  "       nefia host list [--json] | show NAME [--json] | rename OLD NEW | remove NAME" },
-	{ "exec", cmd_exec, "run a command on hosts",
-	  "exec --target SELECTOR [--timeout D] [--json] -- COMMAND...\n"
-	  "SELECTOR: host ids, groups, tags or 'all', joined by commas. Exit status: the remote one; 255 our own failure;\n"
-	  "124 the time limit; with several hosts 1 if any failed." },
-	{ "fs", cmd_fs, "copy files", "fs put LOCAL HOST:REMOTE\n       nefia fs get HOST:REMOTE LOCAL" },
-	{ "nc", cmd_nc, "a stream to a host's port on standard input and output (for ssh's ProxyCommand)",
-	  "nc HOST PORT" },
-	{ "forward", cmd_forward, "a local port that leads to a host",
-	  "forward HOST [BIND:]PORT --raw\n--raw: the bare stream to the agent's ssh_addr. BIND is 127.0.0.1 unless given; PORT 0 = any." },
-	{ "vpn", cmd_vpn, "look at the tunnel", "vpn status [--live] [--ping] [--json]" },
-	{ "hub", cmd_hub, "keep the tunnel up", "hub [--uapi-dir DIR] [--log-level L]\n       nefia hub stop | logs" },
-	{ "wg", cmd_wg, "the wg tool's view of a running hub or agent",
-	  "wg show [--uapi-dir DIR] [NAME] | showconf [--uapi-dir DIR] [NAME]\n"
-	  "       nefia wg set [--uapi-dir DIR] NAME [private-key FILE] [listen-port PORT]\n"
-	  "                [peer KEY [remove] [preshared-key FILE] [endpoint IP:PORT]\n"
-	  "                [persistent-keepalive SECONDS|off] [allowed-ips A/B,...]]...\n"
-	  "NAME: nefia (the hub, default) or nefia-agent. What is set lasts until the next reload." },
-	{ "completion", cmd_completion, "a script that completes commands, options and hosts", "completion bash|zsh|fish" },
-	{ "version", cmd_version, "print version, commit and build date", "version" },
-};
-const size_t n_commands = ARRAY_SIZE(commands);
-
-int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...)
+static int print_version(void)
 {
-	const struct ecode *e = ecode_find(ecode);
-	char text[1024];
-	va_list ap;
-
-	snprintf(text, sizeof(text), "%s", e->title);
-	if (detail) {
-		va_start(ap, detail);
-		vsnprintf(text, sizeof(text), detail, ap);
-		va_end(ap);
-	}
-	if (cli->json) {
-		json_t *j = json_pack("{s:{s:s, s:s, s:s}}", "error", "code", "", "message", text, "try", e->hint);
-		char code[16];
-
-		snprintf(code, sizeof(code), "E%u", e->number);
-		json_object_set_new(json_object_get(j, "error"), "code", json_string(code));
-		json_dumpf(j, stderr, JSON_COMPACT);
-		fputc('\n', stderr);
-		json_decref(j);
-	} else {
-		fprintf(stderr, "Error: [E%u] %s\nTry: %s\n", e->number, text, e->hint);
-	}
-	return EXIT_FAILED;
-}
-
-int cli_usage(const char *cmd, const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "nefia %s: ", cmd);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "\nSee 'nefia %s --help'.\n", cmd);
-	return EXIT_USAGE;
-}
-
-int cli_load(struct cli *cli)
-{
-	char why[600];
-	enum err e;
-
-	if (cli->loaded)
-		return 0;
-	e = config_load(cli->config, &cli->cfg, why, sizeof(why));
-	if (e != OK)
-		return cli_error(cli, e == ERR_NOT_FOUND ? 1001 : e == ERR_PERMISSION ? 1003 : 1002, "%s", why);
-	cli->loaded = true;
-	return 0;
+	printf("nefia v%s commit %s built %s\n", NEFIA_VERSION, NEFIA_COMMIT, NEFIA_BUILD_DATE);
+	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
 int cmd_version(struct cli *cli, int argc, char **argv)
 {
-	printf("nefia v%s commit %s built %s\n", NEFIA_VERSION, NEFIA_COMMIT, NEFIA_BUILD_DATE);
-	return EXIT_OK;
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	return print_version();
 }
 
 static void usage(FILE *f)
 {
 	fprintf(f, "Usage: nefia [--config FILE] COMMAND ...\n\nCommands:\n");
-	for (size_t i = 0; i < n_commands; i++)
-		fprintf(f, "  %-10s %s\n", commands[i].name, commands[i].summary);
+	for (const struct command *c = commands; c->name; c++)
+		fprintf(f, "  %-10s %s\n", c->name, c->summary);
 	fprintf(f, "\n'nefia COMMAND --help' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
 }
 
@@ -125,28 +47,58 @@ static void set_paths(struct cli *cli, const char *config)
 		snprintf(cli->config, sizeof(cli->config), "%s/nefia.yaml", cli->home);
 }
 
-/* --help anywhere before "--". */
-static bool wants_help(int argc, char **argv)
+/* `completion --words` takes words of other commands, --help among them. */
+static bool is_words_request(int argc, char **argv)
 {
-	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
-			return true;
-	return false;
+	return argc > 1 && strcmp(argv[0], "completion") == 0 && strcmp(argv[1], "--words") == 0;
+}
+
+static int no_such(const char *called, const struct command *table, const char *name)
+{
+	const char *near = commands_nearest(table, name);
+
+	fprintf(stderr, "nefia%s: there is no command '%s'%s%s%s; see 'nefia%s --help'\n", called, name,
+		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", called);
+	return EXIT_USAGE;
+}
+
+static int needs_word(const struct cli *cli, const struct command *c)
+{
+	char list[200] = "";
+
+	for (const struct command *w = c->words; w->name; w++) {
+		size_t n = strlen(list);
+
+		snprintf(list + n, sizeof(list) - n, "%s%s", n == 0 ? "" : w[1].name ? ", " : " or ", w->name);
+	}
+	return cli_usage(cli, "expected: %s", list);
 }
 
 static int dispatch(struct cli *cli, int argc, char **argv)
 {
-	for (size_t i = 0; i < n_commands; i++) {
-		if (strcmp(argv[0], commands[i].name) != 0)
-			continue;
-		if (wants_help(argc, argv)) {
-			printf("Usage: nefia %s\n", commands[i].help);
-			return EXIT_OK;
-		}
-		return commands[i].fn(cli, argc, argv);
+	const struct command *c = commands_find(commands, argv[0]), *word = NULL;
+	char called[40];
+
+	if (!c)
+		return no_such("", commands, argv[0]);
+	if (is_words_request(argc, argv))
+		return completion_offer(cli, argc - 2, argv + 2);
+	if (argc > 1)
+		word = commands_find(c->words, argv[1]);
+	cli->cmd = word ? word : c;
+	snprintf(cli->called, sizeof(cli->called), "%s%s%s", c->name, word ? " " : "", word ? word->name : "");
+	if (word) {
+		argc--;
+		argv++;
 	}
-	fprintf(stderr, "nefia: there is no command '%s'; see 'nefia --help'\n", argv[0]);
-	return EXIT_USAGE;
+	if (options_want_help(cli->cmd, argc, argv)) {
+		commands_help(stdout, c, word);
+		return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	}
+	snprintf(called, sizeof(called), " %s", c->name);
+	if (c->words && !word && argc > 1 && argv[1][0] != '-')
+		return no_such(called, c->words, argv[1]);
+	return cli->cmd->fn ? cli->cmd->fn(cli, argc, argv) : needs_word(cli, c);
 }
 
 int main(int argc, char **argv)
@@ -163,7 +115,7 @@ int main(int argc, char **argv)
 		} else if (strncmp(argv[i], "--config=", 9) == 0) {
 			config = argv[i] + 9;
 		} else if (strcmp(argv[i], "--version") == 0) {
-			return cmd_version(&cli, argc, argv);
+			return print_version();
 		} else {
 			bool help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
 

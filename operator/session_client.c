@@ -1,4 +1,8 @@
-/* operator/session_client.c - see session_client.h. */
+/*
+ * operator/session_client.c - one session, pumped by poll().
+ *
+ * Input is read only while little of it waits to be sent. A session that ends without its last frame lost its worker or hub.
+ */
 #include "operator/session_client.h"
 
 #include <errno.h>
@@ -9,6 +13,8 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+
+#define QUEUE_MAX (1u << 20) /* not sent yet; more is not read */
 
 void session_init(struct session *s, int fd)
 {
@@ -146,6 +152,50 @@ short session_poll_events(const struct session *s)
 	return (short)(POLLIN | (ssh_buf_used(&s->out) ? POLLOUT : 0));
 }
 
+bool session_has_room(const struct session *s)
+{
+	return s->ready && !s->over && ssh_buf_used(&s->out) < QUEUE_MAX;
+}
+
+bool session_feed(struct session *s, int fd, size_t *ret_n)
+{
+	static uint8_t buf[128 * 1024];
+	ssize_t n = read(fd, buf, sizeof(buf));
+
+	if (ret_n)
+		*ret_n = n > 0 ? (size_t)n : 0;
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return true;
+	if (n < 0 && errno != EIO) { /* a terminal that hung up is at its end */
+		s->input_failed = true;
+		end(s, ERR_IO, strerror(errno));
+		return false;
+	}
+	if (session_send(s, n > 0 ? SSH_F_STDIN : SSH_F_STDIN_EOF, buf, n > 0 ? (size_t)n : 0) != OK)
+		end(s, ERR_NOMEM, err_text(ERR_NOMEM));
+	return n > 0;
+}
+
+void session_run(struct session *s, int in_fd, session_data_fn fn, void (*fed)(void *ctx, size_t n), void *ctx)
+{
+	while (!s->over) {
+		bool feed = in_fd >= 0 && session_has_room(s);
+		struct pollfd pf[2] = { { s->fd, session_poll_events(s), 0 }, { feed ? in_fd : -1, POLLIN, 0 } };
+
+		if (poll(pf, 2, -1) < 0 && errno != EINTR)
+			end(s, ERR_IO, strerror(errno));
+		if (pf[1].revents) {
+			size_t n;
+
+			if (!session_feed(s, in_fd, &n))
+				in_fd = -1;
+			if (fed)
+				fed(ctx, n);
+		}
+		session_pump(s, fn, ctx);
+	}
+}
+
 unsigned session_ecode(const struct session *s)
 {
 	switch (s->error) {
@@ -155,6 +205,8 @@ unsigned session_ecode(const struct session *s)
 		return 1031;
 	case ERR_REFUSED:
 		return 1032;
+	case ERR_VERSION:
+		return 1014;
 	case ERR_HOST_KEY:
 		return 1033;
 	case ERR_AUTH:

@@ -16,6 +16,7 @@ struct session {
 	uint64_t size;  /* GET: of the file; UINT64_MAX unknown */
 	uint32_t mode;
 	bool stdout_eof;
+	bool input_failed;        /* what was fed to it could not be read: @message */
 	int exit_status;          /* -1: none */
 	char exit_signal[32];
 	enum err error;           /* of our own or the worker */
@@ -33,6 +34,19 @@ MUST_CHECK enum err session_send(struct session *s, enum ssh_frame type, const v
 /** session_pump() - send and receive what goes without blocking; sets over, error, exit_* */
 void session_pump(struct session *s, session_data_fn fn, void *ctx);
 short session_poll_events(const struct session *s);
+/**
+ * session_feed() - read @fd once, pass it on as STDIN or STDIN_EOF
+ * Return: false at its end (told) or on an error, which ends the session; @ret_n: bytes read, may be NULL.
+ */
+bool session_feed(struct session *s, int fd, size_t *ret_n);
+/** session_has_room() - may more be fed? */
+bool session_has_room(const struct session *s);
+/**
+ * session_run() - until it is over
+ * @in_fd: fed to it; -1 = nothing
+ * @fn:    what came; @fed (may be NULL): so many bytes were fed
+ */
+void session_run(struct session *s, int in_fd, session_data_fn fn, void (*fed)(void *ctx, size_t n), void *ctx);
 /** session_ecode() - the code in the table of errors for s->error */
 unsigned session_ecode(const struct session *s);
 

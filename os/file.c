@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -65,17 +66,19 @@ enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	return e;
 }
 
-static enum err write_all(int fd, const void *buf, size_t len)
+enum err os_write_all(int fd, const void *buf, size_t len)
 {
 	const char *p = buf;
 
 	while (len > 0) {
 		ssize_t n = write(fd, p, len);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && errno == EAGAIN)
+			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, -1);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n <= 0)
-			return n < 0 ? err_from_errno(errno) : ERR_NO_SPACE;
+			return n == 0 ? ERR_NO_SPACE : errno == EPIPE ? ERR_CLOSED : err_from_errno(errno);
 		p += n;
 		len -= (size_t)n;
 	}
@@ -132,7 +135,7 @@ static enum err write_temp(const char *temp, const void *buf, size_t len, unsign
 
 	if (fd < 0)
 		return err_from_errno(errno);
-	e = write_all(fd, buf, len);
+	e = os_write_all(fd, buf, len);
 	if (e == OK && fchmod(fd, mode) != 0)
 		e = err_from_errno(errno);
 	if (e == OK && fsync(fd) != 0)

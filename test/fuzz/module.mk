@@ -2,14 +2,14 @@
 # make fuzz-net_input FUZZ_ENGINE=libfuzzer.
 FUZZ_SECONDS ?= 10
 FUZZ_ENGINE ?= driver
-FUZZ_ARCHIVES := $(B)/libnetstack.a $(B)/libwg.a $(B)/libbase.a $(ARCHIVES_netstack) $(ARCHIVES_wg)
+FUZZ_ARCHIVES := $(ALL_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg) $(ARCHIVES_ssh)
 FUZZ_DRIVER := $(if $(filter driver,$(FUZZ_ENGINE)),$(B)/obj/test/fuzz/driver.o)
 FUZZ_LD := $(if $(filter driver,$(FUZZ_ENGINE)),,-fsanitize=fuzzer)
 
-$(B)/fuzz/%_fuzz: $(B)/obj/test/fuzz/%_fuzz.o $(FUZZ_DRIVER) $(FUZZ_ARCHIVES)
+$(B)/fuzz/%_fuzz: $(B)/obj/test/fuzz/%_fuzz.o $(FUZZ_DRIVER) $(TEST_LIB_OBJS) $(FUZZ_ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(SANFLAGS) $(FUZZ_LD) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack)
+	$(Q)$(CC) $(SANFLAGS) $(FUZZ_LD) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
 
 fuzz-%:
 ifeq ($(FUZZ_ENGINE),driver)

@@ -25,6 +25,12 @@ offers exec -- ex
 offers --target --timeout --json -- exec --
 offers --timeout -- exec --tim
 offers web1 web2 front blue all -- exec --target ""
+offers front -- host add x --group ""
+offers blue -- host add x --tag ""
+offers bash zsh fish -- completion ""
+offers put get -- fs ""
+offers --json -- host list --
+offers web1 web2 -- exec -t we
 offers web1 web2 -- forward we
 offers add list show rename remove -- host ""
 offers --public-key --agent-config -- host add x --

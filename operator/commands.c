@@ -1,0 +1,79 @@
+/* operator/commands.c - the table of commands; each command's options stand beside its code. */
+#include "operator/cmd.h"
+
+#define OPERANDS(n_least, n_most, text) .least = n_least, .most = n_most, .operands = text
+
+static const struct command host_words[] = {
+	{ .name = "add", .fn = cmd_host_add, .summary = "add a host to nefia.yaml", OPERANDS(1, 1, "NAME"),
+	  .options = host_add_options,
+	  .notes = "With a public key, the peer block for that agent is printed; without, the agent's key is made and its\n"
+		   "complete agent.yaml written." },
+	{ .name = "list", .fn = cmd_host_list, .summary = "list the hosts", .options = host_json_options },
+	{ .name = "show", .fn = cmd_host_show, .summary = "show one host", OPERANDS(1, 1, "NAME"),
+	  .options = host_json_options },
+	{ .name = "rename", .fn = cmd_host_rename, .summary = "give a host another name", OPERANDS(2, 2, "OLD NEW") },
+	{ .name = "remove", .fn = cmd_host_remove, .summary = "remove a host", OPERANDS(1, 1, "NAME") },
+	{ .name = NULL },
+};
+
+static const struct command fs_words[] = {
+	{ .name = "put", .fn = cmd_fs_put, .summary = "copy a file to a host", OPERANDS(2, 2, "LOCAL HOST:REMOTE") },
+	{ .name = "get", .fn = cmd_fs_get, .summary = "copy a file from a host", OPERANDS(2, 2, "HOST:REMOTE LOCAL") },
+	{ .name = NULL },
+};
+
+static const struct command vpn_words[] = {
+	{ .name = "status", .fn = cmd_vpn_status, .summary = "show the tunnel and its hosts",
+	  .options = vpn_status_options },
+	{ .name = NULL },
+};
+
+static const struct command hub_words[] = {
+	{ .name = "stop", .fn = cmd_hub_stop, .summary = "end the running hub" },
+	{ .name = "reload", .fn = cmd_hub_reload, .summary = "have the running hub read nefia.yaml again" },
+	{ .name = "logs", .fn = cmd_hub_logs, .summary = "print the hub's log" },
+	{ .name = NULL },
+};
+
+static const struct command wg_words[] = {
+	{ .name = "show", .fn = cmd_wg_show, .summary = "show what runs", OPERANDS(0, 1, "[NAME]"),
+	  .options = wg_options },
+	{ .name = "showconf", .fn = cmd_wg_show, .summary = "print what runs as a configuration",
+	  OPERANDS(0, 1, "[NAME]"), .options = wg_options },
+	{ .name = "set", .fn = cmd_wg_set, .summary = "change what runs", .in_order = true, .options = wg_options,
+	  OPERANDS(1, -1, "NAME [private-key FILE] [listen-port PORT]\n"
+			  "                [peer KEY [remove] [preshared-key FILE] [endpoint IP:PORT]\n"
+			  "                [persistent-keepalive SECONDS|off] [allowed-ips A/B,...]]...") },
+	{ .name = NULL },
+};
+
+static const struct command completion_words[] = {
+	{ .name = "bash", .fn = cmd_completion, .summary = "the script for bash" },
+	{ .name = "zsh", .fn = cmd_completion, .summary = "the script for zsh" },
+	{ .name = "fish", .fn = cmd_completion, .summary = "the script for fish" },
+	{ .name = NULL },
+};
+
+const struct command commands[] = {
+	{ .name = "init", .fn = cmd_init, .summary = "make the operator's key and nefia.yaml" },
+	{ .name = "host", .summary = "add, list, show, rename, remove hosts", .words = host_words },
+	{ .name = "exec", .fn = cmd_exec, .summary = "run a command on hosts", OPERANDS(1, -1, "-- COMMAND..."),
+	  .options = exec_options, .in_order = true,
+	  .notes = "SELECTOR: host ids, groups, tags or 'all', joined by commas. Exit status: the remote one; 255 our own\n"
+		   "failure; 124 the time limit; with several hosts 1 if any failed." },
+	{ .name = "fs", .summary = "copy files", .words = fs_words },
+	{ .name = "nc", .fn = cmd_nc, OPERANDS(2, 2, "HOST PORT"), .options = nc_options,
+	  .summary = "a stream to a host's port on standard input and output (for ssh's ProxyCommand)" },
+	{ .name = "forward", .fn = cmd_forward, .summary = "a local port that leads to a host",
+	  OPERANDS(2, 2, "HOST [BIND:]PORT"), .options = forward_options,
+	  .notes = "BIND is 127.0.0.1 unless given; PORT 0 = any." },
+	{ .name = "vpn", .summary = "look at the tunnel", .words = vpn_words },
+	{ .name = "hub", .fn = cmd_hub, .summary = "keep the tunnel up", .options = hub_options, .words = hub_words },
+	{ .name = "wg", .fn = cmd_wg_show, .summary = "the wg tool's view of a running hub or agent", .words = wg_words,
+	  .options = wg_options,
+	  .notes = "NAME: nefia (the hub, default) or nefia-agent. What is set lasts until the next reload." },
+	{ .name = "completion", .summary = "a script that completes commands, options and hosts",
+	  .words = completion_words },
+	{ .name = "version", .fn = cmd_version, .summary = "print version, commit and build date" },
+	{ .name = NULL },
+};

@@ -1,0 +1,55 @@
+#!/bin/bash
+# What the tables of commands and options refuse, and what is named as probably meant.
+cd "$(dirname "$0")/../../.." || exit 1
+B=$(cd "${BUILD:-build}" && pwd)
+T=$(mktemp -d)
+trap 'rm -rf "$T"' EXIT
+export NEFIA_HOME=$T/home
+bad=0
+refused() { # refused TEXT -- WORD...: exit 2, TEXT on standard error, nothing on standard output
+	local text=$1 out err r
+	shift 2
+	out=$("$B/nefia" "$@" 2>"$T/err")
+	r=$?
+	err=$(cat "$T/err")
+	[ $r = 2 ] && [ -z "$out" ] && case "$err" in *"$text"*) true ;; *) false ;; esac ||
+		{ echo "'$*': exit $r, '$out', '$err'; expected '$text'"; bad=1; }
+}
+refused "no command 'exce'; did you mean 'exec'" -- exce
+refused "no command 'hots'; did you mean 'host'" -- hots list
+refused "no command 'qqqqqqqq'; see" -- qqqqqqqq
+refused "no command 'lsit'; did you mean 'list'" -- host lsit
+refused "no command 'stpo'; did you mean 'stop'" -- hub stpo
+refused "no option '--tagret'; did you mean --target" -- exec --tagret web -- true
+refused "no option '--jsn'; did you mean --json" -- host list --jsn
+refused "no option '--pubic-key'; did you mean --public-key" -- host add web --pubic-key=x
+refused "no option '--lvie'; did you mean --live" -- vpn status --lvie
+refused "no option '--fdpas'; did you mean --fdpass" -- nc --fdpas web 22
+refused "no option '-z'" -- exec -z
+refused "no option '--zzzzzzz'" -- forward --zzzzzzz
+refused "no option '--uapi-dri'; did you mean --uapi-dir" -- wg show --uapi-dri x
+refused "no option '--x'" -- init --x
+refused "--target needs a value: SELECTOR" -- exec --target
+refused "--json takes no value" -- host list --json=1
+refused "--timeout must be a duration" -- exec --timeout=soon --target web -- true
+refused "expected: add, list, show, rename or remove" -- host
+refused "expected: nefia host add [OPTION]... NAME" -- host add
+refused "'y' is one argument too many" -- host show x y
+refused "'now' is one argument too many" -- hub stop now
+refused "expected: nefia fs put LOCAL HOST:REMOTE" -- fs put x
+refused "expected: nefia exec" -- exec --target web
+refused "expected: bash, zsh or fish" -- completion
+refused "'x' is one argument too many" -- version x
+for c in $("$B/nefia" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'); do
+	"$B/nefia" "$c" --help | grep -q "nefia $c" || { echo "no help for $c"; bad=1; }
+done
+"$B/nefia" hub --help | grep -qE -- '--transient|--report-fd' && { echo "hub shows options of our own"; bad=1; }
+NEFIA_HOME=$T/none "$B/nefia" exec --target web ls -h >"$T/out" 2>&1
+grep -q Usage "$T/out" && { echo "exec takes the -h of the command it runs"; bad=1; }
+"$B/nefia" exec --target web --help | grep -q -- '--timeout' || { echo "exec --help after an option"; bad=1; }
+for a in -tweb --target=web '-t web'; do # the same three ways; the host is not there
+	NEFIA_HOME=$T/none "$B/nefia" exec $a -- true 2>&1 | grep -q E1001 || { echo "exec $a"; bad=1; }
+done
+"$B/nefia" host add x --help | grep -q 'Usage: nefia host add ' || { echo "help of a small word"; bad=1; }
+"$B/nefia" --version | grep -q '^nefia v' || { echo "--version"; bad=1; }
+exit $bad
