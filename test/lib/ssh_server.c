@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <openssl/evp.h>
@@ -714,14 +713,10 @@ static size_t take_input(struct server *s)
 static void flood(struct server *s, uint32_t channel)
 {
 	static char block[32000];
-	time_t end = time(NULL) + 3;
+	bool window = s->o->fault == SERVER_FLOOD_WINDOW;
 
-	while (time(NULL) < end) {
-		if (s->o->fault == SERVER_FLOOD_WINDOW)
-			send_channel(s, MSG_CHANNEL_DATA, channel, block, sizeof(block));
-		else
-			send_channel(s, 200, channel, block, sizeof(block));
-	}
+	for (int i = 0; i < (window ? 2000 : 4500); i++)
+		send_channel(s, window ? MSG_CHANNEL_DATA : 200, channel, block, sizeof(block));
 }
 
 static void misbehave(struct server *s, uint32_t channel)
