@@ -211,7 +211,9 @@ struct ssh_conn *ssh_conn_new(const struct ssh_setup *setup, uint32_t id, nsec_t
 	c->fd = -1;
 	c->now = now;
 	c->deadline = now + CONNECT_TIMEOUT;
+	c->dial_at = now;
 	c->restricted = restricted;
+	c->sessions_max = CONN_CHANNELS_MAX;
 	list_init(&c->link);
 	list_init(&c->closing);
 	return c;
@@ -327,6 +329,23 @@ void ssh_conn_abandon_open(struct ssh_conn *c, void *job)
 		return;
 	c->opening = c;
 	c->retired = true;
+}
+
+void ssh_conn_refused_open(struct ssh_conn *c)
+{
+	unsigned sessions = ssh_conn_sessions(c);
+
+	c->sessions_max = sessions > 1 ? sessions - 1 : 1;
+}
+
+unsigned ssh_conn_sessions(const struct ssh_conn *c)
+{
+	return c->n_users - c->n_file_users - c->n_direct_users + (c->fs != NULL) + c->n_closing;
+}
+
+bool ssh_conn_was_dropped(const struct ssh_conn *c)
+{
+	return c->state == SSH_DEAD && c->error == ERR_RESET && c->fd >= 0 && c->n_early == 0;
 }
 
 bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now)
@@ -484,7 +503,7 @@ bool ssh_conn_step(struct ssh_conn *c, nsec_t now)
 nsec_t ssh_conn_next(const struct ssh_conn *c)
 {
 	if (c->state < SSH_READY)
-		return c->deadline;
+		return nsec_min(c->deadline, c->dial_at);
 	if (c->state != SSH_READY)
 		return NSEC_NEVER;
 	/* The library stopped at the turn's limit, and there may be more. */

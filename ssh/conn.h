@@ -55,12 +55,15 @@ struct ssh_conn {
 	size_t memory;           /* that the library holds */
 	bool starved;            /* it was refused more */
 	nsec_t now, deadline;    /* of everything before READY */
+	nsec_t dial_at;          /* the hub is asked then; NSEC_NEVER: it was */
+	unsigned n_attempts;     /* connections before this one that the server dropped unheard */
 	uint8_t seen[8192];      /* the server's first bytes, for its KEXINIT */
 	size_t n_seen, n_early;  /* bytes kept there; bytes before READY */
 	bool restricted;         /* no EtM: the server has no strict key exchange */
 	bool eof, hungry;        /* the server ended; a job waits for what it sends */
 	bool retired;            /* takes no new jobs; ends with the last */
-	unsigned n_users, n_file_users; /* jobs on it, counted by the worker in every turn */
+	unsigned sessions_max;   /* channels that the server lets us have */
+	unsigned n_users, n_file_users, n_direct_users; /* jobs on it, counted by the worker in every turn */
 	size_t next_key;
 	char tried[512];         /* which identities failed, and why */
 	unsigned n_closing;
@@ -92,6 +95,12 @@ bool ssh_conn_begin_open(struct ssh_conn *c, void *job, nsec_t now);
 void ssh_conn_end_open(struct ssh_conn *c, void *job);
 /** ssh_conn_abandon_open() - @job leaves; when it was opening, the library still is, and no channel can be opened here again */
 void ssh_conn_abandon_open(struct ssh_conn *c, void *job);
+/** ssh_conn_sessions() - session channels that are open or about to be */
+unsigned ssh_conn_sessions(const struct ssh_conn *c);
+/** ssh_conn_refused_open() - the server lets us have no more session channels than there are */
+void ssh_conn_refused_open(struct ssh_conn *c);
+/** ssh_conn_was_dropped() - closed before a byte came, as a busy sshd does (MaxStartups): worth another attempt */
+bool ssh_conn_was_dropped(const struct ssh_conn *c);
 /** ssh_conn_is_stuck() - a channel is being opened for long: others better take another connection */
 bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now);
 /** ssh_conn_next() - when to step although no byte came */

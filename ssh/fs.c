@@ -78,6 +78,8 @@ static enum err open_channel(struct ssh_conn *c, nsec_t now)
 		return ERR_AGAIN;
 	f->channel = libssh2_channel_open_ex(c->session, "session", 7, FS_WINDOW, FS_PACKET, NULL, 0);
 	e = f->channel ? OK : library_err(c);
+	if (e != ERR_AGAIN && !f->channel && libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE)
+		e = ERR_FULL;
 	if (e != ERR_AGAIN)
 		ssh_conn_end_open(c, f);
 	return e;
@@ -127,7 +129,8 @@ enum err ssh_fs_open(struct ssh_conn *c, nsec_t now, const char **ret_why)
 	if (!f->started && f->error == OK)
 		step_open(c, now);
 	if (f->error != OK) {
-		*ret_why = "the server offers no file transfer (SFTP)";
+		*ret_why = f->error == ERR_FULL ? "the server opened no channel for SFTP" :
+						  "the server offers no file transfer (SFTP)";
 		return f->error;
 	}
 	if (!f->started)

@@ -300,6 +300,11 @@ static void open_channel(struct ssh_job *j, nsec_t now)
 		j->state = j->kind == SSH_F_DIRECT ? JOB_RUN : JOB_START;
 		if (j->state == JOB_RUN)
 			say(j, SSH_F_READY, nothing, nothing);
+	} else if (libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE && j->kind == SSH_F_EXEC &&
+		   ssh_conn_sessions(c) > 1) {
+		/* As sshd does beyond its MaxSessions: there are other connections. */
+		ssh_conn_refused_open(c);
+		look_again(j);
 	} else if (libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE) {
 		fail_by_library(j, "the server opened no channel");
 	} else if (!retry(j)) {
@@ -318,6 +323,11 @@ static void open_files(struct ssh_job *j, nsec_t now)
 	if (e == ERR_AGAIN || (e != OK && c->eof)) {
 		if (!retry(j))
 			fail(j, ERR_RESET, "the server closed the connection");
+		return;
+	}
+	if (e == ERR_FULL && ssh_conn_sessions(c) > 1) {
+		ssh_conn_refused_open(c);
+		look_again(j);
 		return;
 	}
 	if (e != OK) {

@@ -29,6 +29,8 @@
 #define N_JOBS_MAX 1100 /* a thousand forwards, and some */
 #define TURN_CPU_SECONDS 5
 #define IDLE_DEFAULT 600
+#define ATTEMPTS_MAX 4 /* to connect to a server that drops us unheard */
+#define RETRY_MIN (200 * NSEC_PER_MSEC)
 #define N_CONNS_MAX 32
 #define N_POLL (1 + N_CONNS_MAX + N_JOBS_MAX)
 
@@ -230,45 +232,63 @@ static struct ssh_conn *dial(struct process *p, bool restricted)
 		return NULL;
 	list_add_tail(&p->conns, &c->link);
 	p->n_conns++;
-	ask_dial(p, c->id);
 	return c;
 }
 
-/* How many use each connection, and how many of them files. */
+/* Once more after a moment, within the deadline of the first attempt. */
+static struct ssh_conn *dial_again(struct process *p, const struct ssh_conn *old)
+{
+	struct ssh_conn *c = NULL;
+
+	if (ssh_conn_was_dropped(old) && old->n_attempts + 1 < ATTEMPTS_MAX)
+		c = dial(p, old->restricted);
+	if (!c)
+		return NULL;
+	c->n_attempts = old->n_attempts + 1;
+	c->deadline = old->deadline;
+	c->dial_at = p->now + (RETRY_MIN << old->n_attempts) + rng_below(os_rng(), RETRY_MIN);
+	return c;
+}
+
+static void count_user(struct ssh_conn *c, const struct ssh_job *j)
+{
+	c->n_users++;
+	c->n_file_users += ssh_job_is_file(j);
+	c->n_direct_users += j->kind == SSH_F_DIRECT;
+}
+
+/* How many use each connection, and what for. */
 static void count_users(struct process *p)
 {
 	list_for_each(it, &p->conns) {
 		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
 
-		c->n_users = c->n_file_users = 0;
+		c->n_users = c->n_file_users = c->n_direct_users = 0;
 	}
 	list_for_each(it2, &p->jobs) {
 		struct ssh_job *j = container_of(it2, struct ssh_job, link);
 
-		if (!j->conn)
-			continue;
-		j->conn->n_users++;
-		j->conn->n_file_users += ssh_job_is_file(j);
+		if (j->conn)
+			count_user(j->conn, j);
 	}
 }
 
 static bool has_place(const struct process *p, const struct ssh_conn *c, const struct ssh_job *j)
 {
-	unsigned sessions = c->n_users - c->n_file_users + (c->fs != NULL) + c->n_closing;
-
 	if (c->state == SSH_DEAD || c->retired || c->eof || ssh_conn_is_stuck(c, p->now))
 		return false;
 	if (ssh_job_is_file(j) && c->fs)
 		return c->n_file_users < CONN_FILE_USERS_MAX && (c->state != SSH_READY || !ssh_fs_failed(c->fs));
-	return sessions < (j->kind == SSH_F_DIRECT ? CONN_DIRECT_MAX : CONN_CHANNELS_MAX);
+	if (j->kind == SSH_F_DIRECT)
+		return c->n_direct_users < CONN_DIRECT_MAX;
+	return ssh_conn_sessions(c) < c->sessions_max;
 }
 
 static void join(struct ssh_job *j, struct ssh_conn *c)
 {
 	j->conn = c;
 	j->state = JOB_OPEN;
-	c->n_users++;
-	c->n_file_users += ssh_job_is_file(j);
+	count_user(c, j);
 }
 
 /* A connection with a free channel, or a new one. */
@@ -290,10 +310,10 @@ static void find_connection(struct process *p, struct ssh_job *j)
 		ssh_job_conn_dead(j, ERR_FULL, "too many SSH connections to this host at once");
 }
 
-/* Its jobs fail with it, except when it only ended to be dialled again with other algorithms. */
+/* Its jobs fail with it, except when it is to be dialled again, with other algorithms or later. */
 static void bury(struct process *p, struct ssh_conn *c)
 {
-	struct ssh_conn *again = c->error == ERR_AGAIN ? dial(p, true) : NULL;
+	struct ssh_conn *again = c->error == ERR_AGAIN ? dial(p, true) : dial_again(p, c);
 
 	list_for_each(it, &p->jobs) {
 		struct ssh_job *j = container_of(it, struct ssh_job, link);
@@ -332,6 +352,10 @@ static void step_all(struct process *p)
 	list_for_each_safe(it, &p->conns) {
 		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
 
+		if (c->state == SSH_DIALING && p->now >= c->dial_at) {
+			c->dial_at = NSEC_NEVER;
+			ask_dial(p, c->id);
+		}
 		if (ssh_conn_step(c, p->now) && c->state == SSH_HOST_KEY)
 			ask_host_key(p, c);
 		/* Answers of SFTP first: jobs go on with what they free. */

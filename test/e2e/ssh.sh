@@ -22,6 +22,18 @@ sleep 1
 check "an idle worker does not spin" test $(($(ticks) - before)) -lt 20
 expect 0 "a command after the server's end" nefia exec --target web -- true
 
+# A server that lets a connection have one session: more connections.
+sed -i 's/^MaxSessions.*/MaxSessions 1/' "$T/sshd/config"
+kill -HUP "$SSHD_PID"
+for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p"; done
+wait_until 5 port_answers "$SSH_PORT"
+for i in 1 2 3; do "$NEFIA" exec --target web -- 'sleep 0.5; echo here' >"$T/exec$i" 2>&1 & pids[i]=$!; done
+sleep 0.1
+expect 0 "a put beside three commands and MaxSessions 1" nefia fs put "$T/src" "web:$T/dst1"
+for i in 1 2 3; do wait "${pids[i]}" || fail "command $i with MaxSessions 1: $(cat "$T/exec$i")"; done
+sed -i 's/^MaxSessions.*/MaxSessions 100/' "$T/sshd/config"
+kill -HUP "$SSHD_PID"
+
 # A command that the server drops without a status is no success.
 expect 255 "a killed session" nefia exec --target web -- 'kill -9 $PPID; sleep 5'
 

@@ -38,6 +38,7 @@ struct expected {
 	unsigned n_dials;      /* 0: whatever */
 	bool loose;            /* not strict */
 	const char *ciphers, *macs, *preamble;
+	unsigned drops;        /* the first connections are closed at once */
 	size_t n_stdin;        /* bytes for the command */
 	unsigned seconds;      /* at most; 0: 12 */
 };
@@ -79,7 +80,7 @@ static void finish(struct run *r)
 static void on_dial(void *ctx, struct ssh_worker *w, uint32_t id)
 {
 	struct run *r = ctx;
-	struct ssh_server o = { .fault = r->want->fault,
+	struct ssh_server o = { .fault = r->n_dials < r->want->drops ? SERVER_CLOSE_AT_ONCE : r->want->fault,
 				.preamble = r->want->preamble,
 				.strict = !r->want->loose,
 				.ciphers = r->want->ciphers ? r->want->ciphers : ALL_CIPHERS,
@@ -327,7 +328,8 @@ static void hostile_servers(void **state)
 		{ SERVER_TINY_PACKET, ERR_PROTOCOL, .says = "key exchange failed" },
 		{ SERVER_NEWKEYS_FIRST, ERR_TIMEOUT, .says = "in time", .seconds = 20 },
 		{ SERVER_SHORT_KEXINIT, ERR_PROTOCOL, .says = "key exchange failed" },
-		{ SERVER_CLOSE_AT_ONCE, ERR_RESET, .says = "closed the connection" },
+		{ SERVER_CLOSE_AT_ONCE, ERR_RESET, .says = "closed the connection", .n_dials = 4 },
+		{ SERVER_GOOD, OK, .drops = 3, .n_dials = 4 },
 		{ SERVER_CLOSE_BANNER, ERR_RESET, .says = "closed the connection" },
 		{ SERVER_CLOSE_KEXINIT, ERR_RESET, .says = "closed the connection" },
 		{ SERVER_BAD_SIGNATURE, ERR_PROTOCOL, .says = "key exchange failed" },
