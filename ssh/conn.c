@@ -35,8 +35,15 @@
 #define WIPE_MAX 4096 /* blocks up to here may hold keys and are wiped; before READY all are */
 
 static const char kex_list[] = "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256";
-static const char key_list[] = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,"
-			       "rsa-sha2-512,rsa-sha2-256";
+/* What a key of a type may sign with, and the type as known_hosts has it. */
+static const char *const key_algs[][2] = {
+	{ "ssh-ed25519", "ssh-ed25519" },
+	{ "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256" },
+	{ "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384" },
+	{ "ecdsa-sha2-nistp521", "ecdsa-sha2-nistp521" },
+	{ "rsa-sha2-512", "ssh-rsa" },
+	{ "rsa-sha2-256", "ssh-rsa" },
+};
 static const char cipher_list[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr";
 static const char mac_list[] = "hmac-sha2-256-etm@openssh.com,hmac-sha2-256";
 static const char mac_list_restricted[] = "hmac-sha2-256";
@@ -237,18 +244,43 @@ void ssh_conn_free(struct ssh_conn *c)
 	free(c);
 }
 
+static bool is_known_type(const char *types, const char *type)
+{
+	size_t len = strlen(type);
+
+	for (const char *p = types; *p; p += strcspn(p, ","), p += *p == ',')
+		if (strcspn(p, ",") == len && memcmp(p, type, len) == 0)
+			return true;
+	return false;
+}
+
+/* Those first of which a key of the host is known: another would look like another host. */
+static void list_key_algs(const struct ssh_setup *s, char ret[256])
+{
+	size_t n = 0;
+
+	for (int known = 1; known >= 0; known--)
+		for (size_t i = 0; i < ARRAY_SIZE(key_algs); i++)
+			if (is_known_type(s->key_types, key_algs[i][1]) == known)
+				n += (size_t)snprintf(ret + n, 256 - n, "%s%s", n ? "," : "", key_algs[i][0]);
+}
+
 static bool set_methods(struct ssh_conn *c)
 {
+	char keys[256];
 	static const struct {
 		int which;
 		const char *list;
 	} prefs[] = {
-		{ LIBSSH2_METHOD_KEX, kex_list },	   { LIBSSH2_METHOD_HOSTKEY, key_list },
-		{ LIBSSH2_METHOD_CRYPT_CS, cipher_list }, { LIBSSH2_METHOD_CRYPT_SC, cipher_list },
-		{ LIBSSH2_METHOD_COMP_CS, "none" },	   { LIBSSH2_METHOD_COMP_SC, "none" },
+		{ LIBSSH2_METHOD_KEX, kex_list },	  { LIBSSH2_METHOD_CRYPT_CS, cipher_list },
+		{ LIBSSH2_METHOD_CRYPT_SC, cipher_list }, { LIBSSH2_METHOD_COMP_CS, "none" },
+		{ LIBSSH2_METHOD_COMP_SC, "none" },
 	};
 	const char *macs = c->restricted ? mac_list_restricted : mac_list;
 
+	list_key_algs(c->setup, keys);
+	if (libssh2_session_method_pref(c->session, LIBSSH2_METHOD_HOSTKEY, keys) != 0)
+		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(prefs); i++)
 		if (libssh2_session_method_pref(c->session, prefs[i].which, prefs[i].list) != 0)
 			return false;

@@ -35,6 +35,7 @@ struct ssh_key_text {
 
 struct ssh_setup {
 	char host[64], user[64];
+	char key_types[256]; /* of the host's known keys, comma-separated: preferred */
 	struct ssh_key_text keys[N_IDENTITIES_MAX];
 	size_t n_keys;
 };

@@ -230,6 +230,47 @@ enum known_host known_hosts_check(struct bytes file, const char *const *names, c
 	return found;
 }
 
+static bool speaks_of_any(const struct line *l, const char *const *names)
+{
+	for (; *names; names++)
+		if (known_hosts_name_matches((struct bytes){ (const uint8_t *)l->names.p, l->names.len }, *names))
+			return true;
+	return false;
+}
+
+static void add_type(struct field type, char ret[256])
+{
+	size_t used = strlen(ret);
+	char one[64];
+
+	if (type.len == 0 || type.len >= sizeof(one))
+		return;
+	for (size_t i = 0; i < type.len; i++)
+		if (!isalnum((uint8_t)type.p[i]) && !strchr("-@.", type.p[i]))
+			return;
+	snprintf(one, sizeof(one), "%.*s", (int)type.len, type.p);
+	for (const char *p = ret; *p; p += strcspn(p, ","), p += *p == ',')
+		if (strcspn(p, ",") == type.len && memcmp(p, one, type.len) == 0)
+			return;
+	if (used + type.len + 2 < 256)
+		snprintf(ret + used, 256 - used, "%s%s", used ? "," : "", one);
+}
+
+void known_hosts_types(struct bytes file, const char *const *names, char ret[256])
+{
+	const char *p = (const char *)file.p, *end = p + file.len;
+
+	ret[0] = '\0';
+	while (p < end) {
+		const char *nl = memchr(p, '\n', (size_t)(end - p)), *stop = nl ? nl : end;
+		struct line l;
+
+		if (read_line(p, stop, &l) && l.marker == MARKER_NONE && speaks_of_any(&l, names))
+			add_type(l.type, ret);
+		p = nl ? nl + 1 : end;
+	}
+}
+
 void known_hosts_fingerprint(struct bytes blob, char ret[64])
 {
 	uint8_t hash[32], text[48];

@@ -32,6 +32,12 @@ enum known_host known_hosts_check(struct bytes file, const char *const *names, c
 				  unsigned *ret_line);
 /** known_hosts_name_matches() - does the first field of a line (no marker) speak of @name? */
 bool known_hosts_name_matches(struct bytes list, const char *name);
+/**
+ * known_hosts_types() - the types of the keys that are known under any of the names, "ssh-rsa,ssh-ed25519", "" for none
+ *
+ * To be preferred when keys are exchanged: a server with keys of several types must show the one that we can check.
+ */
+void known_hosts_types(struct bytes file, const char *const *names, char ret[256]);
 /** known_hosts_fingerprint() - "SHA256:..." of a key blob */
 void known_hosts_fingerprint(struct bytes blob, char ret[64]);
 

@@ -268,16 +268,35 @@ enum err ssh_worker_attach(struct ssh_worker *w, int fd)
 
 /* ---- start ---- */
 
+static void known_types(const struct ssh_worker *w, char ret[256])
+{
+	char name[80], *file = NULL;
+	const char *names[] = { name, w->vpn_addr, NULL };
+	size_t len = 0;
+
+	ret[0] = '\0';
+	snprintf(name, sizeof(name), "%s.nefia", w->host);
+	/* Unreadable: judge() will say so. */
+	if (os_file_read(w->known_hosts, KNOWN_HOSTS_MAX, &file, &len) == OK)
+		known_hosts_types((struct bytes){ (uint8_t *)file, len }, names, ret);
+	free(file);
+}
+
 static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config *cfg)
 {
 	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_CONFIG;
 	enum err e = ssh_buf_add(&b, &kind, 1);
+	char types[256];
+
+	known_types(w, types);
 
 	if (e == OK)
 		e = ssh_put_string(&b, cfg->host, strlen(cfg->host));
 	if (e == OK)
 		e = ssh_put_string(&b, cfg->user, strlen(cfg->user));
+	if (e == OK)
+		e = ssh_put_string(&b, types, strlen(types));
 	if (e == OK)
 		e = ssh_put_u64(&b, cfg->file_size_max);
 	if (e == OK)

@@ -114,6 +114,7 @@ static void take_config(struct process *p, struct ssh_reader *r)
 
 	ssh_read_text(r, s->host, sizeof(s->host));
 	ssh_read_text(r, s->user, sizeof(s->user));
+	ssh_read_text(r, s->key_types, sizeof(s->key_types));
 	p->file_size_max = ssh_read_u64(r);
 	p->idle_ns = ssh_read_u32(r) * NSEC_PER_SEC;
 	n = ssh_read_u32(r);

@@ -78,8 +78,20 @@ check "it is whole" cmp "$T/under" "$T/got"
 nefia hub stop >/dev/null 2>&1
 wait "$HUB_PID" 2>/dev/null
 
+# Known with its RSA key only: that is asked for, though the server has others that we like better.
+ssh-keygen -q -t rsa -b 3072 -N '' -f "$T/sshd/rsa_key" </dev/null
+sed -i "/^HostKey/a HostKey $T/sshd/rsa_key" "$T/sshd/config"
+kill -HUP "$SSHD_PID"
+{ printf 'web.nefia '; cut -d' ' -f1,2 "$T/sshd/rsa_key.pub"; } >"$NEFIA_HOME/known_hosts"
+wait_until 5 port_answers "$SSH_PORT"
+start_hub
+expect 0 "a host known by its RSA key" nefia exec --target web -- true
+check "nothing else was learned" equal "$(wc -l <"$NEFIA_HOME/known_hosts")" 1
+nefia hub stop >/dev/null 2>&1
+wait "$HUB_PID" 2>/dev/null
+
 # A revocation for a pattern of names.
-{ printf '@revoked *.nefia '; cut -d' ' -f1,2 "$T/sshd/host_key.pub"; } >>"$NEFIA_HOME/known_hosts"
+{ printf '@revoked *.nefia '; cut -d' ' -f1,2 "$T/sshd/rsa_key.pub"; } >>"$NEFIA_HOME/known_hosts"
 start_hub
 expect 255 "a revoked key" nefia exec --target web -- true
 check "it says revoked" contains "$ERR" revoked

@@ -204,6 +204,19 @@ static void entries_hashed_by_ssh_keygen_match(void **state)
 	assert_int_equal(system(cmd), 0);
 }
 
+static void types_that_are_known(void **state)
+{
+	static const char *const names[] = { "box", "10.0.0.1", NULL };
+	static const char file[] = "box ssh-rsa A\n10.* ssh-ed25519 B\nother ecdsa-sha2-nistp256 C\n@revoked box x-revoked D\n"
+				   "box ssh-rsa E\n@cert-authority * x-ca F\nbox bad,type G\nb?x ecdsa-sha2-nistp521 H\n";
+	char types[256];
+
+	known_hosts_types((struct bytes){ (const uint8_t *)file, strlen(file) }, names, types);
+	assert_string_equal(types, "ssh-rsa,ssh-ed25519,ecdsa-sha2-nistp521");
+	known_hosts_types((struct bytes){ NULL, 0 }, names, types);
+	assert_string_equal(types, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +224,7 @@ int main(void)
 		cmocka_unit_test(the_first_known_name_decides),
 		cmocka_unit_test(patterns_match_as_ssh_keygen_says),
 		cmocka_unit_test(hostile_patterns_take_no_time),
+		cmocka_unit_test(types_that_are_known),
 		cmocka_unit_test(ports_are_part_of_the_name),
 		cmocka_unit_test(entries_hashed_by_ssh_keygen_match),
 	};
