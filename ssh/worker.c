@@ -73,6 +73,8 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 		snprintf(why, sizeof(why), "it tried what its sandbox forbids");
 	else if (term_signal == SIGPROF || term_signal == SIGXCPU)
 		snprintf(why, sizeof(why), "the server made it compute without end");
+	else if (exit_code == SSH_WORKER_OTHER_VERSION)
+		snprintf(why, sizeof(why), "another version of the program is installed: restart the hub");
 	else if (term_signal)
 		snprintf(why, sizeof(why), "killed by signal %d", term_signal);
 	else
@@ -290,6 +292,8 @@ static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config
 	char types[256];
 
 	known_types(w, types);
+	if (e == OK)
+		e = ssh_put_u32(&b, SSH_CONTROL_VERSION);
 
 	if (e == OK)
 		e = ssh_put_string(&b, cfg->host, strlen(cfg->host));

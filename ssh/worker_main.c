@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
@@ -23,6 +22,7 @@
 #include "os/loop.h"
 #include "os/proc.h"
 #include "os/stream.h"
+#include "ssh/cpu_watch.h"
 #include "ssh/job.h"
 #include "ssh/worker.h"
 
@@ -43,21 +43,11 @@ struct process {
 	size_t n_conns, n_jobs;
 	uint32_t next_id;
 	uint64_t file_size_max;
-	nsec_t now, cpu_watched, idle_ns, idle_since;
+	nsec_t now, idle_ns, idle_since;
+	struct cpu_watch cpu;
 	uint32_t n_sessions; /* that came, ever */
 	bool idle_told;
 };
-
-static void watch_cpu(struct process *p)
-{
-	struct itimerval it = { .it_value = { TURN_CPU_SECONDS, 0 } };
-
-	/* A second's grace spares the call in most turns. */
-	if (p->now < p->cpu_watched + NSEC_PER_SEC)
-		return;
-	p->cpu_watched = p->now;
-	setitimer(ITIMER_PROF, &it, NULL);
-}
 
 /* ---- hub ---- */
 
@@ -111,6 +101,10 @@ static void take_config(struct process *p, struct ssh_reader *r)
 {
 	struct ssh_setup *s = &p->setup;
 	uint32_t n;
+
+	/* The hub is older or newer than the program that it started again. */
+	if (ssh_read_u32(r) != SSH_CONTROL_VERSION)
+		_exit(SSH_WORKER_OTHER_VERSION);
 
 	ssh_read_text(r, s->host, sizeof(s->host));
 	ssh_read_text(r, s->user, sizeof(s->user));
@@ -456,7 +450,7 @@ int ssh_worker_main(int ctl_fd)
 	static struct pollfd pf[N_POLL];
 	struct os_sandbox sandbox = { .mem_bytes_max = (size_t)1 << 30 };
 
-	p = (struct process){ .ctl = ctl_fd };
+	p = (struct process){ .ctl = ctl_fd, .cpu.seconds = TURN_CPU_SECONDS };
 	list_init(&p.conns);
 	list_init(&p.jobs);
 	if (!warm_up())
@@ -468,7 +462,7 @@ int ssh_worker_main(int ctl_fd)
 		nfds_t n;
 
 		p.now = os_now();
-		watch_cpu(&p);
+		cpu_watch_turn(&p.cpu, p.now);
 		step_all(&p);
 		n = collect(&p, pf, &timeout);
 		if (poll(pf, n, timeout) < 0 && errno != EINTR)

@@ -37,6 +37,13 @@ kill -HUP "$SSHD_PID"
 # A command that the server drops without a status is no success.
 expect 255 "a killed session" nefia exec --target web -- 'kill -9 $PPID; sleep 5'
 
+# What the CPU watch does is told.
+worker=$(pgrep -P "$HUB_PID" | head -1)
+kill -PROF "$worker"
+wait_until 5 grep -q 'compute without end' "$T/hub.log" || fail "the hub does not say why a worker was ended"
+expect 0 "a command after it" nefia exec --target web -- true
+worker=$(pgrep -P "$HUB_PID" | head -1)
+
 # Killed in the middle of a put: the old file or the new one, never a part.
 echo old >"$T/target"
 head -c 60000000 /dev/zero | tr '\0' 'x' >"$T/large"
