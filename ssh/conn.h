@@ -22,7 +22,7 @@
 #define N_IDENTITIES_MAX 16
 #define CONN_OUT_MAX (512 * 1024)
 #define CONN_CHANNELS_MAX 10 /* sshd's default MaxSessions */
-#define CONN_DIRECT_MAX 100  /* direct TCP channels are no sessions */
+#define CONN_DIRECT_MAX 50   /* direct TCP channels are no sessions; their windows of 2 MiB fit CONN_MEMORY_MAX */
 #define CONN_FILE_USERS_MAX 64 /* sessions that share one SFTP channel */
 #define CONN_OPEN_TIMEOUT (15 * NSEC_PER_SEC)
 #define CONN_MEMORY_MAX ((size_t)128 << 20) /* what libssh2 may hold for one connection: all windows full, and a half */

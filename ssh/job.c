@@ -21,8 +21,8 @@
 
 #include "base/endian.h"
 
-#define DATA_MAX (1024 * 1024)
-#define OUT_MAX (1024 * 1024)
+#define QUEUE_MAX (1024 * 1024)       /* each way */
+#define QUEUE_DIRECT_MAX (256 * 1024) /* of a direct connection, of which there may be a thousand */
 #define CHUNK 32768
 #define READ_SIZE (128 * 1024)
 #define START_TIMEOUT (30 * NSEC_PER_SEC)
@@ -71,6 +71,11 @@ void ssh_job_free(struct ssh_job *j)
 bool ssh_job_is_file(const struct ssh_job *j)
 {
 	return j->kind == SSH_F_GET || j->kind == SSH_F_PUT || j->kind == SSH_F_FS;
+}
+
+static size_t queue_max(const struct ssh_job *j)
+{
+	return j->kind == SSH_F_DIRECT ? QUEUE_DIRECT_MAX : QUEUE_MAX;
 }
 
 /* ---- towards the command ---- */
@@ -209,8 +214,8 @@ static bool holds_frames(const struct ssh_job *j)
 
 bool ssh_job_wants_read(const struct ssh_job *j)
 {
-	return !j->in_eof && j->state < JOB_CLOSE && ssh_buf_used(&j->data) < DATA_MAX &&
-	       (!holds_frames(j) || ssh_buf_used(&j->in) < DATA_MAX);
+	return !j->in_eof && j->state < JOB_CLOSE && ssh_buf_used(&j->data) < queue_max(j) &&
+	       (!holds_frames(j) || ssh_buf_used(&j->in) < queue_max(j));
 }
 
 static void take_frames(struct ssh_job *j, nsec_t now)
@@ -387,7 +392,7 @@ static bool channel_read(struct ssh_job *j, int stream, enum ssh_frame type)
 	char buf[CHUNK];
 	ssize_t n;
 
-	while (ssh_buf_used(&j->out) < OUT_MAX) {
+	while (ssh_buf_used(&j->out) < queue_max(j)) {
 		n = libssh2_channel_read_ex(j->channel, stream, buf, sizeof(buf));
 		if (n <= 0)
 			return n == LIBSSH2_ERROR_EAGAIN || n == 0;
@@ -411,7 +416,7 @@ static void run_channel(struct ssh_job *j)
 	}
 	send_signal(j);
 	channel_write(j);
-	if (ssh_buf_used(&j->out) >= OUT_MAX)
+	if (ssh_buf_used(&j->out) >= queue_max(j))
 		return;
 	if (libssh2_channel_eof(j->channel) != 1) {
 		if (j->conn->eof)
@@ -558,7 +563,7 @@ void ssh_job_step(struct ssh_job *j, nsec_t now)
 		j->state = j->state < JOB_OPEN ? JOB_DONE : JOB_CLOSE;
 	if (j->conn && j->conn->state == SSH_READY) {
 		step_ready(j, now);
-		if (j->conn && j->state < JOB_CLOSE && ssh_buf_used(&j->out) < OUT_MAX)
+		if (j->conn && j->state < JOB_CLOSE && ssh_buf_used(&j->out) < queue_max(j))
 			j->conn->hungry = true;
 		if (j->conn && j->state < JOB_CLOSE)
 			set_deadline(j, before, now);
