@@ -2,7 +2,8 @@
  * operator/cmd_exec.c - `nefia exec`.
  *
  * One poll loop over all hosts. With one host the streams are passed on byte by byte and the remote status is ours; with several
- * the lines carry the host's name. Ctrl-C sends INT to the remote commands, then closes after 2 s; twice leaves at once.
+ * the lines carry the host's name. Ctrl-C sends INT to the remote commands (TERM and HUP likewise), then closes after less than
+ * 2 s; twice leaves at once. The time limit sends TERM. A reader of ours that went away ends us as SIGPIPE would.
  */
 #include <errno.h>
 #include <poll.h>
@@ -25,7 +26,8 @@
 #define STATUS_OUR_FAILURE 255
 #define STATUS_TIME_LIMIT 124
 #define JSON_OUTPUT_MAX (16u << 20) /* collected for each host and stream */
-#define INTERRUPT_GRACE (2 * NSEC_PER_SEC)
+#define STATUS_SIGNAL 128 /* and its number, as a shell has it */
+#define INTERRUPT_GRACE (1500 * NSEC_PER_MSEC)
 
 struct exec;
 struct exec_host {
@@ -47,17 +49,41 @@ struct exec {
 	size_t n_hosts;
 	bool stdin_open, interrupted;
 	nsec_t deadline, leave_at;
+	int output_errnum; /* of our own output, once it failed */
 };
 
-static volatile sig_atomic_t n_interrupts;
+static volatile sig_atomic_t interrupted_by;
 
 static void on_interrupt(int signum)
 {
-	if (++n_interrupts > 1)
-		_exit(130);
+	if (interrupted_by)
+		_exit(STATUS_SIGNAL + signum);
+	interrupted_by = signum;
 }
 
 /* ---- output ---- */
+
+/* Blocks as long as our reader does, but not against Ctrl-C. */
+static bool put(struct exec *x, int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len > 0) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EAGAIN)
+			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, -1);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN) && !interrupted_by)
+			continue;
+		if (n <= 0) {
+			x->output_errnum = n == 0 ? ENOSPC : errno;
+			return false;
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+	return true;
+}
 
 static bool flush_lines(struct exec_host *h, int stream, bool all)
 {
@@ -75,8 +101,8 @@ static bool flush_lines(struct exec_host *h, int stream, bool all)
 		char head[HOST_ID_MAX + 8];
 		int head_len = snprintf(head, sizeof(head), "%s: ", h->host->id);
 
-		ok = os_write_all(1 + stream, head, (size_t)head_len) == OK && os_write_all(1 + stream, p, len) == OK &&
-		     (nl || os_write_all(1 + stream, "\n", 1) == OK);
+		ok = put(h->x, 1 + stream, head, (size_t)head_len) && put(h->x, 1 + stream, p, len) &&
+		     (nl || put(h->x, 1 + stream, "\n", 1));
 		ssh_buf_drop(b, len);
 	}
 	return ok;
@@ -88,7 +114,7 @@ static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 	int stream = type == SSH_F_STDERR;
 
 	if (!h->x->cli->json && h->x->n_hosts == 1)
-		return os_write_all(1 + stream, data.p, data.len) == OK;
+		return put(h->x, 1 + stream, data.p, data.len);
 	if (h->x->cli->json && ssh_buf_used(&h->lines[stream]) + data.len > JSON_OUTPUT_MAX)
 		return true; /* cut: said by the truncated flag */
 	if (ssh_buf_add(&h->lines[stream], data.p, data.len) != OK)
@@ -125,7 +151,7 @@ static int status_of(const struct exec_host *h)
 	return h->s.exit_signal[0] ? STATUS_OUR_FAILURE : h->s.exit_status;
 }
 
-static void report_json(const struct exec_host *h)
+static void report_json(struct exec_host *h)
 {
 	json_t *j = json_pack("{s:s, s:i, s:s, s:I}", "host", h->host->id, "exit", status_of(h), "error",
 			      h->timed_out ? "time limit reached" : h->s.message, "ms",
@@ -135,10 +161,16 @@ static void report_json(const struct exec_host *h)
 	add_output(j, "stderr", &h->lines[1]);
 	if (h->s.exit_signal[0])
 		json_object_set_new(j, "signal", json_string(h->s.exit_signal));
-	json_dumpf(j, stdout, JSON_COMPACT);
-	putchar('\n');
-	fflush(stdout);
+	if (json_dumpf(j, stdout, JSON_COMPACT) != 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+		h->x->output_errnum = errno;
 	json_decref(j);
+}
+
+/* Said once, whatever the number of hosts; a reader that went away (head) wants no word of it. */
+static void report_output(const struct exec *x)
+{
+	if (x->output_errnum && x->output_errnum != EPIPE && !interrupted_by)
+		cli_error(x->cli, 1041, "the output could not be written: %s", strerror(x->output_errnum));
 }
 
 static void report(struct exec_host *h)
@@ -155,7 +187,9 @@ static void report(struct exec_host *h)
 	}
 	if (h->timed_out)
 		cli_error(x->cli, 1035, "%s: the command did not end in time", h->host->id);
-	else if (h->s.error != OK && !n_interrupts)
+	else if (interrupted_by || x->output_errnum)
+		return;
+	else if (h->s.error != OK)
 		cli_error(x->cli, h->ecode ? h->ecode : session_ecode(&h->s), "%s: %s", h->host->id, h->s.message);
 	else if (h->s.exit_signal[0])
 		fprintf(stderr, "nefia: %s: the command was ended by signal %s\n", h->host->id, h->s.exit_signal);
@@ -163,8 +197,21 @@ static void report(struct exec_host *h)
 		fprintf(stderr, "nefia: %s: exit status %d\n", h->host->id, h->s.exit_status);
 }
 
+static void send_signal(struct exec_host *h, const char *name)
+{
+	struct ssh_buf b = { 0 };
+
+	if (ssh_put_string(&b, name, strlen(name)) != OK ||
+	    session_send(&h->s, SSH_F_SIGNAL, b.p, ssh_buf_used(&b)) != OK)
+		h->s.over = true;
+	ssh_buf_fini(&b);
+	session_flush(&h->s);
+}
+
 static void finish(struct exec_host *h)
 {
+	if (h->timed_out && h->s.fd >= 0)
+		send_signal(h, "TERM");
 	h->finished = true;
 	h->ended = os_now();
 	report(h);
@@ -183,20 +230,20 @@ static void feed_stdin(struct exec *x)
 
 static void interrupt(struct exec *x)
 {
-	static const uint8_t name[] = { 3, 0, 0, 0, 'I', 'N', 'T' };
+	const char *name = interrupted_by == SIGTERM ? "TERM" : interrupted_by == SIGHUP ? "HUP" : "INT";
 
 	x->interrupted = true;
 	x->leave_at = os_now() + INTERRUPT_GRACE;
 	for (size_t i = 0; i < x->n_hosts; i++)
-		if (!x->hosts[i].finished && session_send(&x->hosts[i].s, SSH_F_SIGNAL, name, sizeof(name)) != OK)
-			x->hosts[i].s.over = true;
+		if (!x->hosts[i].finished)
+			send_signal(&x->hosts[i], name);
 }
 
 static void check_times(struct exec *x)
 {
 	nsec_t now = os_now();
 
-	if (n_interrupts && !x->interrupted)
+	if (interrupted_by && !x->interrupted)
 		interrupt(x);
 	for (size_t i = 0; i < x->n_hosts; i++) {
 		struct exec_host *h = &x->hosts[i];
@@ -204,7 +251,7 @@ static void check_times(struct exec *x)
 		if (h->finished)
 			continue;
 		h->timed_out = now >= x->deadline;
-		if (h->timed_out || now >= x->leave_at || h->s.over)
+		if (h->timed_out || now >= x->leave_at || h->s.over || x->output_errnum)
 			finish(h);
 	}
 }
@@ -257,8 +304,12 @@ static int result(const struct exec *x)
 {
 	bool failed = false;
 
-	if (x->n_hosts == 1 && n_interrupts)
-		return 130;
+	if (interrupted_by)
+		return STATUS_SIGNAL + interrupted_by;
+	if (x->output_errnum == EPIPE)
+		return STATUS_SIGNAL + SIGPIPE;
+	if (x->output_errnum)
+		return STATUS_OUR_FAILURE;
 	if (x->n_hosts == 1)
 		return status_of(&x->hosts[0]);
 	for (size_t i = 0; i < x->n_hosts; i++)
@@ -266,9 +317,19 @@ static int result(const struct exec *x)
 	return failed ? EXIT_FAILED : EXIT_OK;
 }
 
+static void catch_signals(void)
+{
+	struct sigaction sa = { .sa_handler = on_interrupt }, old;
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+	/* nohup has set it aside */
+	if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &sa, NULL);
+}
+
 static int run(struct exec *x)
 {
-	struct sigaction sa = { .sa_handler = on_interrupt };
 	struct pollfd *pf = calloc(x->n_hosts + 1, sizeof(*pf));
 	struct hub_client *hc;
 	int r;
@@ -276,7 +337,7 @@ static int run(struct exec *x)
 	if (!pf)
 		return STATUS_OUR_FAILURE;
 	signal(SIGPIPE, SIG_IGN);
-	sigaction(SIGINT, &sa, NULL);
+	catch_signals();
 	if (hub_client_open(x->cli, true, &hc) != OK) {
 		free(pf);
 		return STATUS_OUR_FAILURE;
@@ -288,6 +349,7 @@ static int run(struct exec *x)
 		attach(x, hc, &x->hosts[i]);
 	while (step(x, pf))
 		;
+	report_output(x);
 	r = result(x);
 	hub_client_close(hc);
 	free(pf);

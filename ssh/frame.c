@@ -236,3 +236,40 @@ void ssh_read_space(struct ssh_reader *r, struct ssh_fs_space *ret)
 	ret->files = ssh_read_u64(r);
 	ret->files_free = ssh_read_u64(r);
 }
+
+/* ---- what a worker asks ---- */
+
+/* A host key of this type: its first string says so, and nothing of it can break a line of known_hosts. */
+static bool is_host_key(const char *type, struct bytes blob)
+{
+	size_t len = strlen(type);
+
+	for (size_t i = 0; i < len; i++)
+		if (type[i] <= ' ' || type[i] > '~')
+			return false;
+	return len > 0 && blob.len > 4 + len && blob.len <= SSH_BLOB_MAX && get_be32(blob.p) == len &&
+	       memcmp(blob.p + 4, type, len) == 0;
+}
+
+enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
+{
+	struct ssh_question q = { 0 };
+	struct ssh_reader r;
+
+	if (msg.len == 0)
+		return ERR_PROTOCOL;
+	r = (struct ssh_reader){ msg.p + 1, msg.len - 1, false };
+	q.kind = (enum ssh_control)msg.p[0];
+	q.id = ssh_read_u32(&r);
+	if (q.kind == SSH_C_HOST_KEY) {
+		ssh_read_text(&r, q.type, sizeof(q.type));
+		q.blob = ssh_read_string(&r);
+		r.bad |= !is_host_key(q.type, q.blob);
+	} else if (q.kind != SSH_C_DIAL && q.kind != SSH_C_IDLE) {
+		return ERR_PROTOCOL;
+	}
+	if (r.bad)
+		return ERR_PROTOCOL;
+	*ret = q;
+	return OK;
+}

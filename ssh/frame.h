@@ -63,5 +63,16 @@ enum ssh_control {
 #define SSH_CONTROL_MAX (128 * 1024)
 #define SSH_CONTROL_VERSION 2       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 3  /* the exit status of a worker that finds another one */
+#define SSH_BLOB_MAX 16384
+
+/* What a worker asks of the hub; views into the message. */
+struct ssh_question {
+	enum ssh_control kind; /* SSH_C_DIAL, SSH_C_HOST_KEY or SSH_C_IDLE */
+	uint32_t id;           /* of the dial; IDLE: the sessions that it got */
+	char type[64];         /* of the host key, one word, and the first string of the blob */
+	struct bytes blob;
+};
+/** ssh_question_decode() - ERR_PROTOCOL for anything else: the worker may have become a stranger's */
+MUST_CHECK enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret);
 
 #endif

@@ -129,10 +129,23 @@ void ssh_job_conn_dead(struct ssh_job *j, enum err e, const char *message)
 	j->state = JOB_DONE;
 }
 
+/* What the library says of it is then the consequence, not the reason. */
+static bool is_lost(const struct ssh_conn *c)
+{
+	int e = libssh2_session_last_errno(c->session);
+
+	return c->eof || e == LIBSSH2_ERROR_SOCKET_RECV || e == LIBSSH2_ERROR_SOCKET_SEND ||
+	       e == LIBSSH2_ERROR_SOCKET_DISCONNECT;
+}
+
 static void fail_by_library(struct ssh_job *j, const char *what)
 {
 	char *text = NULL;
 
+	if (is_lost(j->conn)) {
+		fail(j, ERR_RESET, "%s: the connection was lost", what);
+		return;
+	}
 	if (j->conn->starved) {
 		fail(j, ERR_FULL, "%s: the server sent more than %u MiB that nobody takes", what,
 		     (unsigned)(CONN_MEMORY_MAX >> 20));

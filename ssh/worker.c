@@ -15,7 +15,6 @@
 
 #include <openssl/evp.h>
 
-#include "base/endian.h"
 #include "base/log.h"
 #include "os/file.h"
 #include "os/proc.h"
@@ -157,43 +156,27 @@ static void send_buf(struct ssh_worker *w, struct ssh_buf *b, const int *fds, si
 	ssh_buf_fini(b);
 }
 
-/* The blob is a host key of this type: its first string says so, and nothing of it can break a line of the file. */
-static bool is_key_blob(const char *type, struct bytes blob)
+static void answer_host_key(struct ssh_worker *w, const struct ssh_question *q)
 {
-	size_t len = strlen(type);
-
-	for (size_t i = 0; i < len; i++)
-		if (type[i] <= ' ' || type[i] > '~')
-			return false;
-	return len > 0 && blob.len > 4 + len && blob.len <= 16384 && get_be32(blob.p) == len &&
-	       memcmp(blob.p + 4, type, len) == 0;
-}
-
-static void answer_host_key(struct ssh_worker *w, struct ssh_reader *r)
-{
-	uint32_t id = ssh_read_u32(r);
-	char type[64], lock_path[4200], why[512] = "";
-	struct bytes blob;
+	char lock_path[4200], why[512] = "";
 	struct os_lock *lock = NULL;
 	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_VERDICT;
 	enum err e;
 
-	ssh_read_text(r, type, sizeof(type));
-	blob = ssh_read_string(r);
-	if (r->bad || !is_key_blob(type, blob) || w->n_questions == 0) {
-		end(w, "it sent a malformed message");
+	if (w->n_questions == 0) {
+		end(w, "it asked about more host keys than it has connections");
 		return;
 	}
 	w->n_questions--;
 	snprintf(lock_path, sizeof(lock_path), "%s.lock", w->known_hosts);
 	e = os_lock_take(lock_path, LOCK_TRIES, &lock);
 	if (e == OK)
-		e = judge(w, type, blob, why, sizeof(why));
+		e = judge(w, q->type, q->blob, why, sizeof(why));
 	else
 		snprintf(why, sizeof(why), "%s: %s", lock_path, err_text(e));
 	os_lock_free(lock);
-	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, q->id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
 	    ssh_put_string(&b, why, strlen(why)) == OK)
 		send_buf(w, &b, NULL, 0);
 }
@@ -223,7 +206,7 @@ static void on_readable(void *ctx, int events)
 	struct ssh_worker *w = ctx;
 	int fds[OS_FDS_MAX];
 	size_t n = 0, n_fds = 0;
-	struct ssh_reader r;
+	struct ssh_question q;
 	enum err e = os_recv_fds(w->ctl, buf, sizeof(buf), &n, fds, &n_fds);
 
 	if (e == ERR_AGAIN)
@@ -234,15 +217,14 @@ static void on_readable(void *ctx, int events)
 		os_watch_set(w->watch, 0); /* on_exit_child() tells why */
 		return;
 	}
-	r = (struct ssh_reader){ buf + 1, n - 1, false };
-	if (buf[0] == SSH_C_DIAL)
-		pass_dial(w, ssh_read_u32(&r));
-	else if (buf[0] == SSH_C_HOST_KEY)
-		answer_host_key(w, &r);
-	else if (buf[0] == SSH_C_IDLE && ssh_read_u32(&r) == w->n_sessions)
-		end(w, NULL);
-	else if (buf[0] != SSH_C_IDLE)
+	if (ssh_question_decode((struct bytes){ buf, n }, &q) != OK)
 		end(w, "it sent a malformed message");
+	else if (q.kind == SSH_C_DIAL)
+		pass_dial(w, q.id);
+	else if (q.kind == SSH_C_HOST_KEY)
+		answer_host_key(w, &q);
+	else if (q.id == w->n_sessions)
+		end(w, NULL); /* idle, and no session is on the way to it */
 }
 
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd)

@@ -1,20 +1,30 @@
-/* known_hosts and the server's first bytes: any bytes, and a name out of them. */
-#include <string.h>
-
+/* known_hosts: any bytes are judged; and a host that is added with its key is known from then on, unless it is revoked. */
 #include "ssh/known_hosts.h"
-#include "ssh/terrapin.h"
+#include "test/fuzz/fuzz.h"
+
+#define TYPE "ssh-ed25519"
+#define KEY "AAAAC3NzaC1lZDI1NTE5AAAAIA=="
+#define LINE "\nbox.nefia,10.99.0.2 " TYPE " " KEY "\n"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char name[32] = "box";
-	const char *const names[] = { name, "10.99.0.2", NULL };
-	size_t take = size > 4 ? MIN(size / 4, sizeof(name) - 1) : 0;
-	unsigned line;
+	static const char *const names[] = { "box.nefia", "10.99.0.2", NULL };
+	unsigned line = 0, line2 = 0, n_lines = 1;
+	uint8_t *more = malloc(size + sizeof(LINE));
+	enum known_host before, after;
 
-	for (size_t i = 0; i < take && data[i]; i++)
-		name[i] = (char)data[i];
-	(void)known_hosts_check((struct bytes){ data, size }, names, "ssh-ed25519", "AAAA", &line);
-	(void)known_hosts_name_matches((struct bytes){ data, size }, name);
-	(void)terrapin_strict_kex((struct bytes){ data, size }, "SSH-2.0-x");
+	if (!more)
+		abort();
+	for (size_t i = 0; i < size; i++)
+		n_lines += data[i] == '\n';
+	before = known_hosts_check((struct bytes){ data, size }, names, TYPE, KEY, &line);
+	ASSERT(line <= n_lines);
+	ASSERT((before != KNOWN_HOST_MISMATCH && before != KNOWN_HOST_REVOKED) || line >= 1);
+	if (size)
+		memcpy(more, data, size);
+	memcpy(more + size, LINE, sizeof(LINE));
+	after = known_hosts_check((struct bytes){ more, size + sizeof(LINE) - 1 }, names, TYPE, KEY, &line2);
+	ASSERT(after == (before == KNOWN_HOST_REVOKED ? KNOWN_HOST_REVOKED : KNOWN_HOST_MATCH));
+	free(more);
 	return 0;
 }
