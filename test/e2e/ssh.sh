@@ -15,7 +15,7 @@ for i in 1 2 3 4; do check "file $i of four at once is whole" cmp "$T/src" "$T/b
 # An idle connection whose server ends costs nothing, and the next command has a new one.
 worker=$(pgrep -P "$HUB_PID" | head -1)
 ticks() { awk '{print $14 + $15}' "/proc/$worker/stat"; }
-for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p"; done
+for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p" 2>/dev/null; done
 sleep 0.3
 before=$(ticks)
 sleep 1
@@ -25,7 +25,7 @@ expect 0 "a command after the server's end" nefia exec --target web -- true
 # A server that lets a connection have one session: more connections.
 sed -i 's/^MaxSessions.*/MaxSessions 1/' "$T/sshd/config"
 kill -HUP "$SSHD_PID"
-for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p"; done
+for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p" 2>/dev/null; done
 wait_until 5 port_answers "$SSH_PORT"
 for i in 1 2 3; do "$NEFIA" exec --target web -- 'sleep 0.5; echo here' >"$T/exec$i" 2>&1 & pids[i]=$!; done
 sleep 0.1
@@ -46,7 +46,7 @@ worker=$(pgrep -P "$HUB_PID" | head -1)
 
 # Killed in the middle of a put: the old file or the new one, never a part.
 echo old >"$T/target"
-head -c 60000000 /dev/zero | tr '\0' 'x' >"$T/large"
+head -c 40000000 /dev/zero | tr '\0' 'x' >"$T/large"
 nefia fs put "$T/large" "web:$T/target" >/dev/null 2>&1 &
 p=$!
 partial() { ls "$T"/target.nefia-*.part; }
@@ -60,13 +60,12 @@ check "the new file is whole" cmp "$T/large" "$T/target"
 check "nothing is left" test -z "$(ls "$T"/*.part 2>/dev/null)"
 
 # A full disk at the far end.
-trap 'umount "$T/small" 2>/dev/null; cleanup' EXIT
-if mkdir -p "$T/small" && mount -t tmpfs -o size=2m none "$T/small" 2>/dev/null; then
-	nefia fs put "$T/src" "web:$T/small/x" >"$T/out" 2>"$T/err" && fail "put on a full disk succeeded"
+SMALL=${NEFIA_SMALL_DISK:-}
+if [ -n "$SMALL" ]; then
+	nefia fs put "$T/src" "web:$SMALL/x" >"$T/out" 2>"$T/err" && fail "put on a full disk succeeded"
 	check "it says why" contains "$(cat "$T/err")" "no space left"
-	is_empty() { test -z "$(ls "$T/small")"; }
+	is_empty() { test -z "$(ls "$SMALL")"; }
 	check "nothing is left on the full disk" wait_until 5 is_empty
-	umount "$T/small"
 fi
 
 # Bounded by ssh.max_file_size_bytes.
