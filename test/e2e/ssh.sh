@@ -3,14 +3,20 @@
 # ends, a hub that is killed in the middle
 . "$(dirname "$0")/lib.sh"
 setup
+hup_sshd() { kill -HUP "$SSHD_PID"; sleep 0.3; wait_until 5 port_answers "$SSH_PORT"; }
+# Keys are exchanged anew again and again under what follows.
+echo 'RekeyLimit 1M' >>"$T/sshd/config"
+hup_sshd
 start_hub
 
-head -c 6000000 /dev/urandom >"$T/src"
+head -c 3000000 /dev/urandom >"$T/src"
 for i in 1 2 3 4; do "$NEFIA" fs put "$T/src" "web:$T/dst$i" >/dev/null 2>&1 & pids[i]=$!; done
 for i in 1 2 3 4; do wait "${pids[i]}" || fail "put $i of four at once"; done
 for i in 1 2 3 4; do "$NEFIA" fs get "web:$T/dst$i" "$T/back$i" >/dev/null 2>&1 & pids[i]=$!; done
 for i in 1 2 3 4; do wait "${pids[i]}" || fail "get $i of four at once"; done
 for i in 1 2 3 4; do check "file $i of four at once is whole" cmp "$T/src" "$T/back$i"; done
+
+check "keys were exchanged anew" contains "$("$NEFIA" exec --target web -- 'head -c 5000000 /dev/zero | cksum')" " 5000000"
 
 # An idle connection whose server ends costs nothing, and the next command has a new one.
 worker=$(pgrep -P "$HUB_PID" | head -1)
@@ -24,15 +30,14 @@ expect 0 "a command after the server's end" nefia exec --target web -- true
 
 # A server that lets a connection have one session: more connections.
 sed -i 's/^MaxSessions.*/MaxSessions 1/' "$T/sshd/config"
-kill -HUP "$SSHD_PID"
+hup_sshd
 for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p" 2>/dev/null; done
-wait_until 5 port_answers "$SSH_PORT"
 for i in 1 2 3; do "$NEFIA" exec --target web -- 'sleep 0.5; echo here' >"$T/exec$i" 2>&1 & pids[i]=$!; done
 sleep 0.1
 expect 0 "a put beside three commands and MaxSessions 1" nefia fs put "$T/src" "web:$T/dst1"
 for i in 1 2 3; do wait "${pids[i]}" || fail "command $i with MaxSessions 1: $(cat "$T/exec$i")"; done
 sed -i 's/^MaxSessions.*/MaxSessions 100/' "$T/sshd/config"
-kill -HUP "$SSHD_PID"
+hup_sshd
 
 # A command that the server drops without a status is no success.
 expect 255 "a killed session" nefia exec --target web -- 'kill -9 $PPID; sleep 5'
@@ -46,7 +51,7 @@ worker=$(pgrep -P "$HUB_PID" | head -1)
 
 # Killed in the middle of a put: the old file or the new one, never a part.
 echo old >"$T/target"
-head -c 40000000 /dev/zero | tr '\0' 'x' >"$T/large"
+head -c 20000000 /dev/zero | tr '\0' 'x' >"$T/large"
 nefia fs put "$T/large" "web:$T/target" >/dev/null 2>&1 &
 p=$!
 partial() { ls "$T"/target.nefia-*.part; }
@@ -87,9 +92,8 @@ wait "$HUB_PID" 2>/dev/null
 # Known with its RSA key only: that is asked for, though the server has others that we like better.
 ssh-keygen -q -t rsa -b 3072 -N '' -f "$T/sshd/rsa_key" </dev/null
 sed -i "/^HostKey/a HostKey $T/sshd/rsa_key" "$T/sshd/config"
-kill -HUP "$SSHD_PID"
+hup_sshd
 { printf 'web.nefia '; cut -d' ' -f1,2 "$T/sshd/rsa_key.pub"; } >"$NEFIA_HOME/known_hosts"
-wait_until 5 port_answers "$SSH_PORT"
 start_hub
 expect 0 "a host known by its RSA key" nefia exec --target web -- true
 check "nothing else was learned" equal "$(wc -l <"$NEFIA_HOME/known_hosts")" 1
