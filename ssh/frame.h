@@ -62,7 +62,7 @@ enum ssh_control {
 };
 #define SSH_CONTROL_MAX (128 * 1024)
 #define SSH_CONTROL_VERSION 2       /* of these messages: hub and worker may be of two installations */
-#define SSH_WORKER_OTHER_VERSION 3  /* the exit status of a worker that finds another one */
+#define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_BLOB_MAX 16384
 
 /* What a worker asks of the hub; views into the message. */

@@ -25,8 +25,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const enum ssh_op kinds[] = { SSH_OP_GET, SSH_OP_PUT, SSH_OP_LS, SSH_OP_FIND, SSH_OP_RM, SSH_OP_DF, SSH_OP_MKDIR };
 	struct sftp_client *c = malloc(sizeof(*c));
 	struct ssh_buf out = { 0 };
+	struct sftp_reply r;
 	struct fs_session s;
 
+	if (sftp_decode((struct bytes){ data, size }, &r) == OK && r.data.len > size)
+		abort();
 	if (!c || sftp_client_init(c, 0) != OK)
 		abort();
 	fs_session_init(&s, c, &out, 1 << 20);

@@ -368,7 +368,7 @@ static void hostile_servers(void **state)
 		{ SERVER_EXIT_SIGNAL, OK, .seconds = 0 },
 		{ SERVER_DATA_AFTER_EOF, OK, .seconds = 0 },
 		{ SERVER_OTHER_CHANNEL, OK, .seconds = 0 },
-		{ SERVER_DISCONNECT_TEXT, ERR_PROTOCOL, .says = "reading from the server failed" },
+		{ SERVER_DISCONNECT_TEXT, ERR_RESET, .says = "the connection was lost" },
 		{ SERVER_FLOOD_WINDOW, OK, .says = "", .seconds = 20 },
 		{ SERVER_FLOOD_UNKNOWN, ERR_FULL, .says = "128 MiB", .seconds = 20 },
 	};
