@@ -765,6 +765,8 @@ static void run_command(struct server *s, uint32_t channel)
 	snprintf(text, sizeof(text), "got %zu\n", n);
 	send_channel(s, MSG_CHANNEL_DATA, channel, text, strlen(text));
 	misbehave(s, channel);
+	if (s->o->fault == SERVER_SLOW_COMMAND)
+		poll(NULL, 0, 2500);
 	if (s->o->fault == SERVER_EXIT_SIGNAL)
 		send_signal(s, channel);
 	else if (s->o->fault != SERVER_NO_STATUS)

@@ -39,6 +39,7 @@ struct expected {
 	bool loose;            /* not strict */
 	const char *ciphers, *macs, *preamble;
 	unsigned drops;        /* the first connections are closed at once */
+	unsigned idle_s;       /* the worker's, which is to end by that */
 	size_t n_stdin;        /* bytes for the command */
 	unsigned seconds;      /* at most; 0: 12 */
 };
@@ -66,6 +67,12 @@ static struct ssh_identity identity;
 
 /* ---- the hub's side ---- */
 
+static void one_less(void)
+{
+	if (--n_running == 0)
+		os_loop_stop(loop);
+}
+
 static void finish(struct run *r)
 {
 	if (r->over)
@@ -73,8 +80,8 @@ static void finish(struct run *r)
 	r->over = true;
 	r->took = os_now() - r->started;
 	os_watch_set(r->watch, 0);
-	if (--n_running == 0)
-		os_loop_stop(loop);
+	if (!r->want->idle_s)
+		one_less();
 }
 
 static void on_dial(void *ctx, struct ssh_worker *w, uint32_t id)
@@ -114,6 +121,8 @@ static void on_end(void *ctx, struct ssh_worker *w, const char *why)
 	snprintf(r->ended, sizeof(r->ended), "%s", why ? why : "idle");
 	ssh_worker_free(w);
 	r->worker = NULL;
+	if (r->want->idle_s)
+		one_less();
 }
 
 static void take_frame(struct run *r, uint8_t type, struct bytes body)
@@ -194,7 +203,7 @@ static void start(struct run *r, const struct expected *want, unsigned i)
 {
 	char known[128], host[32];
 	struct ssh_worker_config cfg = { .host = host, .user = "u", .vpn_addr = "10.99.0.2", .ids = &identity, .n_ids = 1,
-					 .known_hosts = known, .on_dial = on_dial, .on_end = on_end, .ctx = r };
+					 .known_hosts = known, .idle_s = want->idle_s, .on_dial = on_dial, .on_end = on_end, .ctx = r };
 	int pair[2];
 
 	*r = (struct run){ .want = want, .status = -1, .started = os_now() };
@@ -254,6 +263,9 @@ static bool judge(struct run *r, size_t row)
 	       r->took <= (w->seconds ? w->seconds : 12) * NSEC_PER_SEC * SLOW;
 	if (w->error == OK)
 		good &= w->fault == SERVER_EXIT_SIGNAL ? strcmp(r->signal, "KILL") == 0 : r->status == 7;
+	/* Ended by agreement, and not before the command was over. */
+	if (w->idle_s)
+		good &= r->over && strcmp(r->ended, "idle") == 0;
 	for (const char *p = r->message; *p; p++)
 		good &= (uint8_t)*p >= ' ';
 	if (!good || getenv("WORKER_TEST_VERBOSE"))
@@ -354,6 +366,7 @@ static void hostile_servers(void **state)
 		{ SERVER_BANNER_ESCAPES, ERR_AUTH, .says = "refused by the server" },
 		{ SERVER_CLOSE_LOGIN, ERR_RESET, .says = "closed the connection" },
 		/* after the login */
+		{ SERVER_SLOW_COMMAND, OK, .idle_s = 1 },
 		{ SERVER_GOOD, OK, .says = "", .n_stdin = 300000 },
 		{ SERVER_ZERO_WINDOW, OK, .says = "", .n_stdin = 100000 },
 		{ SERVER_HUGE_WINDOW, OK, .says = "", .n_stdin = 300000 },
