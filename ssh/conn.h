@@ -8,8 +8,8 @@
  *	READY
  *	DEAD       @error says why; its jobs are told
  *
- * libssh2 may not be called for something else while a packet is half sent. So our send hook takes everything into a queue,
- * and callers look at its length before they produce more.
+ * libssh2 may not be called for something else while a packet is half sent. So our send hook takes
+ * everything into a queue, and callers look at its length before they produce more.
  */
 #ifndef SSH_CONN_H
 #define SSH_CONN_H
@@ -94,7 +94,7 @@ void ssh_conn_close_channel(struct ssh_conn *c, LIBSSH2_CHANNEL *channel);
 bool ssh_conn_begin_open(struct ssh_conn *c, void *job, nsec_t now);
 /** ssh_conn_end_open() - the library gave an answer */
 void ssh_conn_end_open(struct ssh_conn *c, void *job);
-/** ssh_conn_abandon_open() - @job leaves; when it was opening, the library still is, and no channel can be opened here again */
+/** ssh_conn_abandon_open() - @job leaves; if it was opening, the library still is: no channel can be opened here again */
 void ssh_conn_abandon_open(struct ssh_conn *c, void *job);
 /** ssh_conn_sessions() - session channels that are open or about to be */
 unsigned ssh_conn_sessions(const struct ssh_conn *c);

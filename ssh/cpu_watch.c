@@ -3,7 +3,7 @@
 
 #include <sys/time.h>
 
-/* Most turns are short: the timer is set anew once in so long, which is the grace that a turn may have beyond @seconds. */
+/* Most turns are short: the timer is set anew once in so long, a grace that a turn may have. */
 #define SET_EVERY (200 * NSEC_PER_MSEC)
 
 void cpu_watch_turn(struct cpu_watch *w, nsec_t now)

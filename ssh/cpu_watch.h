@@ -9,7 +9,7 @@ struct cpu_watch {
 	nsec_t set;
 };
 
-/** cpu_watch_turn() - a turn begins. SIGPROF, which nobody catches, ends one that has no end: wall-clock time is not counted. */
+/** cpu_watch_turn() - a turn begins; SIGPROF, which nobody catches, ends one that computes for too long */
 void cpu_watch_turn(struct cpu_watch *w, nsec_t now);
 
 #endif

@@ -52,7 +52,8 @@ MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 
 /* hub -> worker and back; the first byte of a message */
 enum ssh_control {
-	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max; u32 idle_s; u32 n; n x (string path, string pem) */
+	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max;
+			      * u32 idle_s; u32 n; n x (string path, string pem) */
 	SSH_C_DIALED = 'D',  /* u32 dial, u32 err; with a descriptor when OK */
 	SSH_C_SESSION = 'S', /* with a descriptor */
 	SSH_C_VERDICT = 'K', /* u32 dial, u32 err, string message */

@@ -1,9 +1,10 @@
 /*
  * ssh/fs.h - inside the worker: file operations (ssh/fs_session.h) on one SFTP channel.
  *
- * Three layers: struct ssh_fs is the channel of a connection and the SFTP machine on it, shared by all sessions there;
- * struct fs_session is one command's session; struct fs_op (ssh/fs_internal.h) is one of its operations. Sessions and
- * operations are machines: frames and SFTP answers in, frames and SFTP requests out, no I/O.
+ * Three layers: struct ssh_fs is the channel of a connection and the SFTP machine on it, shared by
+ * all sessions there; struct fs_session is one command's session; struct fs_op (ssh/fs_internal.h)
+ * is one of its operations. Sessions and operations are machines: frames and SFTP answers in,
+ * frames and SFTP requests out, no I/O.
  */
 #ifndef SSH_FS_H
 #define SSH_FS_H

@@ -1,12 +1,15 @@
 /*
  * ssh/fs_get.c - reading a file: many reads under way, passed on in the order of the file.
  *
- * OPEN, then FSTAT and a first READ together, so that a small file takes two round trips. With the size known, reads are asked
- * for up to it, at most GET_BYTES_MAX ahead in a session. Answers may come in any order; the one whose turn it is goes out
- * at once, others are kept. A short answer is completed by asking for its rest. The file is as long as it was when it was opened: what grows after
- * is left, and one that became shorter is an error. A size of 0 (as /proc says) means: read until the end.
+ * OPEN, then FSTAT and a first READ together, so that a small file takes two round trips. With the
+ * size known, reads are asked for up to it, at most GET_BYTES_MAX ahead in a session. Answers may
+ * come in any order; the one whose turn it is goes out at once, others are kept. A short answer is
+ * completed by asking for its rest. The file is as long as it was when it was opened: what grows
+ * after is left, and one that became shorter is an error. A size of 0 (as /proc says) means: read
+ * until the end.
  *
- * The limit of the file size is looked at before the first byte is passed on, and for each byte after.
+ * The limit of the file size is looked at before the first byte is passed on, and for each byte
+ * after.
  */
 #include "ssh/fs_internal.h"
 

@@ -1,8 +1,9 @@
 /*
  * ssh/fs_op.c - what all file operations share, and those of one or two requests.
  *
- * An operation is over when its DONE is said, at once when something fails. It is freed when the last answer has come: a handle
- * that arrives after the end is still closed, and what it made on the way is taken away.
+ * An operation is over when its DONE is said, at once when something fails. It is freed when the
+ * last answer has come: a handle that arrives after the end is still closed, and what it made on
+ * the way is taken away.
  */
 #include "ssh/fs_internal.h"
 

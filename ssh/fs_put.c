@@ -1,5 +1,6 @@
 /*
- * ssh/fs_put.c - writing a file: under a temporary name beside it, and into its place in one step when it is whole.
+ * ssh/fs_put.c - writing a file: under a temporary name beside it, and into its place in one step
+ * when it is whole.
  *
  *	[LSTAT target]      with SSH_PUT_NO_REPLACE
  *	OPEN temporary      new and ours alone (mode 0600, O_EXCL; one that was left is removed first), or, to resume, what is
@@ -8,8 +9,9 @@
  *	FSETSTAT fsync CLOSE    behind the last write; every one of them and of the writes must succeed
  *	posix-rename        only then
  *
- * Whatever fails before the rename leaves the old file. The partial file is removed, except when it is to be resumed and every
- * write so far was in order: then its bytes are a prefix of the source's, which is what resuming builds on.
+ * Whatever fails before the rename leaves the old file. The partial file is removed, except when it
+ * is to be resumed and every write so far was in order: then its bytes are a prefix of the
+ * source's, which is what resuming builds on.
  */
 #include "ssh/fs_internal.h"
 

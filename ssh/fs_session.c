@@ -1,7 +1,9 @@
 /*
- * ssh/fs_session.c - one command's file operations: its frames to operations, their results to frames.
+ * ssh/fs_session.c - one command's file operations: its frames to operations, their results to
+ * frames.
  *
- * A session of SSH_F_GET or SSH_F_PUT is one operation whose results are told in the older frames ("stream").
+ * A session of SSH_F_GET or SSH_F_PUT is one operation whose results are told in the older frames
+ * ("stream").
  */
 #include "ssh/fs_internal.h"
 

@@ -1,5 +1,6 @@
 /*
- * ssh/fs_session.h - file operations over one session of ssh/session.h: many at once, each with a number of its own.
+ * ssh/fs_session.h - file operations over one session of ssh/session.h: many at once, each with a
+ * number of its own.
  *
  *	command                                   worker
  *	SSH_F_FS    u32 version              ->
@@ -11,10 +12,11 @@
  *	                                     <-   SSH_F_OP_DONE: exactly once for each SSH_F_OP, unless the session ends
  *	                                          before with SSH_F_ERROR
  *
- * An id is free again after its DONE. At most SSH_FS_OPS_MAX run at once; more are answered with ERR_FULL. Paths are
- * bytes as the server has them (no encoding, no NUL), at most SSH_PATH_MAX; relative ones start at the login folder.
- * Everything is little endian; strings are u32 length and bytes. Closing the socket abandons what runs: a PUT that
- * may be resumed leaves its partial file, others leave nothing.
+ * An id is free again after its DONE. At most SSH_FS_OPS_MAX run at once; more are answered with
+ * ERR_FULL. Paths are bytes as the server has them (no encoding, no NUL), at most SSH_PATH_MAX;
+ * relative ones start at the login folder. Everything is little endian; strings are u32 length and
+ * bytes. Closing the socket abandons what runs: a PUT that may be resumed leaves its partial file,
+ * others leave nothing.
  */
 #ifndef SSH_FS_SESSION_H
 #define SSH_FS_SESSION_H
@@ -49,16 +51,19 @@ enum ssh_op {
 };
 
 /*
- * PUT: the bytes arrive in a file beside @path, named "PATH.nefia-SOURCE.part" with @source in 16 hex digits (choose it
- * from what identifies the source: size, time, inode; 0 = random by the worker). At the end it gets its mode and times, is
- * fsynced where the server can, and takes the place of @path in one step.
+ * PUT: the bytes arrive in a file beside @path, named "PATH.nefia-SOURCE.part" with @source in 16
+ * hex digits (choose it from what identifies the source: size, time, inode; 0 = random by the
+ * worker). At the end it gets its mode and times, is fsynced where the server can, and takes the
+ * place of @path in one step.
  *
- * OP_DATA: u32 id, u64 offset, bytes (at most SSH_DATA_MAX less the head; offsets rise; what is left out is a hole).
- * OP_EOF: u32 id, u64 size of the whole. OP_MORE: u32 id, u32 bytes that may be sent beyond those granted before.
+ * OP_DATA: u32 id, u64 offset, bytes (at most SSH_DATA_MAX less the head; offsets rise; what is
+ * left out is a hole). OP_EOF: u32 id, u64 size of the whole. OP_MORE: u32 id, u32 bytes that may
+ * be sent beyond those granted before.
  *
- * With SSH_PUT_RESUME a partial file of the same @source is kept: INFO tells its size, BYTES its last bytes (up to
- * SSH_PUT_TAIL). Compare them with the source; when they are equal go on from there, else start at 0. Send data after
- * INFO, not before; without a partial file INFO tells size 0. Abandoned, it leaves the partial file for the next time.
+ * With SSH_PUT_RESUME a partial file of the same @source is kept: INFO tells its size, BYTES its
+ * last bytes (up to SSH_PUT_TAIL). Compare them with the source; when they are equal go on from
+ * there, else start at 0. Send data after INFO, not before; without a partial file INFO tells size
+ * 0. Abandoned, it leaves the partial file for the next time.
  */
 enum {
 	SSH_PUT_RESUME = 1,
@@ -87,8 +92,9 @@ struct ssh_fs_space {
 #define SSH_SPACE_BYTES 40
 
 /*
- * Bodies from the worker, after u32 id: OP_INFO: attributes (DF: space). OP_ENTRY: string name, attributes (of a link
- * itself). OP_BYTES: u64 offset, bytes. OP_DONE: u32 enum err, string message.
+ * Bodies from the worker, after u32 id: OP_INFO: attributes (DF: space). OP_ENTRY: string name,
+ * attributes (of a link itself). OP_BYTES: u64 offset, bytes. OP_DONE: u32 enum err, string
+ * message.
  */
 MUST_CHECK enum err ssh_put_u64(struct ssh_buf *b, uint64_t v);
 MUST_CHECK enum err ssh_put_attr(struct ssh_buf *b, const struct ssh_attr *a);

@@ -1,10 +1,11 @@
 /*
  * ssh/fs_walk.c - walking folders: LS (one), FIND (all below), recursive RM.
  *
- * Up to WALK_ACTIVE_MAX folders are read at once, the newest first, so that few are known and not done. A folder counts what is
- * open in it (its own scan, removals, subfolders); at zero RM removes it and its parent counts down. Only what the server
- * says is a folder (by the attributes of the entry, which are those of a link itself) is entered; a name with a slash in it,
- * or "..", is no name and is never used.
+ * Up to WALK_ACTIVE_MAX folders are read at once, the newest first, so that few are known and not
+ * done. A folder counts what is open in it (its own scan, removals, subfolders); at zero RM removes
+ * it and its parent counts down. Only what the server says is a folder (by the attributes of the
+ * entry, which are those of a link itself) is entered; a name with a slash in it, or "..", is no
+ * name and is never used.
  */
 #include "ssh/fs_internal.h"
 

@@ -1,13 +1,13 @@
 /*
  * ssh/job.c - see job.h.
  *
- * Every step is tried whenever anything happened; each knows what it waits for. Queues are bounded on all sides: nothing is read
- * from the command while @data is long, nothing from the channel while @out is, nothing is written to the channel
- * while the connection's queue is. What a server has to answer before the command runs has a deadline; a running command has
- * none of ours.
+ * Every step is tried whenever anything happened; each knows what it waits for. Queues are bounded
+ * on all sides: nothing is read from the command while @data is long, nothing from the channel
+ * while @out is, nothing is written to the channel while the connection's queue is. What a server
+ * has to answer before the command runs has a deadline; a running command has none of ours.
  *
- * The kinds differ in what they open (a session channel and a command, a direct TCP channel, the connection's SFTP) and in how
- * they run; the rest is common.
+ * The kinds differ in what they open (a session channel and a command, a direct TCP channel, the
+ * connection's SFTP) and in how they run; the rest is common.
  */
 #include "ssh/job.h"
 

@@ -1,12 +1,14 @@
 /*
  * ssh/known_hosts.c - see known_hosts.h.
  *
- * A line is [marker] names type key [comment]. What cannot be read is no entry: a line with an unknown marker, or one of the
- * first protocol (a number where the type is). A list of names matches when one of its patterns does and no pattern with '!' in
- * front; letters of both cases are the same. A hashed name stands alone and has no patterns.
+ * A line is [marker] names type key [comment]. What cannot be read is no entry: a line with an
+ * unknown marker, or one of the first protocol (a number where the type is). A list of names
+ * matches when one of its patterns does and no pattern with '!' in front; letters of both cases are
+ * the same. A hashed name stands alone and has no patterns.
  *
- * Where OpenSSH would ask a person we refuse: a host known by a certificate authority alone (certificates are not checked,
- * so its line must not count as a plain key either), and a key of another type than those known.
+ * Where OpenSSH would ask a person we refuse: a host known by a certificate authority alone
+ * (certificates are not checked, so its line must not count as a plain key either), and a key of
+ * another type than those known.
  */
 #include "ssh/known_hosts.h"
 
@@ -83,8 +85,8 @@ static bool hashed_match(struct field pattern, const char *name)
 }
 
 /*
- * '*' and '?' against a name in lower case. Only the last '*' is ever tried again, so that the time is the product of
- * the lengths at worst, whatever the file says.
+ * '*' and '?' against a name in lower case. Only the last '*' is ever tried again, so that the time
+ * is the product of the lengths at worst, whatever the file says.
  */
 static bool pattern_match(struct field pattern, const char *name)
 {

@@ -1,8 +1,10 @@
 /*
- * ssh/known_hosts.h - OpenSSH's known_hosts: who a host is, remembered since the first time (trust on first use).
+ * ssh/known_hosts.h - OpenSSH's known_hosts: who a host is, remembered since the first time (trust
+ * on first use).
  *
- * The file's format and its rules of matching are those of sshd(8): lists of names with '*', '?' and '!', hashed names,
- * "[host]:port", @revoked, @cert-authority. Pure on bytes; the file and its lock are the caller's.
+ * The file's format and its rules of matching are those of sshd(8): lists of names with '*', '?'
+ * and '!', hashed names, "[host]:port", @revoked, @cert-authority. Pure on bytes; the file and its
+ * lock are the caller's.
  */
 #ifndef SSH_KNOWN_HOSTS_H
 #define SSH_KNOWN_HOSTS_H
@@ -25,17 +27,20 @@ enum known_host {
  * @blob_b64: the key in base64, as it stands in such a file
  * @ret_line: where the verdict comes from; 0 for UNKNOWN and MATCH
  *
- * A revocation under any name wins over everything. Else the first name decides of which a key is known: a key that
- * the file holds for an address alone does not make it the key of a name known with another one.
+ * A revocation under any name wins over everything. Else the first name decides of which a key is
+ * known: a key that the file holds for an address alone does not make it the key of a name known
+ * with another one.
  */
 enum known_host known_hosts_check(struct bytes file, const char *const *names, const char *type, const char *blob_b64,
 				  unsigned *ret_line);
 /** known_hosts_name_matches() - does the first field of a line (no marker) speak of @name? */
 bool known_hosts_name_matches(struct bytes list, const char *name);
 /**
- * known_hosts_types() - the types of the keys that are known under any of the names, "ssh-rsa,ssh-ed25519", "" for none
+ * known_hosts_types() - the types of the keys that are known under any of the names,
+ * "ssh-rsa,ssh-ed25519", "" for none
  *
- * To be preferred when keys are exchanged: a server with keys of several types must show the one that we can check.
+ * To be preferred when keys are exchanged: a server with keys of several types must show the one
+ * that we can check.
  */
 void known_hosts_types(struct bytes file, const char *const *names, char ret[256]);
 /** known_hosts_fingerprint() - "SHA256:..." of a key blob */

@@ -1,9 +1,10 @@
 /*
  * ssh/session.h - what a command and the SSH worker say to each other over a Unix stream.
  *
- * Frames: u32 length of what follows (little endian), u8 type, body. Strings are u32 length and bytes. At most
- * SSH_FRAME_MAX a frame. One session carries one job: an exec, a file transfer, a direct TCP connection, or file operations.
- * Flow control is the socket's; data frames hold at most SSH_DATA_MAX bytes.
+ * Frames: u32 length of what follows (little endian), u8 type, body. Strings are u32 length and
+ * bytes. At most SSH_FRAME_MAX a frame. One session carries one job: an exec, a file transfer, a
+ * direct TCP connection, or file operations. Flow control is the socket's; data frames hold at most
+ * SSH_DATA_MAX bytes.
  */
 #ifndef SSH_SESSION_H
 #define SSH_SESSION_H

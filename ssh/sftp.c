@@ -1,9 +1,10 @@
 /*
  * ssh/sftp.c - see sftp.h.
  *
- * Requests are written from one struct by a table that says which members a type has; replies are read with a sticky failure.
- * Lengths are checked against the packet before anything is believed, and trailing bytes of a reply are refused, except
- * where the protocol lets a server add some (VERSION, STATUS, EXTENDED_REPLY).
+ * Requests are written from one struct by a table that says which members a type has; replies are
+ * read with a sticky failure. Lengths are checked against the packet before anything is believed,
+ * and trailing bytes of a reply are refused, except where the protocol lets a server add some
+ * (VERSION, STATUS, EXTENDED_REPLY).
  */
 #include "ssh/sftp.h"
 

@@ -1,7 +1,9 @@
 /*
- * ssh/sftp.h - the packets of SFTP version 3 (draft-ietf-secsh-filexfer-02) with OpenSSH's extensions. Pure.
+ * ssh/sftp.h - the packets of SFTP version 3 (draft-ietf-secsh-filexfer-02) with OpenSSH's
+ * extensions. Pure.
  *
- * A packet is u32 length, u8 type, body; numbers are big endian. Every request but INIT has an id, which its reply repeats.
+ * A packet is u32 length, u8 type, body; numbers are big endian. Every request but INIT has an id,
+ * which its reply repeats.
  */
 #ifndef SSH_SFTP_H
 #define SSH_SFTP_H

@@ -1,9 +1,10 @@
 /*
  * ssh/sftp_client.c - see sftp_client.h.
  *
- * A request's id is the index of its slot and, above it, how often the slot was used: an answer to something that was not asked,
- * or was answered before, is found out and ends the connection, for what a server means by it cannot be known.
- * When the server is silent for SFTP_SILENCE_MAX while something is asked, it is given up.
+ * A request's id is the index of its slot and, above it, how often the slot was used: an answer to
+ * something that was not asked, or was answered before, is found out and ends the connection, for
+ * what a server means by it cannot be known. When the server is silent for SFTP_SILENCE_MAX while
+ * something is asked (or longer, where a disk may be at work), it is given up.
  */
 #include "ssh/sftp_client.h"
 
@@ -85,6 +86,8 @@ enum err sftp_client_call(struct sftp_client *c, nsec_t now, const struct sftp_r
 	call->fn = fn;
 	call->ctx = ctx;
 	call->tag = tag;
+	call->slow = rq->type == SFTP_CLOSE || (rq->type == SFTP_EXTENDED && rq->ext == SFTP_X_FSYNC);
+	c->n_slow += call->slow;
 	return OK;
 }
 
@@ -95,6 +98,7 @@ static void answer(struct sftp_client *c, uint16_t slot, const struct sftp_reply
 
 	c->calls[slot] = (struct sftp_call){ .generation = (uint16_t)(call.generation + 1) };
 	c->free_list[c->n_free++] = slot;
+	c->n_slow -= call.slow;
 	call.fn(call.ctx, call.tag, r);
 }
 
@@ -198,7 +202,7 @@ nsec_t sftp_client_deadline(const struct sftp_client *c)
 {
 	if (c->error != OK || (c->ready && sftp_client_pending(c) == 0))
 		return NSEC_NEVER;
-	return nsec_add(c->heard, SFTP_SILENCE_MAX);
+	return nsec_add(c->heard, c->n_slow > 0 ? SFTP_SILENCE_SLOW : SFTP_SILENCE_MAX);
 }
 
 void sftp_client_expire(struct sftp_client *c, nsec_t now)

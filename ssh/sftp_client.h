@@ -1,8 +1,10 @@
 /*
- * ssh/sftp_client.h - the client side of SFTP as a machine: requests in, packets out; packets in, answers out.
+ * ssh/sftp_client.h - the client side of SFTP as a machine: requests in, packets out; packets in,
+ * answers out.
  *
- * No I/O: whoever owns the channel moves @out to the server and gives what comes to sftp_client_input(). Any number of
- * requests of any number of files is under way at once; each has a callback that is called exactly once.
+ * No I/O: whoever owns the channel moves @out to the server and gives what comes to
+ * sftp_client_input(). Any number of requests of any number of files is under way at once; each has
+ * a callback that is called exactly once.
  */
 #ifndef SSH_SFTP_CLIENT_H
 #define SSH_SFTP_CLIENT_H
@@ -12,6 +14,7 @@
 #define SFTP_CALLS_MAX 2048
 #define SFTP_OUT_MAX (1024 * 1024) /* when more waits in @out, produce no more */
 #define SFTP_SILENCE_MAX (60 * NSEC_PER_SEC)
+#define SFTP_SILENCE_SLOW (600 * NSEC_PER_SEC) /* while a file is synced or closed, which may take a disk long */
 
 /*
  * The answer to a call; @tag is the caller's. When the connection ends first, @r is NULL.
@@ -23,6 +26,7 @@ struct sftp_call {
 	void *ctx;
 	uint64_t tag;
 	uint16_t generation;
+	bool slow;
 };
 
 struct sftp_client {
@@ -34,7 +38,7 @@ struct sftp_client {
 	size_t read_max, write_max; /* bytes of one request */
 	struct sftp_call calls[SFTP_CALLS_MAX];
 	uint16_t free_list[SFTP_CALLS_MAX];
-	size_t n_free;
+	size_t n_free, n_slow;
 	nsec_t heard;        /* when the server last said something, or was first asked after a pause */
 };
 

@@ -1,10 +1,10 @@
 /*
  * ssh/terrapin.c - see terrapin.h.
  *
- * The SSH library does strict key exchange when the server offers it, but does not tell whether it did. So the server's
- * KEXINIT is read a second time here, out of the raw bytes. The attacker of Terrapin sits on the way and may put bytes in front
- * of the identification line and packets in front of KEXINIT, none of which is authenticated; a look for the word anywhere
- * would believe him.
+ * The SSH library does strict key exchange when the server offers it, but does not tell whether it
+ * did. So the server's KEXINIT is read a second time here, out of the raw bytes. The attacker of
+ * Terrapin sits on the way and may put bytes in front of the identification line and packets in
+ * front of KEXINIT, none of which is authenticated; a look for the word anywhere would believe him.
  */
 #include "ssh/terrapin.h"
 

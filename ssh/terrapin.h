@@ -9,8 +9,9 @@
  * @first:  the first bytes that came, as they came
  * @banner: its identification line as the SSH library took it, without the line's end
  *
- * Only what the exchange hash covers counts: the bytes must begin with that very line, and the packet after it must be KEXINIT.
- * Lines in front of it, or a packet in between, could be an attacker's; then the answer is false.
+ * Only what the exchange hash covers counts: the bytes must begin with that very line, and the
+ * packet after it must be KEXINIT. Lines in front of it, or a packet in between, could be an
+ * attacker's; then the answer is false.
  */
 bool terrapin_strict_kex(struct bytes first, const char *banner);
 /** terrapin_is_open() - would this choice be open to it without strict key exchange? */

@@ -1,8 +1,9 @@
 /*
  * ssh/worker.c - the hub's side of a worker: its process, its questions.
  *
- * The hub owns known_hosts: the worker asks with the key, the hub looks, remembers a new one, or refuses. The worker's messages are
- * read with the same care as a stranger's, for that is what it may have become.
+ * The hub owns known_hosts: the worker asks with the key, the hub looks, remembers a new one, or
+ * refuses. The worker's messages are read with the same care as a stranger's, for that is what it
+ * may have become.
  */
 #include "ssh/worker.h"
 

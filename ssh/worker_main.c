@@ -1,11 +1,12 @@
 /*
  * ssh/worker_main.c - the worker process: one poll loop over the hub, the connections and the jobs.
  *
- * It starts with one descriptor (the hub), gets everything else as messages, and enters its sandbox before a byte of the
- * server is read.
+ * It starts with one descriptor (the hub), gets everything else as messages, and enters its sandbox
+ * before a byte of the server is read.
  *
- * A turn that computes for more than TURN_CPU_SECONDS is a defect, or a server's doing: a timer of CPU time, set anew by every
- * turn, kills the process, which the hub tells its users. So a loop without end in a library stalls nobody for long.
+ * A turn that computes for more than TURN_CPU_SECONDS is a defect, or a server's doing: a timer of
+ * CPU time, set anew by every turn, kills the process, which the hub tells its users. So a loop
+ * without end in a library stalls nobody for long.
  */
 #include <errno.h>
 #include <poll.h>
