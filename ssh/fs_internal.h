@@ -39,7 +39,7 @@ struct fs_put {
 	uint64_t source, written, total, old_size;
 	char *temp;
 	struct ssh_buf queue;  /* u64 offset, u32 len, bytes ... */
-	bool eof, writable, finishing, reopened, keep_temp, made_temp, write_failed;
+	bool eof, writable, finishing, keep_temp, made_temp, write_failed;
 	unsigned n_unsure;     /* answers without which the file is not whole */
 };
 

@@ -3,7 +3,7 @@
  * when it is whole.
  *
  *	[LSTAT target]      with SSH_PUT_NO_REPLACE
- *	OPEN temporary      new and ours alone (mode 0600, O_EXCL; one that was left is removed first), or, to resume, what is
+ *	OPEN temporary      new and ours alone (mode 0600, O_EXCL, a random name), or, to resume, what is
  *	                    there, of which size and last bytes are shown
  *	WRITE ...           as they come, none waits for another's answer
  *	FSETSTAT fsync CLOSE    behind the last write; every one of them and of the writes must succeed
@@ -60,7 +60,8 @@ void fs_put_start(struct fs_op *op)
 {
 	struct fs_put *u = &op->put;
 
-	if (u->source == 0)
+	/* Two that write the same file at the same time must not share a name, unless they share the bytes. */
+	if (u->source == 0 || !(u->flags & SSH_PUT_RESUME))
 		u->source = rng_u64(os_rng());
 	u->keep_temp = u->flags & SSH_PUT_RESUME;
 	if (asprintf(&u->temp, "%s.nefia-%016" PRIx64 ".part", op->path, u->source) < 0) {
@@ -77,13 +78,6 @@ static void take_opened(struct fs_op *op, const struct sftp_reply *r)
 {
 	struct fs_put *u = &op->put;
 
-	/* A file of that name may have been left behind: v3 does not say so, one more attempt does. */
-	if (r->type == SFTP_STATUS && r->status == SFTP_FAILURE && !u->reopened && !(u->flags & SSH_PUT_RESUME)) {
-		u->reopened = true;
-		fs_op_on_path(op, SFTP_REMOVE, u->temp, TAG_IGNORE);
-		open_temp(op);
-		return;
-	}
 	if (!fs_op_take_handle(op, r, "writing"))
 		return;
 	if (u->flags & SSH_PUT_RESUME)

@@ -52,9 +52,9 @@ enum ssh_op {
 
 /*
  * PUT: the bytes arrive in a file beside @path, named "PATH.nefia-SOURCE.part" with @source in 16
- * hex digits (choose it from what identifies the source: size, time, inode; 0 = random by the
- * worker). At the end it gets its mode and times, is fsynced where the server can, and takes the
- * place of @path in one step.
+ * hex digits: with SSH_PUT_RESUME choose it from what identifies the source (size, time, inode),
+ * else the worker draws it. At the end it gets its mode and times, is fsynced where the server can,
+ * and takes the place of @path in one step.
  *
  * OP_DATA: u32 id, u64 offset, bytes (at most SSH_DATA_MAX less the head; offsets rise; what is
  * left out is a hole). OP_EOF: u32 id, u64 size of the whole. OP_MORE: u32 id, u32 bytes that may

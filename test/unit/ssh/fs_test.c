@@ -219,12 +219,16 @@ static void an_old_file_stays_until_the_new_is_whole(void **state)
 		assert_true(rig_pump(&rig));
 	assert_file("old", "old", 3);
 	assert_int_equal(n_partials(), 0);
-	/* One left by a process that was killed is in nobody's way. */
-	write_local("old.nefia-0000000000000007.part", "left", 4);
+	/* Two of them at the same time do not meet: the last to end is what stays. */
 	rig_put(&rig, 1, "old", 0644, 0, 7, 0);
-	rig_data(&rig, 1, 0, "new", 3);
-	rig_eof(&rig, 1, 3);
+	rig_put(&rig, 2, "old", 0644, 0, 7, 0);
+	rig_data(&rig, 1, 0, "first", 5);
+	rig_data(&rig, 2, 0, "new", 3);
+	rig_eof(&rig, 1, 5);
 	assert_int_equal(rig_wait(&rig, 1)->error, OK);
+	assert_file("old", "first", 5);
+	rig_eof(&rig, 2, 3);
+	assert_int_equal(rig_wait(&rig, 2)->error, OK);
 	assert_file("old", "new", 3);
 	rig_put(&rig, 1, "old", 0644, SSH_PUT_NO_REPLACE, 8, 0);
 	assert_int_equal(rig_wait(&rig, 1)->error, ERR_EXISTS);
