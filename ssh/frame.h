@@ -28,6 +28,12 @@ static inline size_t ssh_buf_used(const struct ssh_buf *b)
 uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len);
 MUST_CHECK enum err ssh_buf_add(struct ssh_buf *b, const void *p, size_t len);
 void ssh_buf_drop(struct ssh_buf *b, size_t len);
+/** ssh_buf_release() - give the memory of an empty one back */
+static inline void ssh_buf_release(struct ssh_buf *b)
+{
+	if (ssh_buf_used(b) == 0)
+		ssh_buf_fini(b);
+}
 
 /** ssh_frame_add() - one frame, its body of up to two parts; ERR_TOO_LONG: together above SSH_FRAME_MAX */
 MUST_CHECK enum err ssh_frame_add(struct ssh_buf *b, enum ssh_frame type, struct bytes a, struct bytes c);

@@ -32,6 +32,12 @@ nsec_t ssh_fs_deadline(const struct ssh_fs *f)
 	return f->started ? sftp_client_deadline(&f->client) : NSEC_NEVER;
 }
 
+void ssh_fs_release(struct ssh_fs *f)
+{
+	ssh_buf_release(&f->client.in);
+	ssh_buf_release(&f->client.out);
+}
+
 void ssh_fs_free(struct ssh_fs *f)
 {
 	if (!f)

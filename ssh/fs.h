@@ -63,6 +63,8 @@ bool ssh_fs_failed(const struct ssh_fs *f);
 bool ssh_fs_step(struct ssh_conn *c, nsec_t now);
 struct sftp_client *ssh_fs_client(struct ssh_fs *f);
 nsec_t ssh_fs_deadline(const struct ssh_fs *f);
+/** ssh_fs_release() - give the memory of empty queues back */
+void ssh_fs_release(struct ssh_fs *f);
 /** ssh_fs_close() - give the channel up while the connection lives */
 void ssh_fs_close(struct ssh_conn *c);
 /** ssh_fs_free() - the connection is over */

@@ -9,10 +9,12 @@
  * without end in a library stalls nobody for long.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +32,7 @@
 #define N_JOBS_MAX 1100 /* a thousand forwards, and some */
 #define TURN_CPU_SECONDS 5
 #define IDLE_DEFAULT 600
+#define GIVE_BACK_AFTER (1 * NSEC_PER_SEC)
 #define ATTEMPTS_MAX 4 /* to connect to a server that drops us unheard */
 #define RETRY_MIN (200 * NSEC_PER_MSEC)
 #define N_CONNS_MAX 32
@@ -47,7 +50,7 @@ struct process {
 	nsec_t now, idle_ns, idle_since;
 	struct cpu_watch cpu;
 	uint32_t n_sessions; /* that came, ever */
-	bool idle_told;
+	bool idle_told, swollen; /* memory of sessions is still held */
 };
 
 /* ---- hub ---- */
@@ -374,6 +377,20 @@ static void step_all(struct process *p)
 	}
 }
 
+/* What the last sessions needed goes back to the system: a hundred idle workers are to be small. */
+static void give_back(struct process *p)
+{
+	list_for_each(it, &p->conns) {
+		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
+
+		ssh_buf_release(&c->in);
+		ssh_buf_release(&c->out);
+		if (c->fs)
+			ssh_fs_release(c->fs);
+	}
+	malloc_trim(0);
+}
+
 /* With no session for long, the hub is told. Return: when to look again. */
 static nsec_t check_idle(struct process *p)
 {
@@ -381,11 +398,16 @@ static nsec_t check_idle(struct process *p)
 
 	if (p->n_jobs > 0 || !p->configured || p->idle_told) {
 		p->idle_since = p->now;
+		p->swollen |= p->n_jobs > 0;
 		return NSEC_NEVER;
+	}
+	if (p->swollen && p->now >= p->idle_since + GIVE_BACK_AFTER) {
+		p->swollen = false;
+		give_back(p);
 	}
 	due = p->idle_since + (p->idle_ns ? p->idle_ns : IDLE_DEFAULT * NSEC_PER_SEC);
 	if (p->now < due)
-		return due;
+		return p->swollen ? p->idle_since + GIVE_BACK_AFTER : due;
 	tell_idle(p);
 	return NSEC_NEVER;
 }
@@ -445,6 +467,17 @@ static bool warm_up(void)
 	       EVP_Digest(byte, sizeof(byte), byte, &len, EVP_sha256(), NULL) == 1 && os_now() != 0;
 }
 
+/* A descriptor for each session and connection; the usual 1,024 are not enough for a thousand forwards. */
+static void raise_descriptors(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) != 0 || lim.rlim_cur >= N_POLL + 64)
+		return;
+	lim.rlim_cur = MIN(lim.rlim_max, (rlim_t)(N_POLL + 64));
+	setrlimit(RLIMIT_NOFILE, &lim);
+}
+
 int ssh_worker_main(int ctl_fd)
 {
 	static struct process p;
@@ -454,6 +487,7 @@ int ssh_worker_main(int ctl_fd)
 	p = (struct process){ .ctl = ctl_fd, .cpu.seconds = TURN_CPU_SECONDS };
 	list_init(&p.conns);
 	list_init(&p.jobs);
+	raise_descriptors();
 	if (!warm_up())
 		return 1;
 	if (os_sandbox_worker(&sandbox) != OK)
