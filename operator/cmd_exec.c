@@ -63,17 +63,30 @@ static void on_interrupt(int signum)
 
 /* ---- output ---- */
 
-/* Blocks as long as our reader does, but not against Ctrl-C. */
+/* After Ctrl-C only what its reader takes at once: an end must not wait for it. */
+static ssize_t write_some(int fd, const char *p, size_t len)
+{
+	struct pollfd pf = { fd, POLLOUT, 0 };
+
+	if (!interrupted_by)
+		return write(fd, p, len);
+	if (poll(&pf, 1, 0) == 1)
+		return write(fd, p, MIN(len, (size_t)PIPE_BUF));
+	errno = ETIMEDOUT;
+	return -1;
+}
+
+/* Blocks as long as our reader does, until Ctrl-C. A signal may cut a write short as well as end it with EINTR. */
 static bool put(struct exec *x, int fd, const void *buf, size_t len)
 {
 	const char *p = buf;
 
 	while (len > 0) {
-		ssize_t n = write(fd, p, len);
+		ssize_t n = write_some(fd, p, len);
 
 		if (n < 0 && errno == EAGAIN)
 			poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, -1);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN) && !interrupted_by)
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n <= 0) {
 			x->output_errnum = n == 0 ? ENOSPC : errno;
