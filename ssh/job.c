@@ -47,6 +47,8 @@ struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max)
 
 static void leave_conn(struct ssh_job *j)
 {
+	/* Without us nothing keeps the connection's SFTP: no answer may look for us any more. */
+	fs_session_fini(&j->fs);
 	if (j->conn)
 		ssh_conn_abandon_open(j->conn, j);
 	if (j->channel && j->conn)
@@ -57,7 +59,6 @@ static void leave_conn(struct ssh_job *j)
 
 void ssh_job_free(struct ssh_job *j)
 {
-	fs_session_fini(&j->fs);
 	leave_conn(j);
 	ssh_buf_fini(&j->in);
 	ssh_buf_fini(&j->out);
@@ -507,6 +508,9 @@ static void abandon(struct ssh_job *j, nsec_t now)
 	if (!j->closing) {
 		j->closing = true;
 		j->deadline = now + CLOSE_TIMEOUT;
+		/* The last word before the close may have come with it. */
+		if (j->channel && j->conn)
+			send_signal(j);
 		if (j->fs.client && j->fs.n_ops > 0)
 			fs_session_abandon(&j->fs, now);
 	}

@@ -82,6 +82,7 @@ grep -q '^ssh:' "$NEFIA_HOME/nefia.yaml" && sed -i '/^ssh:/a\  max_file_size_byt
 start_hub
 nefia fs get "web:$T/src" "$T/over" >"$T/out" 2>"$T/err" && fail "a file above the limit was read"
 check "it names the limit" contains "$(cat "$T/err")" max_file_size_bytes
+check "its code" contains "$(cat "$T/err")" "Error: [E1042]"
 check "nothing of it is there" test ! -e "$T/over"
 head -c 999999 "$T/src" >"$T/under"
 expect 0 "a file below the limit" nefia fs get "web:$T/under" "$T/got"
