@@ -230,6 +230,10 @@ unsigned session_ecode(const struct session *s)
 	case ERR_NO_SPACE:
 	case ERR_INVALID:
 		return s->is_file ? 1042 : 1041; /* the host key's file here */
+	case ERR_TOO_LONG:
+	case ERR_EXISTS:
+	case ERR_UNSUPPORTED:
+		return s->is_file ? 1042 : 1036;
 	default:
 		return 1036;
 	}
