@@ -57,10 +57,11 @@ static const struct command completion_words[] = {
 const struct command commands[] = {
 	{ .name = "init", .fn = cmd_init, .summary = "make the operator's key and nefia.yaml" },
 	{ .name = "host", .summary = "add, list, show, rename, remove hosts", .words = host_words },
-	{ .name = "exec", .fn = cmd_exec, .summary = "run a command on hosts", OPERANDS(1, -1, "-- COMMAND..."),
+	{ .name = "exec", .fn = cmd_exec, .summary = "run a command on hosts", OPERANDS(0, -1, "-- COMMAND..."),
 	  .options = exec_options, .in_order = true,
-	  .notes = "SELECTOR: host ids, groups, tags or 'all', joined by commas. Exit status: the remote one; 255 our own\n"
-		   "failure; 124 the time limit; with several hosts 1 if any failed." },
+	  .notes = "SELECTOR: host ids, groups, tags or 'all', joined by commas. With one host standard input is passed on,\n"
+		   "and the exit status is the remote one: 128 + the number of a signal, 124 the time limit, 255 our own\n"
+		   "failure. With several hosts it is 1 if any failed. Ctrl-C stops the remote commands; twice leaves." },
 	{ .name = "fs", .summary = "copy files", .words = fs_words },
 	{ .name = "nc", .fn = cmd_nc, OPERANDS(2, 2, "HOST PORT"), .options = nc_options,
 	  .summary = "a stream to a host's port on standard input and output (for ssh's ProxyCommand)" },
