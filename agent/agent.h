@@ -4,6 +4,12 @@
 
 #include "base/log.h"
 
+/* Exit codes. A report is asked for by scripts: each state has its own. */
+#define AGENT_EXIT_FAILURE 1   /* also: no report, or the agent does not run */
+#define AGENT_EXIT_USAGE 2
+#define AGENT_EXIT_DEGRADED 3
+#define AGENT_EXIT_UNHEALTHY 4
+
 struct agent_options {
 	const char *config; /* path */
 	enum log_level log_level;

@@ -1,18 +1,23 @@
-/* agent/health.c - see health.h. */
+/*
+ * agent/health.c - see health.h.
+ *
+ * The file is for people and for monitoring that reads it: a fixed set of fields with "v", fields are only added. It is
+ * replaced as a whole, at once when something in it changed, else once a minute, so that its age tells whether the agent
+ * runs. A full or read-only disk costs the report and nothing else.
+ */
 #include "agent/health.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
-#include <jansson.h>
-
-#include "agent/agent.h"
-#include "base/duration.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "os/file.h"
+#include "os/loop.h"
 #include "os/proc.h"
 
 void agent_path_beside(const char *config, const char *name, char *ret, size_t size)
@@ -28,58 +33,94 @@ void agent_health_init(struct agent_health *h, const char *config, nsec_t now)
 	agent_path_beside(config, "agent-health.json", h->path, sizeof(h->path));
 }
 
-void agent_health_write(const struct agent_health *h, nsec_t now)
+const char *agent_health_status(const struct agent_health *h)
 {
-	json_t *j = json_pack("{s:i, s:s, s:b, s:I, s:s, s:i, s:s, s:i, s:s}", "v", 1, "status",
-			      !h->vpn_connected ? "unhealthy" : h->last_config_error[0] ? "degraded" : "ok", "vpn_connected",
-			      h->vpn_connected, "uptime_seconds", (json_int_t)((now - h->started) / NSEC_PER_SEC),
-			      "version", "v" NEFIA_VERSION, "rebuild_count", (int)h->rebuild_count, "last_rebuild", "",
-			      "goroutines", (int)os_thread_count(), "last_config_error", h->last_config_error);
+	if (!h->vpn_connected)
+		return h->vpn_expected ? "unhealthy" : "degraded";
+	return h->last_config_error[0] || h->ssh == AGENT_SSH_UNREACHABLE ? "degraded" : "ok";
+}
+
+/* "" = never */
+static const char *rfc3339(uint64_t wall, char *buf, size_t size)
+{
+	time_t t = (time_t)(wall / NSEC_PER_SEC);
+	struct tm tm;
+
+	buf[0] = '\0';
+	if (wall)
+		strftime(buf, size, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+	return buf;
+}
+
+static const char *ssh_name(enum agent_ssh ssh)
+{
+	static const char *const names[] = { "unknown", "reachable", "unreachable" };
+
+	return names[ssh];
+}
+
+json_t *agent_health_json(const struct agent_health *h, nsec_t now)
+{
+	char rebuilt[32], written[32];
+
+	return json_pack("{s:i, s:s, s:b, s:I, s:s, s:i, s:s, s:i, s:s, s:s, s:i, s:s}", "v", 1, "status",
+			 agent_health_status(h), "vpn_connected", h->vpn_connected, "uptime_seconds",
+			 (json_int_t)((now - h->started) / NSEC_PER_SEC), "version", "v" NEFIA_VERSION, "rebuild_count",
+			 (int)h->rebuild_count, "last_rebuild",
+			 rfc3339(h->last_rebuild_wall, rebuilt, sizeof(rebuilt)), "goroutines", (int)os_thread_count(),
+			 "last_config_error", h->last_config_error, "ssh", ssh_name(h->ssh), "pid", (int)getpid(),
+			 "written_at", rfc3339(os_wall_now(), written, sizeof(written)));
+}
+
+/* FNV-1a over what the report says. */
+static unsigned digest(const struct agent_health *h)
+{
+	unsigned d = 2166136261u;
+	char text[700];
+	int n = snprintf(text, sizeof(text), "%s %d %d %u %" PRIu64 " %s", agent_health_status(h), h->vpn_connected,
+			 h->ssh, h->rebuild_count, h->last_rebuild_wall, h->last_config_error);
+
+	for (int i = 0; i < n && i < (int)sizeof(text) - 1; i++)
+		d = (d ^ (uint8_t)text[i]) * 16777619u;
+	return d;
+}
+
+static enum err write_json(const struct agent_health *h, json_t *j)
+{
 	char *text = j ? json_dumps(j, JSON_INDENT(2)) : NULL;
 	enum err e = text ? os_file_write_atomic(h->path, text, strlen(text), 0600) : ERR_NOMEM;
 
-	if (e != OK)
-		log_warn("health file not written path=%s error=%s", h->path, err_text(e));
 	free(text);
 	json_decref(j);
+	return e;
 }
 
-static const char *get_text(const json_t *j, const char *key)
+void agent_health_write(struct agent_health *h, nsec_t now)
 {
-	const char *s = json_string_value(json_object_get(j, key));
+	unsigned says = digest(h);
+	enum err e;
 
-	return s ? s : "";
+	if (h->written && says == h->said && now - h->written < AGENT_HEALTH_EVERY)
+		return;
+	e = write_json(h, agent_health_json(h, now));
+	if (e != OK && !h->write_failed)
+		log_warn("health file not written, 'nefia-agent status' will be out of date path=%s error=%s", h->path,
+			 err_text(e));
+	else if (e == OK && h->write_failed)
+		log_info("health file written again path=%s", h->path);
+	h->write_failed = e != OK;
+	h->said = says;
+	h->written = MAX(now, 1ULL);
 }
 
-int agent_cmd_status(const struct agent_options *opt, int argc, char **argv)
+void agent_health_end(struct agent_health *h, nsec_t now)
 {
-	char path[4096], uptime[DURATION_STR_MAX];
-	json_error_t error;
 	json_t *j;
-	nsec_t up;
 
-	if (argc > 1) {
-		fprintf(stderr, "nefia-agent: 'status' takes no arguments\n");
-		return 2;
-	}
-	agent_path_beside(opt->config, "agent-health.json", path, sizeof(path));
-	j = json_load_file(path, 0, &error);
-	if (!json_is_object(j)) {
-		fprintf(stderr, "nefia-agent: %s: no health report there. Is the agent running with this configuration?\n",
-			path);
-		json_decref(j);
-		return 1;
-	}
-	up = (nsec_t)json_integer_value(json_object_get(j, "uptime_seconds")) * NSEC_PER_SEC;
-	printf("Health Status: %s\n", get_text(j, "status"));
-	printf("VPN Connected: %s\n", json_is_true(json_object_get(j, "vpn_connected")) ? "true" : "false");
-	printf("Uptime: %s\n", duration_format(up, uptime));
-	printf("Version: %s\n", get_text(j, "version"));
-	printf("Rebuild Count: %" JSON_INTEGER_FORMAT "\n", json_integer_value(json_object_get(j, "rebuild_count")));
-	printf("Last Rebuild: %s\n", get_text(j, "last_rebuild")[0] ? get_text(j, "last_rebuild") : "never");
-	printf("Goroutines: %" JSON_INTEGER_FORMAT "\n", json_integer_value(json_object_get(j, "goroutines")));
-	if (get_text(j, "last_config_error")[0])
-		printf("Config Error: %s\n", get_text(j, "last_config_error"));
-	json_decref(j);
-	return 0;
+	h->vpn_connected = false;
+	j = agent_health_json(h, now);
+	if (j)
+		json_object_set_new(j, "running", json_false());
+	if (write_json(h, j) != OK)
+		log_debug("the last health report was not written path=%s", h->path);
 }

@@ -1,209 +1,36 @@
 /*
- * agent/run.c - `nefia-agent run`: the tunnel, the way to the local sshd, signals, health.
+ * agent/run.c - `nefia-agent run`: the parts put together, signals, the command line.
  *
- * A connection to TCP 22 in the tunnel is a forward: its SYN is held while the local target is dialled, and is accepted only
- * when that stands. So a dead sshd is a refused connection at once. Forwards end on SIGTERM by themselves within 30 s.
+ * What runs: the tunnel; on it the forwards to the local sshd (forward.c) and the control port (control.c); beside it the
+ * monitor, which writes the health file and rebuilds a dead tunnel. SIGTERM refuses what is new and lets what runs end for
+ * 30 s, a second one ends at once. SIGHUP reads the configuration again; one that is wrong changes nothing.
  */
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "agent/agent.h"
-#include "agent/config.h"
-#include "agent/health.h"
+#include "agent/agent_internal.h"
 #include "base/duration.h"
-#include "base/list.h"
 #include "base/version.h"
-#include "os/file.h"
 #include "os/log.h"
 #include "os/proc.h"
-#include "os/stream.h"
 
-#define N_CONNS_MAX 100 /* N-AGT: number 101 is refused at once */
-#define SSH_PORT 22
-#define DIAL_TIMEOUT (5 * NSEC_PER_SEC)
 #define DRAIN_TIMEOUT (30 * NSEC_PER_SEC)
-
-struct agent {
-	const char *config_path;
-	bool strict;
-	struct os_loop *loop;
-	struct agent_config cfg;
-	struct tunnel *tunnel;
-	struct tunnel_uapi *uapi;
-	const char *uapi_dir;
-	struct net_listener *listener;
-	struct list forwards;
-	struct os_timer health_timer, drain_timer;
-	struct agent_health health;
-	char state_path[4096];
-	bool draining;
-	int ssh_reachable; /* -1 unknown */
-};
-
-struct forward {
-	struct list link;
-	struct agent *a;
-	struct net_syn *syn;
-	struct os_dial *dial;
-	int fd;
-	struct net_tcp *c;
-	struct tunnel_bridge *bridge;
-};
-
-/* ---- forwards ---- */
-
-static void forward_free(struct forward *f)
-{
-	struct agent *a = f->a;
-
-	list_del(&f->link);
-	free(f);
-	if (a->draining && list_empty(&a->forwards))
-		os_loop_stop(a->loop);
-}
-
-static void on_bridge_end(void *ctx, struct tunnel_bridge *b, enum err e)
-{
-	log_debug("forward ended result=%s", err_name(e));
-	forward_free(ctx);
-}
-
-static void on_accepted(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
-{
-	struct forward *f = ctx;
-
-	if (ev == NET_TCP_CONNECTED &&
-	    tunnel_bridge_start(f->a->loop, f->a->tunnel, f->fd, c, on_bridge_end, f, &f->bridge) == OK)
-		return;
-	if (ev != NET_TCP_CONNECTED && ev != NET_TCP_ERROR)
-		return;
-	net_tcp_abort(c);
-	close(f->fd);
-	forward_free(f);
-}
-
-static void note_reachable(struct agent *a, bool yes, enum err e)
-{
-	if (a->ssh_reachable == yes)
-		return;
-	a->ssh_reachable = yes;
-	if (yes)
-		log_info("SSH server is reachable addr=%s", a->cfg.ssh_addr);
-	else
-		log_warn("SSH server is not reachable addr=%s error=%s", a->cfg.ssh_addr, err_text(e));
-}
-
-static void on_dialled(void *ctx, enum err e, int fd)
-{
-	struct forward *f = ctx;
-	struct agent *a = f->a;
-
-	f->dial = NULL;
-	note_reachable(a, e == OK, e);
-	if (!f->syn) { /* it ended while we dialled */
-		if (e == OK)
-			close(fd);
-		forward_free(f);
-		return;
-	}
-	net_syn_set_gone(f->syn, NULL, NULL);
-	if (e != OK) {
-		net_syn_refuse(f->syn);
-		forward_free(f);
-	} else {
-		f->fd = fd;
-		if (net_syn_accept(f->syn, on_accepted, f, &f->c) != OK) {
-			close(fd);
-			forward_free(f);
-		}
-	}
-	tunnel_kick(a->tunnel);
-}
-
-static void on_syn_gone(void *ctx)
-{
-	struct forward *f = ctx;
-
-	f->syn = NULL;
-}
-
-static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
-{
-	struct agent *a = ctx;
-	struct forward *f = calloc(1, sizeof(*f));
-	nsec_t deadline = os_loop_now(a->loop) + DIAL_TIMEOUT;
-
-	if (!f) {
-		net_syn_refuse(syn);
-		return;
-	}
-	*f = (struct forward){ .a = a, .syn = syn, .fd = -1 };
-	list_add_tail(&a->forwards, &f->link);
-	net_syn_set_gone(syn, on_syn_gone, f);
-	if (os_dial_start(a->loop, a->cfg.ssh_addr, deadline, on_dialled, f, &f->dial) != OK) {
-		net_syn_set_gone(syn, NULL, NULL);
-		net_syn_refuse(syn);
-		forward_free(f);
-	}
-}
-
-/* ---- health ---- */
-
-static void write_health(struct agent *a)
-{
-	struct wg_device *dev = tunnel_device(a->tunnel);
-	nsec_t now = os_loop_now(a->loop);
-	bool up = false;
-
-	for (wg_peer_id id = wg_peer_next(dev, 0); id; id = wg_peer_next(dev, id))
-		up |= wg_peer_is_up(dev, id, now);
-	a->health.vpn_connected = up;
-	agent_health_write(&a->health, now);
-	os_timer_set(&a->health_timer, now + 15 * NSEC_PER_SEC);
-}
-
-static void on_health_timer(void *ctx)
-{
-	write_health(ctx);
-}
-
-static void on_tunnel_event(void *ctx, const struct wg_event *ev)
-{
-	struct agent *a = ctx;
-	char text[ENDPOINT_STR_MAX];
-
-	switch (ev->kind) {
-	case WG_EVENT_SESSION_UP:
-		log_info("session up");
-		break;
-	case WG_EVENT_SESSION_DOWN:
-		log_info("session down");
-		break;
-	case WG_EVENT_HANDSHAKE_FAILED:
-		log_warn("no answer to handshakes for 90 s");
-		break;
-	case WG_EVENT_ENDPOINT:
-		log_info("peer endpoint=%s", endpoint_format(&ev->endpoint, text));
-		return;
-	case WG_EVENT_UNDER_LOAD:
-		log_warn("handshakes are %s", ev->on ? "limited: under load" : "no longer limited");
-		return;
-	case WG_EVENT_TIMESTAMP:
-		return;
-	}
-	/* Soon, from the loop: the tunnel is in the middle of something. */
-	os_timer_set(&a->health_timer, os_loop_now(a->loop));
-}
 
 /* ---- signals ---- */
 
 static void on_drain_end(void *ctx)
 {
 	os_loop_stop(((struct agent *)ctx)->loop);
+}
+
+void agent_forward_ended(struct agent *a)
+{
+	if (a->draining && a->n_forwards == 0)
+		os_loop_stop(a->loop);
 }
 
 static void on_stop(void *ctx, int signum)
@@ -215,14 +42,12 @@ static void on_stop(void *ctx, int signum)
 		return;
 	}
 	a->draining = true;
-	net_listener_close(a->listener);
-	a->listener = NULL;
-	tunnel_kick(a->tunnel);
-	if (list_empty(&a->forwards)) {
+	agent_forward_refuse(a);
+	if (a->n_forwards == 0) {
 		os_loop_stop(a->loop);
 		return;
 	}
-	log_info("stopping: waiting up to 30 s for open connections");
+	log_info("stopping: waiting up to 30 s for open connections connections=%zu", a->n_forwards);
 	os_timer_set(&a->drain_timer, os_loop_now(a->loop) + DRAIN_TIMEOUT);
 }
 
@@ -232,8 +57,8 @@ static void apply_reload(struct agent *a, struct agent_config *next)
 
 	if (e != OK)
 		log_error("UDP port not changed port=%u error=%s", next->listen_port, err_text(e));
-	if (next->n_addrs != a->cfg.n_addrs || memcmp(next->addrs, a->cfg.addrs, sizeof(next->addrs)) != 0)
-		log_warn("address takes effect at the next start");
+	if (tunnel_set_addrs(a->tunnel, next->addrs, next->n_addrs) != OK)
+		log_error("address not changed");
 	tunnel_set_private(a->tunnel, &next->private_key);
 	if (tunnel_set_peers(a->tunnel, next->peers, next->n_peers) != OK)
 		log_error("not all peers could be set");
@@ -255,7 +80,7 @@ static void on_hangup(void *ctx, int signum)
 		log_error("configuration not reloaded, the old one stays: %s", why);
 		snprintf(a->health.last_config_error, sizeof(a->health.last_config_error), "%s", why);
 	}
-	write_health(a);
+	agent_monitor_report(a);
 }
 
 /* ---- start ---- */
@@ -267,7 +92,7 @@ static enum err start_tunnel(struct agent *a)
 				     .listen_port = a->cfg.listen_port,
 				     .state_file = a->state_path,
 				     .initiate = true,
-				     .on_event = on_tunnel_event,
+				     .on_event = agent_monitor_event,
 				     .ctx = a };
 	enum err e;
 
@@ -280,7 +105,9 @@ static enum err start_tunnel(struct agent *a)
 	if (e == OK)
 		e = tunnel_set_peers(a->tunnel, a->cfg.peers, a->cfg.n_peers);
 	if (e == OK)
-		e = net_tcp_listen(tunnel_if(a->tunnel), SSH_PORT, N_CONNS_MAX, on_syn, a, &a->listener);
+		e = agent_forward_open(a);
+	if (e == OK)
+		e = agent_control_open(a);
 	return e;
 }
 
@@ -317,20 +144,12 @@ static void say_started(const struct agent *a)
 
 static void agent_stop(struct agent *a)
 {
-	os_timer_cancel(&a->health_timer);
+	agent_monitor_stop(a);
 	os_timer_cancel(&a->drain_timer);
-	list_for_each_safe(it, &a->forwards) {
-		struct forward *f = container_of(it, struct forward, link);
-
-		if (f->bridge)
-			tunnel_bridge_abort(f->bridge);
-		os_dial_cancel(f->dial);
-		list_del(it);
-		free(f);
-	}
+	agent_forward_close(a);
 	if (a->tunnel) {
-		a->health.vpn_connected = false;
-		agent_health_write(&a->health, os_loop_now(a->loop));
+		agent_control_close(a);
+		agent_health_end(&a->health, os_loop_now(a->loop));
 		tunnel_kick(a->tunnel);
 	}
 	tunnel_uapi_close(a->uapi);
@@ -342,10 +161,11 @@ static void agent_stop(struct agent *a)
 static int run(struct agent *a)
 {
 	list_init(&a->forwards);
+	list_init(&a->controls);
 	a->loop = os_loop_new();
 	if (!a->loop)
 		return 1;
-	os_timer_init(&a->health_timer, a->loop, on_health_timer, a);
+	agent_monitor_init(a);
 	os_timer_init(&a->drain_timer, a->loop, on_drain_end, a);
 	if (start_signals(a) != OK || start_tunnel(a) != OK) {
 		agent_stop(a);
@@ -353,7 +173,7 @@ static int run(struct agent *a)
 	}
 	say_started(a);
 	start_uapi(a);
-	write_health(a);
+	agent_monitor_start(a);
 	os_loop_run(a->loop);
 	log_info("agent stopped");
 	agent_stop(a);
@@ -435,7 +255,7 @@ int agent_cmd_run(const struct agent_options *opt, int argc, char **argv)
 		fprintf(stderr, "nefia-agent: %s: %s\n", o.log.file, err_text(e));
 		return 1;
 	}
-	a = (struct agent){ .config_path = opt->config, .strict = o.strict, .uapi_dir = o.uapi_dir, .ssh_reachable = -1 };
+	a = (struct agent){ .config_path = opt->config, .strict = o.strict, .uapi_dir = o.uapi_dir };
 	if (agent_config_load(opt->config, o.strict, &a.cfg, why, sizeof(why)) != OK) {
 		fprintf(stderr, "nefia-agent: %s\n", why);
 		return 1;

@@ -68,6 +68,8 @@ struct net_if_config {
 	bool reset_closed;         /* a SYN to a port without a listener gets a reset (else silence) */
 };
 MUST_CHECK enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret);
+/** net_if_set_addrs() - these and no others from now on; connections on one that is gone are reset and fail with ERR_CLOSED */
+void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t n);
 /** net_if_close() - connections on it fail with ERR_CLOSED, listeners and sockets end */
 void net_if_close(struct net_if *nif);
 /**

@@ -298,6 +298,69 @@ static void close_udps(struct net_if *nif)
 	}
 }
 
+static void close_tcp(struct net_tcp *c)
+{
+	struct tcp_pcb *pcb = c->pcb;
+
+	net_tcp_fail(c, ERR_CLOSED);
+	if (!pcb)
+		return;
+	tcp_arg(pcb, NULL);
+	tcp_abort(pcb);
+}
+
+static bool is_among(const struct ip_prefix *addrs, size_t n, const struct ip_addr *a)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ip_addr_equal(&addrs[i].ip, a))
+			return true;
+	return false;
+}
+
+/* Connections without a handle, on an address that goes. */
+static void abort_strays(struct net_if *nif, const struct ip_prefix *addrs, size_t n)
+{
+	u8_t index = netif_get_index(&nif->lw);
+	struct tcp_pcb *pcb = tcp_active_pcbs;
+
+	while (pcb) {
+		struct tcp_pcb *next = pcb->next;
+		struct ip_addr local;
+
+		net_from_lwip(&pcb->local_ip, &local);
+		if (pcb->netif_idx == index && !is_among(addrs, n, &local)) {
+			tcp_abort(pcb);
+			next = tcp_active_pcbs;
+		}
+		pcb = next;
+	}
+}
+
+void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t n)
+{
+	const struct ip_addr *v4;
+
+	ASSERT(n <= ARRAY_SIZE(nif->cfg.addrs));
+	net_enter();
+	/* Their resets leave from the old addresses. */
+	list_for_each_safe(it, &nif->tcps) {
+		struct net_tcp *c = container_of(it, struct net_tcp, link);
+
+		if (!is_among(addrs, n, &c->local.ip))
+			close_tcp(c);
+	}
+	abort_strays(nif, addrs, n);
+	memcpy(nif->cfg.addrs, addrs, n * sizeof(*addrs));
+	nif->cfg.n_addrs = n;
+	forget_addresses(&nif->lw);
+	v4 = net_if_addr(nif, IP_V4);
+	if (v4)
+		memcpy(&ip_2_ip4(&nif->lw.lwip_ip_addr)->addr, v4->b, 4);
+	set_addresses(nif);
+	net_tcp_tell_all();
+	net_leave();
+}
+
 void net_if_close(struct net_if *nif)
 {
 	u8_t index;
@@ -310,13 +373,8 @@ void net_if_close(struct net_if *nif)
 	net_listen_close_if(nif);
 	list_for_each_safe(it, &nif->tcps) {
 		struct net_tcp *c = container_of(it, struct net_tcp, link);
-		struct tcp_pcb *pcb = c->pcb;
 
-		net_tcp_fail(c, ERR_CLOSED);
-		if (pcb) {
-			tcp_arg(pcb, NULL);
-			tcp_abort(pcb);
-		}
+		close_tcp(c);
 		c->nif = NULL;
 		list_del(&c->link);
 	}

@@ -326,7 +326,7 @@ static enum err open_log(const struct hub *h)
 	struct os_log_config log = {
 		.level = LOG_INFO,
 		.file = h->paths.log,
-		.echo = h->opt.report_fd < 0, /* somebody looks on */
+		.also_stderr = h->opt.report_fd < 0, /* somebody looks on */
 		.max_size_mb = 10,
 		.max_backups = 3,
 	};

@@ -1,9 +1,11 @@
 /*
  * os/log.c - the sink of log lines.
  *
- * Rotation: when the file would grow beyond its limit it is compressed to NAME-<UTC time>.gz, written under a
- * temporary name and renamed, and a new one begins. Old ones beyond the number or the age are removed then. If
- * anything of that fails, logging goes on in the file that is open.
+ * Rotation: when the file has grown beyond its limit it is renamed to NAME-<UTC time>.<serial>, a new one begins, and a
+ * child process compresses the old one (to .gz under a temporary name, renamed when whole) so that the loop does not wait
+ * for 50 MiB of zlib. A child that is killed leaves the uncompressed file. Old ones beyond the number or the age are
+ * removed at each rotation. Several processes may write to one file: who finds it renamed by another opens the new one.
+ * If anything of that fails, logging goes on in the file that is open; a full disk loses lines and nothing else.
  */
 #include "os/log.h"
 
@@ -14,7 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,12 +27,14 @@
 
 #include "os/file.h"
 
+#define CHECK_EVERY 256 /* lines between looks whether our file is still the one of that name */
+
 static struct {
 	int fd; /* -1 = standard error */
+	bool also_stderr;
 	char path[PATH_MAX - 64];
 	size_t size, max_size;
-	unsigned max_backups, max_age_days;
-	bool echo;
+	unsigned max_backups, max_age_days, n_lines;
 } out = { .fd = -1 };
 
 static void utc(char *buf, size_t size, const char *fmt, time_t t)
@@ -38,11 +45,42 @@ static void utc(char *buf, size_t size, const char *fmt, time_t t)
 	strftime(buf, size, fmt, &tm);
 }
 
-static bool compress_to(const char *temp)
+static int open_file(const char *path)
+{
+	return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+}
+
+/* ---- rotation ---- */
+
+/*
+ * One compresses at a time, in the same temporary file, so that what a killed one left is taken over. Who waited for the
+ * lock holds what meanwhile has its final name, and opens again.
+ */
+static int open_temp(const char *temp)
+{
+	struct stat mine, named;
+
+	for (;;) {
+		int fd = open(temp, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+		if (fd < 0)
+			return -1;
+		if (flock(fd, LOCK_EX) != 0 || fstat(fd, &mine) != 0) {
+			close(fd);
+			return -1;
+		}
+		if (stat(temp, &named) == 0 && named.st_ino == mine.st_ino && ftruncate(fd, 0) == 0)
+			return fd;
+		close(fd);
+	}
+}
+
+static bool compress_to(int to, const char *from)
 {
 	char buf[16384];
-	gzFile gz = gzopen(temp, "wbe");
-	int in = open(out.path, O_RDONLY | O_CLOEXEC);
+	int in = open(from, O_RDONLY | O_CLOEXEC);
+	int copy = dup(to); /* gzclose() closes it; the lock lives on in @to until the file has its name */
+	gzFile gz = copy >= 0 ? gzdopen(copy, "wb") : NULL;
 	ssize_t n = -1;
 
 	if (gz && in >= 0)
@@ -56,6 +94,39 @@ static bool compress_to(const char *temp)
 	return gz && gzclose(gz) == Z_OK && n == 0;
 }
 
+NORETURN static void compress_and_exit(const char *old)
+{
+	char temp[PATH_MAX], name[PATH_MAX];
+	int fd;
+
+	/* Nobody waits for this. */
+	setpriority(PRIO_PROCESS, 0, 19);
+	snprintf(temp, sizeof(temp), "%s.tmp", out.path);
+	snprintf(name, sizeof(name), "%s.gz", old);
+	fd = open_temp(temp);
+	if (fd < 0)
+		_exit(1);
+	if (compress_to(fd, old) && rename(temp, name) == 0)
+		unlink(old);
+	else
+		unlink(temp);
+	_exit(0);
+}
+
+/* Twice forked: nobody has to wait for it. We have one thread, so the child may do as it likes. */
+static void compress_aside(const char *old)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (fork() != 0)
+			_exit(0);
+		compress_and_exit(old);
+	}
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+}
+
 static void prune(void)
 {
 	char pattern[PATH_MAX];
@@ -63,7 +134,7 @@ static void prune(void)
 	glob_t g;
 	struct stat st;
 
-	snprintf(pattern, sizeof(pattern), "%s-*.gz", out.path);
+	snprintf(pattern, sizeof(pattern), "%s-[0-9]*", out.path);
 	if (glob(pattern, 0, NULL, &g) != 0)
 		return;
 	/* The names sort by time. */
@@ -77,22 +148,56 @@ static void prune(void)
 	globfree(&g);
 }
 
+/* Takes the file that has our name now, if it is another one. */
+static bool follow_name(void)
+{
+	struct stat ours, named;
+	int fd;
+
+	if (fstat(out.fd, &ours) != 0 || (stat(out.path, &named) == 0 && named.st_ino == ours.st_ino))
+		return false;
+	fd = open_file(out.path);
+	if (fd < 0)
+		return false;
+	close(out.fd);
+	out.fd = fd;
+	out.size = fstat(fd, &ours) == 0 ? (size_t)ours.st_size : 0;
+	return true;
+}
+
 static void rotate(void)
 {
 	static unsigned serial;
-	char name[PATH_MAX], temp[PATH_MAX], stamp[32];
+	char old[PATH_MAX], stamp[32];
 
-	utc(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", time(NULL));
-	snprintf(name, sizeof(name), "%s-%s.%03u.gz", out.path, stamp, serial++ % 1000);
-	snprintf(temp, sizeof(temp), "%s.tmp", out.path);
-	out.size = 0;
-	if (!compress_to(temp) || rename(temp, name) != 0) {
-		unlink(temp);
+	if (follow_name())
 		return;
-	}
-	if (ftruncate(out.fd, 0) != 0)
+	utc(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", time(NULL));
+	snprintf(old, sizeof(old), "%s-%s.%03u", out.path, stamp, serial++ % 1000);
+	/* Should it fail, it is tried again after as much as this. */
+	out.size = 0;
+	if (rename(out.path, old) != 0 || !follow_name())
 		return;
 	prune();
+	compress_aside(old);
+}
+
+/* ---- lines ---- */
+
+static void write_line(const char *text, size_t len)
+{
+	if (out.fd < 0 || out.also_stderr)
+		if (write(STDERR_FILENO, text, len) < 0 && out.fd < 0)
+			return;
+	if (out.fd < 0)
+		return;
+	if (++out.n_lines % CHECK_EVERY == 0)
+		follow_name();
+	if (write(out.fd, text, len) < 0)
+		return;
+	out.size += len;
+	if (out.max_size && out.size >= out.max_size)
+		rotate();
 }
 
 static void sink(enum log_level level, const char *line)
@@ -103,16 +208,23 @@ static void sink(enum log_level level, const char *line)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	utc(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", ts.tv_sec);
-	n = snprintf(text, sizeof(text), "%s.%03ldZ %s %s\n", stamp, ts.tv_nsec / 1000000, log_level_name(level),
-		     line);
-	n = MIN(n, (int)sizeof(text) - 1);
-	if ((out.fd < 0 || out.echo) && write(STDERR_FILENO, text, (size_t)n) < 0 && out.fd < 0)
-		return;
-	if (out.fd >= 0 && write(out.fd, text, (size_t)n) < 0)
-		return;
-	out.size += (size_t)n;
-	if (out.fd >= 0 && out.max_size && out.size >= out.max_size)
-		rotate();
+	n = snprintf(text, sizeof(text), "%s.%03ldZ %s %s\n", stamp, ts.tv_nsec / 1000000, log_level_name(level), line);
+	write_line(text, (size_t)MIN(n, (int)sizeof(text) - 1));
+}
+
+/* ---- opening ---- */
+
+static enum err make_folder(const char *path)
+{
+	char folder[PATH_MAX];
+	char *slash;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	slash = strrchr(folder, '/');
+	if (!slash || slash == folder)
+		return OK;
+	*slash = '\0';
+	return os_mkdir_p(folder, 0700);
 }
 
 enum err os_log_open(const struct os_log_config *cfg)
@@ -121,22 +233,43 @@ enum err os_log_open(const struct os_log_config *cfg)
 	int fd = -1;
 
 	if (cfg->file) {
-		if (strlen(cfg->file) >= sizeof(out.path))
-			return ERR_TOO_LONG;
-		fd = open(cfg->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		enum err e = strlen(cfg->file) >= sizeof(out.path) ? ERR_TOO_LONG : make_folder(cfg->file);
+
+		if (e != OK)
+			return e;
+		fd = open_file(cfg->file);
 		if (fd < 0)
 			return err_from_errno(errno);
 	}
 	os_log_close();
 	out.fd = fd;
-	out.echo = cfg->echo;
+	out.also_stderr = cfg->also_stderr;
 	snprintf(out.path, sizeof(out.path), "%s", cfg->file ? cfg->file : "");
 	out.size = fd >= 0 && fstat(fd, &st) == 0 ? (size_t)st.st_size : 0;
-	out.max_size = (size_t)cfg->max_size_mb << 20;
+	/* A pipe or a device is not rotated. */
+	out.max_size = fd >= 0 && S_ISREG(st.st_mode) ? (size_t)cfg->max_size_mb << 20 : 0;
 	out.max_backups = cfg->max_backups;
 	out.max_age_days = cfg->max_age_days;
 	log_set(cfg->level, sink);
 	return OK;
+}
+
+enum err os_log_open_default(const struct os_log_config *cfg, const char *name, const char **ret_path)
+{
+	static char path[sizeof(out.path)];
+	const char *state = getenv("XDG_STATE_HOME"), *home = os_home();
+	struct os_log_config own = *cfg;
+
+	*ret_path = path;
+	path[0] = '\0';
+	if (state && state[0] == '/')
+		snprintf(path, sizeof(path), "%s/nefia/%s", state, name);
+	else if (home)
+		snprintf(path, sizeof(path), "%s/.local/state/nefia/%s", home, name);
+	else
+		return ERR_NOT_FOUND;
+	own.file = path;
+	return os_log_open(&own);
 }
 
 void os_log_close(void)

@@ -306,6 +306,13 @@ static bool gso_refused(struct os_udp *u, const struct endpoint *to, int errnum)
 	return true;
 }
 
+/* Which of these errors a source address gives that is not ours any more depends on the kernel. */
+static bool source_may_be_stale(const struct path_addr *path, int errnum)
+{
+	return path->local.family != IP_NONE && (errnum == EINVAL || errnum == EADDRNOTAVAIL || errnum == ENODEV ||
+						 errnum == ENETUNREACH || errnum == EHOSTUNREACH);
+}
+
 static enum err send_failed(struct os_udp *u, struct family_socket *s, int errnum)
 {
 	if (errnum == EAGAIN || errnum == ENOBUFS) {
@@ -316,9 +323,6 @@ static enum err send_failed(struct os_udp *u, struct family_socket *s, int errnu
 	u->stats.n_tx_errors++;
 	u->sent = 0;
 	switch (errnum) {
-	case EINVAL:
-	case EADDRNOTAVAIL:
-		return ERR_INVALID;
 	case ENETUNREACH:
 		return ERR_NO_ROUTE;
 	case EACCES:
@@ -348,6 +352,11 @@ enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8
 		/* An asynchronous ICMP error of an earlier datagram: this one was not tried yet. */
 		if (errnum == ECONNREFUSED)
 			errnum = send_one(u, s->fd, path, p + u->sent, n, seg_len);
+		/* Before segmentation is blamed: without that source the kernel may take all of it. */
+		if (source_may_be_stale(path, errnum)) {
+			u->sent = 0;
+			return ERR_INVALID;
+		}
 		if (errnum != 0 && gso && gso_refused(u, &path->remote, errnum))
 			continue;
 		if (errnum != 0)

@@ -44,7 +44,8 @@ uint16_t os_udp_port(const struct os_udp *u);
  *
  * Return: OK: all of it left (or was lost by the network). ERR_AGAIN: nothing or a part left; call again with
  * the same arguments after on_writable (the part that left is remembered). ERR_NO_ROUTE, ERR_UNREACHABLE,
- * ERR_PERMISSION: given up. ERR_INVALID: the local address is not ours any more: forget it.
+ * ERR_PERMISSION: given up. ERR_INVALID: a local address was asked for and refused, as when it is not ours any
+ * more: nothing is known to have left; send again without it.
  */
 MUST_CHECK enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8_t *p, size_t len,
 				uint16_t seg_len);

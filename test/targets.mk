@@ -29,7 +29,7 @@ $(B)/bin/%: $(B)/obj/test/fuzz/%.o $(TEST_LIB_OBJS) $(ALL_PARTS:%=$(B)/lib%.a) $
 		$(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
 
 # Everything a test run needs, after set-up and in one parallel make.
-test-bins: programs $(UNIT_BINS) $(REPLAY_BINS)
+test-bins: programs $(UNIT_BINS) $(REPLAY_BINS) $(B)/test/sim
 test:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory test-bins

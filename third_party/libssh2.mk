@@ -6,16 +6,13 @@ LIBSSH2_DEBIAN_SHA256 := ee81e3ea0d65fdbc979c50f1433966d0139e33ac09242d7dc7c8356
 LIBSSH2_TAR := $(DL)/libssh2_$(LIBSSH2_VERSION).orig.tar.gz
 LIBSSH2_PATCHES := $(DL)/libssh2_$(LIBSSH2_DEBIAN).debian.tar.xz
 LIBSSH2_DIR := $(SRC)/libssh2-$(LIBSSH2_VERSION)
-LIBSSH2_STAMP := $(LIBSSH2_DIR)/.stamp
+LIBSSH2_STAMP := $(LIBSSH2_DIR)/.stamp-$(LIBSSH2_DEBIAN)
 
-$(LIBSSH2_TAR):
-	$(Q)$(FETCH) $@ $(LIBSSH2_SHA256) main/libs/libssh2/libssh2_$(LIBSSH2_VERSION).orig.tar.gz \
-		https://libssh2.org/download/libssh2-$(LIBSSH2_VERSION).tar.gz
-
-$(LIBSSH2_PATCHES):
-	$(Q)$(FETCH) $@ $(LIBSSH2_DEBIAN_SHA256) main/libs/libssh2/libssh2_$(LIBSSH2_DEBIAN).debian.tar.xz
-
-$(LIBSSH2_STAMP): | $(LIBSSH2_TAR) $(LIBSSH2_PATCHES)
+$(LIBSSH2_STAMP):
+	$(Q)$(FETCH) $(LIBSSH2_TAR) $(LIBSSH2_SHA256) main/libs/libssh2/$(notdir $(LIBSSH2_TAR)) \
+		-u https://libssh2.org/download/libssh2-$(LIBSSH2_VERSION).tar.gz
+	$(Q)$(FETCH) $(LIBSSH2_PATCHES) $(LIBSSH2_DEBIAN_SHA256) main/libs/libssh2/$(notdir $(LIBSSH2_PATCHES)) \
+		-r libssh2 $(LIBSSH2_VERSION)
 	@rm -rf $(LIBSSH2_DIR) && mkdir -p $(LIBSSH2_DIR)
 	$(Q)tar -xf $(LIBSSH2_TAR) -C $(LIBSSH2_DIR) --strip-components=1
 	$(Q)tar -xf $(LIBSSH2_PATCHES) -C $(LIBSSH2_DIR)

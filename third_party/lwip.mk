@@ -1,16 +1,18 @@
 # lwIP: all its options are compile-time, so no packaged library serves; built from source with
-# netstack/lwip/lwipopts.h. Debian's +dfsg1 tarball is repacked and has no upstream twin with its checksum.
+# netstack/lwip/lwipopts.h. Debian's +dfsg1 tarball leaves generated documents out, so the upstream release is
+# known by the checksum of the folders that are compiled.
 LWIP_VERSION := 2.2.1
 LWIP_SHA256 := 83729c274c499d3348e9fbbe043a3113f3fa8953e7efddc7c21c7fcbb1f2b7b1
+LWIP_TREE_SHA256 := cd7d21ccc88cdb7ab749d484522d6b3395e361184930ae86aa43cd0baa0a3192
 LWIP_TAR := $(DL)/lwip_$(LWIP_VERSION)+dfsg1.orig.tar.xz
 LWIP_DIR := $(SRC)/lwip-$(LWIP_VERSION)
 LWIP_STAMP := $(LWIP_DIR)/.stamp
 
-$(LWIP_TAR):
-	$(Q)$(FETCH) $@ $(LWIP_SHA256) main/l/lwip/lwip_$(LWIP_VERSION)+dfsg1.orig.tar.xz
-
 # Our build-time changes fail when their place is not found.
-$(LWIP_STAMP): third_party/lwip-edit.sh | $(LWIP_TAR)
+$(LWIP_STAMP): third_party/lwip-edit.sh
+	$(Q)$(FETCH) $(LWIP_TAR) $(LWIP_SHA256) main/l/lwip/$(notdir $(LWIP_TAR)) \
+		-u https://github.com/lwip-tcpip/lwip/archive/refs/tags/STABLE-$(subst .,_,$(LWIP_VERSION))_RELEASE.tar.gz \
+		-t $(LWIP_TREE_SHA256) 'src/core src/include'
 	@rm -rf $(LWIP_DIR) && mkdir -p $(LWIP_DIR)
 	$(Q)tar -xf $(LWIP_TAR) -C $(LWIP_DIR) --strip-components=1
 	$(Q)third_party/lwip-edit.sh $(LWIP_DIR)

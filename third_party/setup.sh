@@ -6,7 +6,7 @@ set -euo pipefail
 what=${1:-build}
 
 # The one table: what | how to see that it is there | Debian and Ubuntu | Fedora.
-# A probe "h:X" looks for a header, "c:X" for a command. Of the classes, "interop" (tests that skip without them) and "fast"
+# A probe "h:X" looks for a header, "c:X" for a command. Of the classes, "interop" (single tests skip without them) and "fast"
 # (a faster cipher, on x86-64) are wanted; the others must be there.
 table() {
 	cat <<'T'
@@ -19,6 +19,7 @@ build c:xz xz-utils xz
 build c:gzip gzip gzip
 build c:perl perl perl
 build c:patch patch patch
+build c:gpgv gpgv gnupg2
 build h:sodium.h libsodium-dev libsodium-devel
 build h:uv.h libuv1-dev libuv-devel
 build h:yaml.h libyaml-dev libyaml-devel
@@ -35,6 +36,9 @@ test c:setpriv util-linux util-linux
 interop c:wireguard-go wireguard-go wireguard-go
 interop c:wg wireguard-tools wireguard-tools
 interop c:nft nftables nftables
+interop c:python3 python3 python3
+interop c:mandoc mandoc mandoc
+interop c:gpg gnupg gnupg2
 T
 }
 

@@ -81,7 +81,7 @@ static void transmit(struct tunnel *t)
 {
 	struct wg_tx tx;
 
-	while (!t->tx_stuck && wg_device_next_tx(t->dev, os_loop_now(t->loop), &tx)) {
+	while (t->udp && !t->tx_stuck && wg_device_next_tx(t->dev, os_loop_now(t->loop), &tx)) {
 		enum err e = os_udp_send(t->udp, &tx.path, tx.p, tx.len, tx.seg_len);
 
 		if (e == ERR_AGAIN) {
@@ -232,13 +232,19 @@ static enum err open_interface(struct tunnel *t)
 	return net_if_open(&cfg, &t->nif);
 }
 
-static enum err open_socket(struct tunnel *t)
+enum err tunnel_open_socket(struct tunnel *t, uint16_t port, struct os_udp **ret)
 {
 	struct os_udp_handler h = { on_recv, on_writable, t };
-	enum err e = os_udp_open(t->loop, t->cfg.listen_port, &h, &t->udp);
+
+	return os_udp_open(t->loop, port, &h, ret);
+}
+
+static enum err open_socket(struct tunnel *t)
+{
+	enum err e = tunnel_open_socket(t, t->cfg.listen_port, &t->udp);
 
 	if (e == ERR_IN_USE && t->cfg.port_fallback)
-		e = os_udp_open(t->loop, 0, &h, &t->udp);
+		e = tunnel_open_socket(t, 0, &t->udp);
 	return e;
 }
 
@@ -291,8 +297,7 @@ void tunnel_close(struct tunnel *t)
 	net_if_close(t->nif);
 	t->nif = NULL;
 	/* The resets of what was still open: without them the other side keeps its half until a timeout. */
-	if (t->udp)
-		transmit(t);
+	transmit(t);
 	wg_device_free(t->dev);
 	os_udp_close(t->udp);
 	tunnel_state_fini(&t->state);
@@ -305,7 +310,7 @@ void tunnel_close(struct tunnel *t)
 
 uint16_t tunnel_port(const struct tunnel *t)
 {
-	return os_udp_port(t->udp);
+	return t->udp ? os_udp_port(t->udp) : 0;
 }
 
 struct wg_device *tunnel_device(struct tunnel *t)
@@ -316,170 +321,4 @@ struct wg_device *tunnel_device(struct tunnel *t)
 struct net_if *tunnel_if(struct tunnel *t)
 {
 	return t->nif;
-}
-
-void tunnel_set_private(struct tunnel *t, const struct wg_private_key *key)
-{
-	if (memcmp(key, &t->cfg.private_key, sizeof(*key)) == 0)
-		return;
-	t->cfg.private_key = *key;
-	wg_device_set_private(t->dev, key, os_loop_now(t->loop));
-	tunnel_kick(t);
-}
-
-/*
- * Tells a peer where we are now; data of ours may be long in coming, and its own goes astray until then. A keepalive
- * does it at once, the handshake is repeated should that be lost.
- */
-static void announce(struct tunnel *t, wg_peer_id id)
-{
-	nsec_t now = os_loop_now(t->loop);
-
-	if (!wg_peer_is_up(t->dev, id, now))
-		return;
-	wg_peer_send_keepalive(t->dev, id, now);
-	wg_peer_rehandshake(t->dev, id, now);
-}
-
-enum err tunnel_set_port(struct tunnel *t, uint16_t port)
-{
-	struct os_udp_handler h = { on_recv, on_writable, t };
-	struct os_udp *udp;
-	enum err e;
-
-	if (port == tunnel_port(t))
-		return OK;
-	e = os_udp_open(t->loop, port, &h, &udp);
-	if (e != OK)
-		return e;
-	os_udp_close(t->udp);
-	t->udp = udp;
-	t->tx_stuck = false;
-	t->cfg.listen_port = port;
-	log_info("UDP port changed port=%u", tunnel_port(t));
-	for (wg_peer_id id = wg_peer_next(t->dev, 0); id; id = wg_peer_next(t->dev, id))
-		announce(t, id);
-	tunnel_kick(t);
-	return OK;
-}
-
-/* ---- peers ---- */
-
-/*
- * A reload must neither send a peer that has roamed back to where its file once saw it, nor miss that the file was
- * changed: so what was applied is kept, and the file's endpoint is set only when it differs from that.
- */
-static struct tunnel_configured *find_configured(struct tunnel *t, const struct wg_public_key *key)
-{
-	for (size_t i = 0; i < t->n_configured; i++)
-		if (memcmp(&t->configured[i].key, key, sizeof(*key)) == 0)
-			return &t->configured[i];
-	return NULL;
-}
-
-void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key)
-{
-	struct tunnel_configured *c = find_configured(t, key);
-
-	if (c)
-		*c = t->configured[--t->n_configured];
-}
-
-/* Without memory for it the next reload sets the endpoint once more. Return: whether it is new. */
-static bool note_configured(struct tunnel *t, const struct tunnel_peer *p)
-{
-	struct tunnel_configured *c = find_configured(t, &p->key);
-	bool same = c && endpoint_equal(&c->endpoint, &p->endpoint);
-
-	if (!c) {
-		c = realloc(t->configured, (t->n_configured + 1) * sizeof(*c));
-		if (!c)
-			return true;
-		t->configured = c;
-		c = &t->configured[t->n_configured++];
-		c->key = p->key;
-	}
-	c->endpoint = p->endpoint;
-	return !same;
-}
-
-static enum err apply(struct tunnel *t, wg_peer_id id, const struct tunnel_peer *p)
-{
-	const struct tunnel_state_peer *known = tunnel_state_find(&t->state, &p->key);
-	nsec_t now = os_loop_now(t->loop);
-	struct wg_peer_info info;
-	bool has_endpoint, is_new = note_configured(t, p);
-	enum err e = OK;
-
-	wg_peer_set_psk(t->dev, id, &p->psk);
-	wg_peer_get_info(t->dev, id, now, &info);
-	sodium_memzero(&info.psk, sizeof(info.psk));
-	has_endpoint = endpoint_is_set(&info.endpoint);
-	if ((!has_endpoint || is_new) && endpoint_is_set(&p->endpoint)) {
-		wg_peer_set_endpoint(t->dev, id, &p->endpoint, now);
-		announce(t, id);
-	} else if (!has_endpoint && known && endpoint_is_set(&known->endpoint)) {
-		wg_peer_set_endpoint(t->dev, id, &known->endpoint, now);
-	}
-	wg_peer_clear_allowed(t->dev, id);
-	for (size_t i = 0; i < p->n_allowed && e == OK; i++)
-		e = wg_peer_allow(t->dev, id, &p->allowed[i]);
-	wg_peer_set_keepalive(t->dev, id, p->keepalive_s, now);
-	if (e == OK && t->cfg.initiate)
-		wg_peer_connect(t->dev, id, now);
-	return e;
-}
-
-static enum err add_one(struct tunnel *t, const struct tunnel_peer *p)
-{
-	nsec_t now = os_loop_now(t->loop);
-	wg_peer_id id;
-	enum err e = wg_peer_add(t->dev, &p->key, now, &id);
-
-	if (e != OK)
-		return e;
-	log_info("peer added name=%s", p->name[0] ? p->name : "-");
-	return apply(t, id, p);
-}
-
-enum err tunnel_add_peer(struct tunnel *t, const struct tunnel_peer *p)
-{
-	enum err e = add_one(t, p);
-
-	tunnel_kick(t);
-	return e;
-}
-
-static const struct tunnel_peer *find_peer(const struct tunnel_peer *p, size_t n, const struct wg_public_key *key)
-{
-	for (size_t i = 0; i < n; i++)
-		if (memcmp(p[i].key.b, key->b, KEY_LEN) == 0)
-			return &p[i];
-	return NULL;
-}
-
-enum err tunnel_set_peers(struct tunnel *t, const struct tunnel_peer *p, size_t n)
-{
-	nsec_t now = os_loop_now(t->loop);
-	enum err e = OK;
-	wg_peer_id next;
-
-	for (wg_peer_id id = wg_peer_next(t->dev, 0); id; id = next) {
-		struct wg_peer_info info;
-
-		next = wg_peer_next(t->dev, id);
-		wg_peer_get_info(t->dev, id, now, &info);
-		sodium_memzero(&info.psk, sizeof(info.psk));
-		if (find_peer(p, n, &info.key))
-			continue;
-		tunnel_forget_configured(t, &info.key);
-		wg_peer_remove(t->dev, id);
-	}
-	for (size_t i = 0; i < n && e == OK; i++) {
-		wg_peer_id id = wg_peer_find(t->dev, &p[i].key);
-
-		e = id ? apply(t, id, &p[i]) : add_one(t, &p[i]);
-	}
-	tunnel_kick(t);
-	return e;
 }

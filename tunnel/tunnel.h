@@ -32,7 +32,7 @@ struct tunnel_config {
 	bool port_fallback;      /* take another port when it is in use (transient dial-outs) */
 	uint16_t mtu;            /* 0 = 1420 */
 	const char *aead;        /* NULL = choose */
-	const char *state_file;  /* watermark and last endpoints, versioned JSON, 0600; NULL = none */
+	const char *state_file;  /* watermark and last endpoints, versioned text, 0600; NULL = none */
 	bool initiate;           /* handshake with every peer that has an endpoint, at start */
 	/* A peer's session came up or went down, or its endpoint changed; may be NULL. */
 	void (*on_event)(void *ctx, const struct wg_event *ev);
@@ -54,6 +54,15 @@ void tunnel_set_private(struct tunnel *t, const struct wg_private_key *key);
 /** tunnel_set_port() - another UDP port, sessions stay; ERR_IN_USE, ERR_PERMISSION: the old one stays. Not in a callback
  * of the tunnel. */
 MUST_CHECK enum err tunnel_set_port(struct tunnel *t, uint16_t port);
+/** tunnel_set_addrs() - other addresses inside; connections on one that is gone fail with ERR_CLOSED. ERR_RANGE: none, too many. */
+MUST_CHECK enum err tunnel_set_addrs(struct tunnel *t, const struct ip_prefix *addrs, size_t n);
+/**
+ * tunnel_rebuild() - build everything below the interface anew: sockets, sessions, endpoints, handshakes
+ *
+ * The interface and its connections stay. Peers whose configuration names an endpoint go back to it. Not in a
+ * callback of the tunnel. Return: OK; else why there is no UDP port now: the tunnel is silent until it succeeds.
+ */
+MUST_CHECK enum err tunnel_rebuild(struct tunnel *t);
 /** tunnel_kick() - after calls into tunnel_device() or tunnel_if() from outside: process what they left */
 void tunnel_kick(struct tunnel *t);
 

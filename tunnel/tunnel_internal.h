@@ -20,7 +20,7 @@ struct tunnel {
 	struct tunnel_config cfg;
 	struct wg_device *dev;
 	struct net_if *nif;
-	struct os_udp *udp;
+	struct os_udp *udp; /* NULL: a rebuild could not open one; the next tries again */
 	struct os_timer timer;
 	struct list dials;
 	struct tunnel_state state;
@@ -31,7 +31,13 @@ struct tunnel {
 };
 
 /* tunnel.c */
+enum err tunnel_open_socket(struct tunnel *t, uint16_t port, struct os_udp **ret);
+/* change.c */
+void tunnel_announce(struct tunnel *t, wg_peer_id id);
+/* peers.c */
 void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key); /* the next reload sets it again */
+/** tunnel_configured_endpoint() - false: its configuration names none */
+bool tunnel_configured_endpoint(struct tunnel *t, wg_peer_id id, struct endpoint *ret);
 /* dial.c */
 void tunnel_dials_on_event(struct tunnel *t, const struct wg_event *ev);
 void tunnel_dials_fail_all(struct tunnel *t, enum err e);

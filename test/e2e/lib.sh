@@ -116,6 +116,8 @@ MaxStartups 100
 MaxSessions 100
 Subsystem sftp $sftp
 CONF
+	# As root sshd wants its folder, which only its service makes.
+	[ "$(id -u)" != 0 ] || mkdir -p -m 755 /run/sshd
 	"$SSHD" -D -e -f "$T/sshd/config" >>"$T/sshd.log" 2>&1 &
 	SSHD_PID=$!
 	PIDS="$PIDS $SSHD_PID"

@@ -1,0 +1,92 @@
+#include "test/lib/tunpair.h"
+
+#include <string.h>
+
+#include "os/loop.h"
+
+static void on_tick(void *ctx)
+{
+	struct tunpair *p = ctx;
+
+	if (p->until(p->ctx) || os_now() >= p->end)
+		os_loop_stop(p->loop);
+	else
+		os_timer_set(&p->tick, os_now() + NSEC_PER_MSEC);
+}
+
+bool tunpair_run(struct tunpair *p, bool (*fn)(void *ctx), void *ctx, nsec_t limit)
+{
+	p->until = fn;
+	p->ctx = ctx;
+	p->end = os_now() + limit;
+	os_timer_set(&p->tick, os_now());
+	os_loop_run(p->loop);
+	os_timer_cancel(&p->tick);
+	return fn(ctx);
+}
+
+static void open_one(struct tunpair *p, uint8_t key, const char *v4, const char *v6, struct tunnel **ret,
+		     struct tunnel_peer *ret_as_peer)
+{
+	struct tunnel_config cfg = { .n_addrs = 2 };
+
+	memset(cfg.private_key.b, key, KEY_LEN);
+	ASSERT(ip_prefix_parse(v4, &cfg.addrs[0]) == OK && ip_prefix_parse(v6, &cfg.addrs[1]) == OK);
+	ASSERT(tunnel_open(p->loop, &cfg, ret) == OK);
+	*ret_as_peer = (struct tunnel_peer){ .n_allowed = 2 };
+	wg_public_from_private(&cfg.private_key, &ret_as_peer->key);
+	ASSERT(ip_prefix_parse(v4, &ret_as_peer->allowed[0]) == OK);
+	ASSERT(ip_prefix_parse(v6, &ret_as_peer->allowed[1]) == OK);
+	ret_as_peer->allowed[0].bits = 32;
+	ret_as_peer->allowed[1].bits = 128;
+	ret_as_peer->endpoint = (struct endpoint){ .ip = ip_addr_v4(127, 0, 0, 1), .port = tunnel_port(*ret) };
+}
+
+void tunpair_open(struct tunpair *p)
+{
+	memset(p, 0, sizeof(*p));
+	p->loop = os_loop_new();
+	ASSERT(p->loop);
+	os_timer_init(&p->tick, p->loop, on_tick, p);
+	open_one(p, 9, "10.99.0.1/24", "fd00::1/64", &p->hub, &p->to_hub);
+	open_one(p, 17, "10.99.0.2/24", "fd00::2/64", &p->agent, &p->to_agent);
+	ASSERT(tunnel_add_peer(p->hub, &p->to_agent) == OK);
+	ASSERT(tunnel_add_peer(p->agent, &p->to_hub) == OK);
+}
+
+void tunpair_close(struct tunpair *p)
+{
+	os_timer_cancel(&p->tick);
+	tunnel_close(p->hub);
+	tunnel_close(p->agent);
+	os_loop_free(p->loop);
+}
+
+struct dialled {
+	bool over;
+	enum err e;
+	struct net_tcp *c;
+};
+
+static void on_dialled(void *ctx, enum err e, struct net_tcp *c)
+{
+	*(struct dialled *)ctx = (struct dialled){ true, e, c };
+}
+
+static bool is_over(void *ctx)
+{
+	return ((struct dialled *)ctx)->over;
+}
+
+struct net_tcp *tunpair_dial(struct tunpair *p, const char *remote, enum err *ret_e)
+{
+	struct dialled d = { 0 };
+	struct tunnel_dial *dial;
+	struct endpoint ep;
+
+	ASSERT(endpoint_parse(remote, &ep) == OK);
+	ASSERT(tunnel_dial_start(p->hub, &ep, os_now() + 3 * NSEC_PER_SEC, on_dialled, &d, &dial) == OK);
+	tunpair_run(p, is_over, &d, 4 * NSEC_PER_SEC);
+	*ret_e = d.e;
+	return d.c;
+}

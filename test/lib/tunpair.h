@@ -1,0 +1,25 @@
+/* test/lib/tunpair.h - two tunnels of one process on loopback, each the other's peer, and a loop that runs until. */
+#ifndef TEST_LIB_TUNPAIR_H
+#define TEST_LIB_TUNPAIR_H
+
+#include "tunnel/tunnel.h"
+
+struct tunpair {
+	struct os_loop *loop;
+	struct tunnel *hub, *agent; /* 10.99.0.1 and 10.99.0.2, with fd00::1 and fd00::2 */
+	struct tunnel_peer to_agent, to_hub;
+	struct os_timer tick;
+	bool (*until)(void *ctx);
+	void *ctx;
+	nsec_t end;
+};
+
+/** tunpair_open() - fails the test when it cannot */
+void tunpair_open(struct tunpair *p);
+void tunpair_close(struct tunpair *p);
+/** tunpair_run() - turn the loop until @fn is true; false: not within @limit */
+bool tunpair_run(struct tunpair *p, bool (*fn)(void *ctx), void *ctx, nsec_t limit);
+/** tunpair_dial() - from the hub; NULL with *ret_e when it failed within 3 s */
+struct net_tcp *tunpair_dial(struct tunpair *p, const char *remote, enum err *ret_e);
+
+#endif

@@ -1,0 +1,240 @@
+/* The control port over a real tunnel: what is answered, to whom, and what ends a connection. */
+#include "agent/agent_internal.h"
+#include "agent/control_wire.h"
+#include "test/lib/testing.h"
+#include "test/lib/tunpair.h"
+
+#define NONCE "000102030405060708090a0b0c0d0e0f"
+#define PING "{\"v\":1,\"op\":\"ping\",\"nonce\":\"" NONCE "\"}\n"
+
+static struct tunpair pair;
+static struct agent agent;
+static char got[65536];
+static size_t n_got;
+
+static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	n_got += net_tcp_read(c, got + n_got, sizeof(got) - 1 - n_got);
+	got[n_got] = '\0';
+}
+
+static struct net_tcp *open_control(enum err *ret_e)
+{
+	struct net_tcp *c = tunpair_dial(&pair, "10.99.0.2:19821", ret_e);
+
+	n_got = 0;
+	got[0] = '\0';
+	if (c)
+		net_tcp_set_fn(c, on_tcp, NULL);
+	return c;
+}
+
+static bool has_line(void *ctx)
+{
+	return strchr(got, '\n') || net_tcp_at_eof(ctx) || net_tcp_error(ctx) != OK;
+}
+
+static bool has_ended(void *ctx)
+{
+	return net_tcp_at_eof(ctx) || net_tcp_error(ctx) != OK;
+}
+
+static const char *ask(struct net_tcp *c, const char *text)
+{
+	n_got = 0;
+	got[0] = '\0';
+	assert_int_equal(net_tcp_write(c, text, strlen(text)), strlen(text));
+	tunnel_kick(pair.hub);
+	tunpair_run(&pair, has_line, c, 3 * NSEC_PER_SEC);
+	return got;
+}
+
+static struct net_tcp *must_open(void)
+{
+	enum err e;
+	struct net_tcp *c = open_control(&e);
+
+	assert_non_null(c);
+	return c;
+}
+
+static void drop(struct net_tcp *c)
+{
+	net_tcp_abort(c);
+	tunnel_kick(pair.hub);
+	tunpair_run(&pair, has_ended, c, 0);
+}
+
+static void ping_echoes_its_nonce(void **state)
+{
+	uint8_t nonce[AGENT_CONTROL_NONCE_LEN] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+	struct net_tcp *c = must_open();
+	json_t *j;
+
+	assert_string_equal(ask(c, PING), "{\"v\":1,\"ok\":true,\"nonce\":\"" NONCE "\"}\n");
+	assert_int_equal(agent_control_reply_parse(got, strlen(got), &j), OK);
+	assert_true(agent_control_is_pong(j, nonce));
+	nonce[15] ^= 1;
+	assert_false(agent_control_is_pong(j, nonce));
+	json_decref(j);
+	/* The same connection again, and two at once. */
+	assert_non_null(strstr(ask(c, "{\"v\":1,\"op\":\"version\"}\n"), "\"version\":\"v"));
+	ask(c, PING PING);
+	tunpair_run(&pair, has_ended, c, 20 * NSEC_PER_MSEC);
+	assert_int_equal(n_got, 2 * strlen("{\"v\":1,\"ok\":true,\"nonce\":\"" NONCE "\"}\n"));
+	drop(c);
+}
+
+static json_t *ask_json(struct net_tcp *c, const char *text)
+{
+	json_t *j;
+
+	ask(c, text);
+	assert_int_equal(agent_control_reply_parse(got, n_got, &j), OK);
+	return j;
+}
+
+static void health_and_status(void **state)
+{
+	struct net_tcp *c = must_open();
+	json_t *j, *health;
+
+	agent.health.vpn_connected = true;
+	agent.health.rebuild_count = 7;
+	j = ask_json(c, "{\"v\":1,\"op\":\"health\"}\n");
+	health = json_object_get(j, "health");
+	assert_string_equal(json_string_value(json_object_get(health, "status")), "ok");
+	assert_int_equal(json_integer_value(json_object_get(health, "rebuild_count")), 7);
+	json_decref(j);
+	j = ask_json(c, "{\"v\":1,\"op\":\"status\"}\n");
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(j, "status"), "port")), tunnel_port(pair.agent));
+	assert_non_null(json_object_get(j, "health"));
+	json_decref(j);
+	drop(c);
+}
+
+static void wrong_lines(void **state)
+{
+	static const struct {
+		const char *line, *want;
+		bool goes_on;
+	} rows[] = {
+		{ "{\"v\":1,\"op\":\"reboot\"}\n", "ERR_UNSUPPORTED", true },
+		{ "{\"v\":2,\"op\":\"ping\"}\n", "ERR_VERSION", true },
+		{ "{\"v\":1}\n", "ERR_UNSUPPORTED", true },
+		{ "{\"v\":1,\"op\":\"ping\"}\n", "ERR_FORMAT", false },
+		{ "{\"v\":1,\"op\":\"ping\",\"nonce\":\"0001\"}\n", "ERR_FORMAT", false },
+		{ "{\"op\":\"ping\"}\n", "ERR_FORMAT", false },
+		{ "[]\n", "ERR_FORMAT", false },
+		{ "GET / HTTP/1.1\n", "ERR_FORMAT", false },
+		{ "\n", "ERR_FORMAT", false },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct net_tcp *c = must_open();
+
+		if (!strstr(ask(c, rows[i].line), rows[i].want))
+			fail_msg("row %zu: \"%s\"", i, got);
+		if (rows[i].goes_on)
+			assert_non_null(strstr(ask(c, PING), NONCE));
+		else
+			assert_true(tunpair_run(&pair, has_ended, c, NSEC_PER_SEC));
+		drop(c);
+	}
+}
+
+static void an_endless_line_is_cut_off(void **state)
+{
+	struct net_tcp *c = must_open();
+	char line[2048];
+
+	memset(line, 'x', sizeof(line));
+	net_tcp_write(c, line, sizeof(line));
+	tunnel_kick(pair.hub);
+	assert_true(tunpair_run(&pair, has_ended, c, NSEC_PER_SEC));
+	assert_int_equal(n_got, 0);
+	drop(c);
+}
+
+static void requests_of_a_connection_are_counted(void **state)
+{
+	struct net_tcp *c = must_open();
+	int n = 0;
+
+	while (n < 200 && strstr(ask(c, PING), NONCE))
+		n++;
+	assert_int_equal(n, 100);
+	drop(c);
+}
+
+static bool one_is_free(void *ctx)
+{
+	return agent.n_controls < 8;
+}
+
+static void the_ninth_connection_is_refused(void **state)
+{
+	struct net_tcp *c[8];
+	enum err e;
+
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+		c[i] = must_open();
+	assert_null(open_control(&e));
+	assert_int_equal(e, ERR_REFUSED);
+	net_tcp_abort(c[0]);
+	tunnel_kick(pair.hub);
+	assert_true(tunpair_run(&pair, one_is_free, NULL, NSEC_PER_SEC));
+	c[0] = must_open();
+	assert_non_null(strstr(ask(c[0], PING), NONCE));
+	for (size_t i = 0; i < ARRAY_SIZE(c); i++)
+		drop(c[i]);
+	assert_true(tunpair_run(&pair, one_is_free, NULL, NSEC_PER_SEC));
+}
+
+/* In WireGuard's tables, as `wg set` could put it there, but not in the file. */
+static void only_configured_peers_are_answered(void **state)
+{
+	size_t n = agent.cfg.n_peers;
+	enum err e;
+
+	agent.cfg.n_peers = 0;
+	assert_null(open_control(&e));
+	assert_int_equal(e, ERR_REFUSED);
+	agent.cfg.n_peers = n;
+	drop(must_open());
+}
+
+static int start(void **state)
+{
+	tunpair_open(&pair);
+	agent.loop = pair.loop;
+	agent.tunnel = pair.agent;
+	agent.cfg.n_peers = 1;
+	agent.cfg.peers[0] = pair.to_hub;
+	list_init(&agent.controls);
+	list_init(&agent.forwards);
+	agent_monitor_init(&agent);
+	return agent_control_open(&agent) == OK ? 0 : -1;
+}
+
+static int stop(void **state)
+{
+	agent_control_close(&agent);
+	tunpair_close(&pair);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ping_echoes_its_nonce),
+		cmocka_unit_test(health_and_status),
+		cmocka_unit_test(wrong_lines),
+		cmocka_unit_test(an_endless_line_is_cut_off),
+		cmocka_unit_test(requests_of_a_connection_are_counted),
+		cmocka_unit_test(the_ninth_connection_is_refused),
+		cmocka_unit_test(only_configured_peers_are_answered),
+	};
+
+	return cmocka_run_group_tests(tests, start, stop);
+}
