@@ -47,8 +47,7 @@ const struct cli_option exec_options[] = {
 	{ .name = NULL },
 };
 
-/* The words as ssh joins them. */
-static bool join_words(char *ret, size_t size, int n, char **words)
+bool exec_join_words(char *ret, size_t size, int n, char **words)
 {
 	size_t used = 0;
 
@@ -106,7 +105,7 @@ static int take_flags(struct exec *x, const struct exec_flags *f, int n_words, c
 		return cli_usage(x->cli, "--target SELECTOR is missing");
 	if (n_words == 0 && !f->script)
 		return cli_usage(x->cli, "a command is missing");
-	if (!f->script && !join_words(x->command, sizeof(x->command), n_words, words))
+	if (!f->script && !exec_join_words(x->command, sizeof(x->command), n_words, words))
 		return cli_usage(x->cli, "the command is longer than 64 KiB");
 	if (f->input && (x->input_fd = open_input(f->input)) < 0)
 		return cli_error(x->cli, 1041, "%s: %s", f->input, strerror(errno)), EXEC_STATUS_OUR_FAILURE;

@@ -62,6 +62,9 @@ const struct command commands[] = {
 	  .notes = "SELECTOR: host ids, groups, tags or 'all', joined by commas. With one host standard input is passed on,\n"
 		   "and the exit status is the remote one: 128 + the number of a signal, 124 the time limit, 255 our own\n"
 		   "failure. With several hosts it is 1 if any failed. Ctrl-C stops the remote commands; twice leaves." },
+	{ .name = "shell", .fn = cmd_shell, .summary = "a terminal at a host", OPERANDS(1, -1, "HOST [COMMAND...]"),
+	  .options = shell_options, .in_order = true,
+	  .notes = "After a line's end ~. ends the session, ~^Z suspends nefia, ~? lists what there is. Exit status as exec's." },
 	{ .name = "fs", .summary = "copy files", .words = fs_words },
 	{ .name = "nc", .fn = cmd_nc, OPERANDS(2, 2, "HOST PORT"), .options = nc_options,
 	  .summary = "a stream to a host's port on standard input and output (for ssh's ProxyCommand)" },

@@ -95,6 +95,10 @@ MUST_CHECK int exec_script_load(struct exec *x, const char *path, char *const *a
 MUST_CHECK enum err exec_script_command(const char *script, size_t len, bool with_input, char *const *args, int n_args,
 					char *ret, size_t size);
 
+/* ---- cmd_exec.c ---- */
+/** exec_join_words() - by spaces, as ssh does; false: longer than @size */
+bool exec_join_words(char *ret, size_t size, int n, char **words);
+
 /* ---- exec_run.c ---- */
 /** exec_run() - all hosts, to the end. Return: the exit status. */
 int exec_run(struct exec *x);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "ssh/shell.h"
 
 #define DATA_MAX (1024 * 1024)
 #define OUT_MAX (1024 * 1024)
@@ -49,6 +50,7 @@ void ssh_job_free(struct ssh_job *j)
 	ssh_buf_fini(&j->in);
 	ssh_buf_fini(&j->out);
 	ssh_buf_fini(&j->data);
+	ssh_buf_fini(&j->request);
 	list_del(&j->link);
 	close(j->fd);
 	free(j->arg);
@@ -153,6 +155,10 @@ static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
 		return;
 	}
 	j->arg = strndup((const char *)arg.p, arg.len);
+	if (j->kind == SSH_F_SHELL && ssh_buf_add(&j->request, r.p, r.len) != OK) {
+		fail(j, ERR_NOMEM, "out of memory");
+		return;
+	}
 	j->state = j->arg ? JOB_WAIT_CONN : JOB_DONE;
 }
 
@@ -161,7 +167,8 @@ static void take_frame(struct ssh_job *j, uint8_t type, struct bytes body)
 	char name[32];
 
 	if (j->state == JOB_NEW) {
-		if (type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT)
+		if (type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT ||
+		    type == SSH_F_SHELL)
 			take_first(j, type, body);
 		else
 			fail(j, ERR_PROTOCOL, "unknown request");
@@ -183,6 +190,9 @@ static void take_frame(struct ssh_job *j, uint8_t type, struct bytes body)
 			libssh2_channel_signal_ex(j->channel, name, strlen(name));
 		break;
 	}
+	case SSH_F_WINDOW:
+		ssh_shell_resize(j, body);
+		break;
 	case SSH_F_CLOSE:
 		j->want_close = true;
 		break;
@@ -281,7 +291,8 @@ static void open_channel(struct ssh_job *j)
 
 static void start_exec(struct ssh_job *j)
 {
-	int r = libssh2_channel_process_startup(j->channel, "exec", 4, j->arg, (unsigned)strlen(j->arg));
+	int r = j->kind == SSH_F_SHELL ? ssh_shell_start(j) :
+		libssh2_channel_process_startup(j->channel, "exec", 4, j->arg, (unsigned)strlen(j->arg));
 
 	if (r == LIBSSH2_ERROR_EAGAIN)
 		return;
@@ -349,12 +360,13 @@ static void run_channel(struct ssh_job *j)
 
 static void finish_exec(struct ssh_job *j)
 {
+	bool has_status = j->kind == SSH_F_EXEC || j->kind == SSH_F_SHELL;
 	char *signal_name = NULL;
 
 	/* The exit status may come after the end of the output: wait for the close. */
-	if (j->kind == SSH_F_EXEC && libssh2_channel_wait_closed(j->channel) == LIBSSH2_ERROR_EAGAIN)
+	if (has_status && libssh2_channel_wait_closed(j->channel) == LIBSSH2_ERROR_EAGAIN)
 		return;
-	if (j->kind == SSH_F_EXEC)
+	if (has_status)
 		libssh2_channel_get_exit_signal(j->channel, &signal_name, NULL, NULL, NULL, NULL, NULL);
 	if (signal_name) {
 		uint8_t len[4];
@@ -365,7 +377,7 @@ static void finish_exec(struct ssh_job *j)
 		libssh2_free(j->conn->session, signal_name);
 	} else {
 		say_u32(j, SSH_F_EXIT,
-			j->kind == SSH_F_EXEC ? (uint32_t)libssh2_channel_get_exit_status(j->channel) : 0);
+			has_status ? (uint32_t)libssh2_channel_get_exit_status(j->channel) : 0);
 	}
 	j->state = JOB_DONE;
 }

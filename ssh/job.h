@@ -21,6 +21,8 @@ struct ssh_job {
 	char *temp; /* PUT: the name under which the bytes arrive */
 	struct ssh_buf in, out; /* from and to the command */
 	struct ssh_buf data;    /* towards the host */
+	struct ssh_buf request; /* SHELL: what stands behind the command in the first frame */
+	unsigned n_requested;   /* SHELL: steps of the start that are done */
 	bool in_eof;            /* the command has gone */
 	bool data_eof, data_eof_sent, out_eof_told, started, want_close;
 	bool rename_pending;

@@ -24,6 +24,9 @@ enum ssh_frame {
 			     * a temporary name beside it and renamed */
 	SSH_F_DIRECT = 7,   /* u32 version, string host, u32 port: direct-tcpip; bytes as STDIN and STDOUT */
 	SSH_F_CLOSE = 8,    /* close the channel now */
+	SSH_F_SHELL = 14,   /* u32 version, string command (empty: the login shell), u32 has_tty, string term, u32 columns,
+			     * rows, string modes (RFC 4254, 8), u32 n, n x (string name, string value): environment */
+	SSH_F_WINDOW = 15,  /* u32 columns, rows: the terminal has another size */
 	/* worker -> command */
 	SSH_F_READY = 64,   /* the job runs: u64 size for GET (UINT64_MAX unknown), u32 mode */
 	SSH_F_STDOUT = 65,  /* bytes */

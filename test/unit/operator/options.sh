@@ -39,7 +39,7 @@ refused "'now' is one argument too many" -- hub stop now
 refused "expected: nefia fs put LOCAL HOST:REMOTE" -- fs put x
 refused "a command is missing" -- exec --target web
 refused "--target SELECTOR is missing" -- exec -- true
-refused "--parallel must be a number from 1 to 1000" -- exec -p 0 -t web -- true
+refused "-p must be a number from 1 to 1000" -- exec -p 0 -t web -- true
 refused "expected: bash, zsh or fish" -- completion
 refused "'x' is one argument too many" -- version x
 for c in $("$B/nefia" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'); do
