@@ -252,9 +252,10 @@ static void want(struct conn *c)
 		session |= OS_READ;
 	if (ssh_buf_used(&c->up) > 0)
 		session |= OS_WRITE;
-	os_stream_want(c->local, local ? local : OS_HANGUP);
+	/* No OS_HANGUP: the end of one direction is one already. What has gone for good is found when it is read or written. */
+	os_stream_want(c->local, local);
 	if (c->session)
-		os_stream_want(c->session, session ? session : OS_HANGUP);
+		os_stream_want(c->session, session);
 }
 
 /* After each event: send what goes, pass on an end, free it when it is over. */
@@ -281,7 +282,7 @@ static void on_session(void *ctx, struct os_stream *s, int events)
 {
 	struct conn *c = ctx;
 
-	if ((events & (OS_READ | OS_HANGUP)) && !c->over)
+	if ((events & OS_READ) && !c->over)
 		read_session(c);
 	settle(c);
 }
@@ -290,10 +291,8 @@ static void on_local(void *ctx, struct os_stream *s, int events)
 {
 	struct conn *c = ctx;
 
-	if (events & OS_READ)
+	if ((events & OS_READ) && !c->up_eof && !c->over)
 		read_local(c);
-	else if ((events & OS_HANGUP) && c->up_eof)
-		fail(c, ERR_CLOSED, "the client left");
 	settle(c);
 }
 

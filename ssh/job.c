@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "ssh/direct.h"
 #include "ssh/shell.h"
 
 #define DATA_MAX (1024 * 1024)
@@ -265,7 +266,7 @@ static void open_channel(struct ssh_job *j)
 		return;
 	c->opening = j;
 	j->channel = j->kind == SSH_F_DIRECT ?
-			     libssh2_channel_direct_tcpip_ex(c->session, j->arg, (int)j->number, "127.0.0.1", 0) :
+			     ssh_direct_open(c, j->arg, j->number) :
 			     libssh2_channel_open_ex(c->session, "session", 7, WINDOW, CHUNK, NULL, 0);
 	if (!j->channel && libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_EAGAIN)
 		return;

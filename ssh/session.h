@@ -22,7 +22,7 @@ enum ssh_frame {
 	SSH_F_GET = 5,      /* u32 version, string path: the file's bytes come as STDOUT, then EXIT 0 */
 	SSH_F_PUT = 6,      /* u32 version, string path, u32 mode: bytes follow as STDIN, then STDIN_EOF; written to
 			     * a temporary name beside it and renamed */
-	SSH_F_DIRECT = 7,   /* u32 version, string host, u32 port: direct-tcpip; bytes as STDIN and STDOUT */
+	SSH_F_DIRECT = 7,   /* u32 version, string host or /path, u32 port: connected there; bytes as STDIN and STDOUT */
 	SSH_F_CLOSE = 8,    /* close the channel now */
 	SSH_F_SHELL = 14,   /* u32 version, string command (empty: the login shell), u32 has_tty, string term, u32 columns,
 			     * rows, string modes (RFC 4254, 8), u32 n, n x (string name, string value): environment */
