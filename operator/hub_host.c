@@ -221,6 +221,7 @@ static enum err start_worker(struct hub_host *hh, char why[256])
 		.ids = ids,
 		.n_ids = n,
 		.known_hosts = hh->hub->paths.known_hosts,
+		.file_size_max = hh->file_size_max,
 		.on_dial = on_worker_dial,
 		.on_end = on_worker_end,
 		.on_host_key = on_worker_host_key,
@@ -262,6 +263,8 @@ enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[256])
 			return OK;
 		}
 		snprintf(why, 256, "the SSH worker does not answer: %s", err_text(e));
+		if (e == ERR_AGAIN)
+			break; /* many sessions at once: it takes them one after the other */
 		hub_host_stop(hh);
 		close(fds[1]);
 		e = os_socketpair(fds);

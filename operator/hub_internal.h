@@ -33,6 +33,7 @@ struct hub_host {
 	char *user;
 	char *ids[HUB_IDENTITIES_MAX];
 	size_t n_ids;
+	uint64_t file_size_max; /* ssh.max_file_size_bytes; 0 = no limit */
 	bool has_key;       /* it can be a peer of the tunnel */
 	bool gone;          /* not in the file any more; kept while its worker runs */
 	uint64_t seen_wall; /* last handshake, Unix ns, from this run or an earlier one; 0 = never */
@@ -89,7 +90,10 @@ MUST_CHECK enum err hub_setup_apply(struct hub *h);
 void hub_host_free(struct hub_host *hh);
 
 /* ---- hub_host.c: workers and dials ---- */
-/** hub_host_attach() - start @hh's worker when none runs, and give it one end of a session; *ret_fd the other */
+/**
+ * hub_host_attach() - start @hh's worker when none runs, and give it one end of a session; *ret_fd the other
+ * Return: OK; ERR_AGAIN: the worker has as many before it as its socket holds, try soon; else @why.
+ */
 MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[256]);
 /** hub_host_stop() - end the worker and its dials */
 void hub_host_stop(struct hub_host *hh);

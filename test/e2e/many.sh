@@ -8,8 +8,7 @@ sed -i 's/^MaxStartups.*/MaxStartups 10:30:100/' "$T/sshd/config"
 kill -HUP "$SSHD_PID"
 wait_until 5 port_answers "$SSH_PORT" || fail "sshd does not come back"
 operator_init
-for i in $(seq $N); do add_agent "h$i"; done
-for i in $(seq $N); do start_agent "h$i"; done
+for i in $(seq $N); do add_agent "h$i"; start_agent "h$i"; done
 start_hub
 
 begin=$(now_ms)
