@@ -42,7 +42,7 @@ CFLAGS := $(CSTD) $(OPT) -g $(WARN) $(WERROR) $(REPRO) $(HARDEN) $(SANFLAGS) $(E
 LDFLAGS := -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(EXTRA_LDFLAGS)
 
 # All cores, unless the caller says otherwise.
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
@@ -52,10 +52,13 @@ $(shell third_party/version.sh $(B)/gen/nefia_version.h $(VERSION))
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
 
-all: programs
+# Plain make installs nothing: it says what is missing and how to install it.
+all:
+	@NEFIA_NO_INSTALL=1 NEFIA_QUIET=1 third_party/setup.sh build
+	@$(MAKE) --no-print-directory programs
 
 include third_party/module.mk
-FOLDERS := base os wg netstack transport tunnel ssh agent operator
+FOLDERS := base os wg netstack transport enroll tunnel ssh agent operator
 include $(wildcard $(FOLDERS:%=%/module.mk))
 
 # A folder's library is all of its C files but main.c; CPPFLAGS_<folder> fences foreign headers in.
@@ -76,8 +79,8 @@ $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 # Programs. LIBS_<folder> names the foreign libraries of that folder.
 # Distributions call libuv's static archive libuv_a.a.
 FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),-l:libuv_a.a,$(foreach f,$(1),$(LIBS_$(f))))
-AGENT_PARTS := agent tunnel transport netstack wg os base
-NEFIA_PARTS := operator agent tunnel transport ssh netstack wg os base
+AGENT_PARTS := agent tunnel transport enroll netstack wg os base
+NEFIA_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 programs: $(B)/nefia $(B)/nefia-agent
 
 define link_program
@@ -95,7 +98,7 @@ include test/module.mk test/targets.mk
 # A fully static agent, in a variant of its own.
 static:
 	@third_party/setup.sh build
-	$(Q)$(MAKE) --no-print-directory B=build/static-obj EXTRA_LDFLAGS= LDFLAGS='-static' HARDEN='-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections' \
+	$(Q)$(MAKE) --no-print-directory B=build/static-obj EXTRA_LDFLAGS= LDFLAGS='-static -Wl,--gc-sections' EXTRA_CFLAGS=-DNEFIA_STATIC HARDEN='-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffunction-sections -fdata-sections' \
 		PKG_STATIC=1 build/static-obj/nefia-agent
 	@mkdir -p build/static
 	$(Q)strip -o build/static/nefia-agent build/static-obj/nefia-agent
@@ -125,7 +128,7 @@ help:
 	@echo 'make test         set-up, build and every test; SAN=1 make test: under ASan and UBSan'
 	@echo 'make test-long    the same, and what takes long'
 	@echo 'make unit-FOLDER  the unit tests of one folder'
-	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each)'
+	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each); make fuzz-yaml: one'
 	@echo 'make fuzz-replay  corpora and seeded mutations, without clang'
 	@echo 'make bench        measurements'
 	@echo 'make lint         the rules between folders'

@@ -1,29 +1,27 @@
-/* agent/config.c - see config.h; the checks are those of validateAgentConfig() in the reference, each with its place. */
+/*
+ * agent/config.c - see config.h; the checks are those of validateAgentConfig() in the reference, each with its place.
+ *
+ * Two steps, so that parsing has no side effects: the text becomes a struct agent_config; then, if private_key names a
+ * keyring, the key is fetched.
+ */
 #include "agent/config.h"
+#include "agent/config_internal.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/conf.h"
-#include "base/duration.h"
+#include "agent/keyring.h"
 #include "base/log.h"
 #include "os/file.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
-#define PROBE_INTERVAL_MIN (30 * NSEC_PER_SEC)
 
 static const char *const fields[] = {
 	"version",	 "private_key", "listen_port", "address", "dns", "ssh_addr", "peers", "update_server_url",
 	"agent_token",	 "agent_token_expires_at", "host_id", "stun_servers", "endpoint_refresh", "cloud_api_base",
-	"derp_servers",	 "derp_auto_select", "derp_probe_interval", "beacons", NULL,
-};
-
-static const char *const later_fields[] = {
-	"dns",		    "update_server_url", "agent_token",	   "agent_token_expires_at", "stun_servers",
-	"endpoint_refresh", "cloud_api_base",	 "derp_servers",   "derp_auto_select",	     "derp_probe_interval",
-	"beacons",
+	"derp_servers",	 "derp_auto_select", "derp_probe_interval", "beacons", "aead", NULL,
 };
 
 static void add_address(struct conf_reader *r, const struct yaml_node *item, void *ctx)
@@ -76,37 +74,81 @@ static void read_peer(struct conf_reader *r, const struct yaml_node *n, struct a
 static void read_private_key(struct conf_reader *r, const struct yaml_node *root, struct agent_config *c)
 {
 	const struct yaml_node *n = yaml_get(root, "private_key");
-	const char *s = yaml_text(n);
+	const char *s = yaml_text(n), *item;
 
-	if (!s || !*s)
+	if (!s || !*s) {
 		conf_wrong(r, n ? n : root, "private_key is missing: 'nefia-agent keygen' makes one");
+		return;
+	}
+	item = agent_keyring_item(s);
+	if (item)
+		snprintf(c->keyring_item, sizeof(c->keyring_item), "%s", item);
 	else if (strncmp(s, "keyring:", 8) == 0)
-		conf_wrong(r, n, "private_key names a keyring, which this version does not read yet: put the key here");
+		conf_wrong(r, n, "private_key is not a keyring reference, as in keyring:agent-key");
 	else
 		conf_read_key(r, n, c->private_key.b);
 }
 
-static void read_probe_interval(struct conf_reader *r, const struct yaml_node *n)
+bool agent_is_host_port(const char *s)
 {
-	const char *s = yaml_text(n);
-	nsec_t t;
+	const char *colon = strrchr(s, ':');
+	struct endpoint ep;
+	unsigned long port;
+	char *end;
 
-	if (!n || (s && !*s))
-		return;
-	if (!s || duration_parse(s, &t) != OK)
-		conf_wrong(r, n, "derp_probe_interval is not a duration, as in 5m");
-	else if (t < PROBE_INTERVAL_MIN)
-		conf_wrong(r, n, "derp_probe_interval must be at least 30s");
+	if (endpoint_parse(s, &ep) == OK)
+		return ep.port != 0;
+	if (!colon || colon == s || colon - s > 253 || colon[1] < '0' || colon[1] > '9')
+		return false;
+	port = strtoul(colon + 1, &end, 10);
+	return !*end && port > 0 && port <= 65535 &&
+	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") == (size_t)(colon - s);
 }
 
-static void note_later(struct agent_config *c, const struct yaml_node *root)
+/* What os_dial_start() takes; a name would have to be looked up for each connection. */
+static void read_ssh_addr(struct conf_reader *r, const struct yaml_node *n, struct agent_config *c)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(later_fields); i++) {
-		const struct yaml_node *n = yaml_get(root, later_fields[i]);
-		size_t used = strlen(c->later);
+	struct endpoint ep;
 
-		if (n && !(n->kind == YAML_SCALAR && !n->text[0]) && !(n->kind != YAML_SCALAR && !n->first))
-			snprintf(c->later + used, sizeof(c->later) - used, "%s%s", used ? ", " : "", later_fields[i]);
+	conf_read_text(r, n, c->ssh_addr, sizeof(c->ssh_addr));
+	if (r->e != OK || !n)
+		return;
+	if (strncmp(c->ssh_addr, "unix:/", 6) == 0 && strlen(c->ssh_addr) < 5 + 108)
+		return;
+	if (strncmp(c->ssh_addr, "localhost:", 10) == 0 && agent_is_host_port(c->ssh_addr))
+		return;
+	if (endpoint_parse(c->ssh_addr, &ep) != OK || ep.port == 0)
+		conf_wrong(r, n, "ssh_addr must be ADDRESS:PORT, localhost:PORT or unix:/PATH");
+}
+
+static void read_aead(struct conf_reader *r, const struct yaml_node *n, struct agent_config *c)
+{
+	conf_read_text(r, n, c->aead, sizeof(c->aead));
+	if (r->e == OK && c->aead[0] && !wg_aead_name_is_known(c->aead))
+		conf_wrong(r, n, "aead is not known: libsodium, libcrypto or libIPSec_MB");
+}
+
+/* Two peers with one address: WireGuard would give it to the last, and the first would be mute. */
+static void check_peers(struct conf_reader *r, const struct yaml_node *list, const struct agent_config *c)
+{
+	const struct tunnel_peer *p = c->peers;
+	struct wg_public_key own;
+	size_t i = 0;
+
+	if (!c->keyring_item[0])
+		wg_public_from_private(&c->private_key, &own);
+	yaml_for_each(n, list) {
+		if (!c->keyring_item[0] && memcmp(&p[i].key, &own, sizeof(own)) == 0)
+			conf_wrong(r, n, "this peer's public_key is the agent's own");
+		for (size_t k = 0; k < i; k++) {
+			if (memcmp(&p[k].key, &p[i].key, sizeof(own)) == 0)
+				conf_wrong(r, n, "this peer's public_key is in the list already");
+			for (size_t a = 0; a < p[i].n_allowed; a++)
+				for (size_t b = 0; b < p[k].n_allowed; b++)
+					if (ip_addr_equal(&p[i].allowed[a].ip, &p[k].allowed[b].ip))
+						conf_wrong(r, n, "this peer's vpn_addr is another's already");
+		}
+		i++;
 	}
 }
 
@@ -115,7 +157,6 @@ static void read_root(struct conf_reader *r, const struct yaml_node *root, void 
 	struct agent_config *c = ctx;
 	const struct yaml_node *peers = yaml_get(root, "peers"), *version = yaml_get(root, "version");
 	unsigned long long v = AGENT_CONFIG_VERSION, port = 51820;
-	const char *base = yaml_text(yaml_get(root, "cloud_api_base"));
 
 	conf_read_number(r, version, UINT32_MAX, &v);
 	if (r->e == OK && v > AGENT_CONFIG_VERSION)
@@ -128,16 +169,16 @@ static void read_root(struct conf_reader *r, const struct yaml_node *root, void 
 	conf_each(r, yaml_get(root, "address"), add_address, c);
 	if (r->e == OK && c->n_addrs == 0)
 		conf_wrong(r, root, "address is missing: ADDRESS/LENGTH is expected, as in 10.99.0.2/24");
-	conf_read_text(r, yaml_get(root, "ssh_addr"), c->ssh_addr, sizeof(c->ssh_addr));
+	read_ssh_addr(r, yaml_get(root, "ssh_addr"), c);
+	read_aead(r, yaml_get(root, "aead"), c);
 	conf_read_text(r, yaml_get(root, "host_id"), c->host_id, sizeof(c->host_id));
-	read_probe_interval(r, yaml_get(root, "derp_probe_interval"));
-	if (base && *base && strncmp(base, "https://", 8) != 0)
-		conf_wrong(r, yaml_get(root, "cloud_api_base"), "cloud_api_base must begin with https://");
+	agent_config_read_later(r, root, c);
 	yaml_for_each(n, peers && peers->kind == YAML_SEQ ? peers : NULL)
 		read_peer(r, n, c);
 	if (r->e == OK && c->n_peers == 0)
 		conf_wrong(r, peers ? peers : root, "at least one peer is expected in peers");
-	note_later(c, root);
+	if (r->e == OK)
+		check_peers(r, peers, c);
 }
 
 enum err agent_config_parse(const char *file, const char *text, size_t len, struct agent_config *ret, char *why,
@@ -152,30 +193,62 @@ enum err agent_config_parse(const char *file, const char *text, size_t len, stru
 	return r.e;
 }
 
-enum err agent_config_load(const char *file, bool strict, struct agent_config *ret, char *why, size_t why_size)
+static enum err fetch_key(const char *file, struct agent_config *c, char *why, size_t why_size)
+{
+	char secret[AGENT_SECRET_MAX], reason[256];
+	enum err e = agent_keyring_get(file, c->keyring_item, secret, &c->keyring, reason, sizeof(reason));
+
+	if (e != OK) {
+		snprintf(why, why_size, "%s: private_key: %s", file, reason);
+		return e;
+	}
+	e = key_from_base64(secret, c->private_key.b);
+	if (e != OK)
+		snprintf(why, why_size, "%s: private_key: '%s' in the keyring is not a key of 44 characters", file,
+			 c->keyring_item);
+	sodium_memzero(secret, sizeof(secret));
+	return e;
+}
+
+static enum err check_mode(const char *file, bool strict, bool has_key, char *why, size_t why_size)
 {
 	unsigned mode, uid;
-	char *text;
-	size_t len;
 	enum err e = os_file_mode(file, &mode, &uid);
 
-	if (e == OK && (mode & 077) && strict) {
+	if (e != OK || (mode & 077) == 0)
+		return e;
+	if (strict && has_key) {
 		snprintf(why, why_size,
 			 "%s: others may read it (mode %04o), and it holds a private key. Run: chmod 600 %s", file, mode,
 			 file);
 		return ERR_PERMISSION;
 	}
-	if (e == OK && (mode & 077))
-		log_warn("others may read the configuration path=%s mode=%04o", file, mode);
-	if (e == OK)
-		e = os_file_read(file, CONFIG_BYTES_MAX, &text, &len);
+	log_warn("others may read the configuration path=%s mode=%04o", file, mode);
+	return OK;
+}
+
+enum err agent_config_load(const char *file, bool strict, struct agent_config *ret, char *why, size_t why_size)
+{
+	struct agent_config c;
+	char *text;
+	size_t len;
+	enum err e = os_file_read(file, CONFIG_BYTES_MAX, &text, &len);
+
 	if (e != OK) {
 		snprintf(why, why_size, "%s: %s", file, err_text(e));
 		return e;
 	}
-	e = agent_config_parse(file, text, len, ret, why, why_size);
+	e = agent_config_parse(file, text, len, &c, why, why_size);
 	sodium_memzero(text, len);
 	free(text);
+	if (e != OK)
+		return e;
+	e = check_mode(file, strict, !c.keyring_item[0], why, why_size);
+	if (e == OK && c.keyring_item[0])
+		e = fetch_key(file, &c, why, why_size);
+	if (e == OK)
+		*ret = c;
+	agent_config_wipe(&c);
 	return e;
 }
 

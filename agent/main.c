@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/keyring.h"
 #include "base/version.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -28,14 +29,14 @@ static const struct command commands[] = {
 	  "  --log-max-backups N           old files kept (default 5; 0 = all)\n"
 	  "  --log-max-age DAYS            older ones are removed (default 30; 0 = none)\n"
 	  "  --auto-update-interval D      look for updates so often (default 0 = off)\n"
-	  "  --aead NAME                   cipher provider: libsodium, libcrypto, libIPSec_MB\n"
-	  "                                (default: the fastest here, measured once)\n"
 	  "  --uapi-dir DIR                folder of the socket for the wg tool\n\n"
 	  "SIGHUP reads the configuration again, SIGTERM ends after open connections (30 s).\n" },
 	{ "status", agent_cmd_status, "show the last health report", "status [--json]",
 	  "  --json  the report as JSON, with its age and whether the agent runs\n\n"
 	  "Exit status: 0 ok, 3 degraded, 4 unhealthy, 1 no report or the agent does not run.\n" },
-	{ "keygen", agent_cmd_keygen, "make a private key; prints it and its public key", "keygen", "" },
+	{ "keygen", agent_cmd_keygen, "make a private key; prints it and its public key", "keygen [--keyring NAME]",
+	  "  --keyring NAME  keep the private key in the keyring under that name, and print\n"
+	  "                  the line for the configuration in its place\n" },
 };
 
 static const char global_flags[] = "  --config PATH      the configuration (default ~/.nefia/agent.yaml)\n"
@@ -57,23 +58,58 @@ static void command_usage(const struct command *c)
 	       c->summary[0] - 'a' + 'A', c->summary + 1, c->text, c->text[0] ? "\n" : "", global_flags);
 }
 
+/* Keeps @key as @item. Return: whether it is there, and can be read back. */
+static bool keep_in_keyring(const struct agent_options *opt, const char *item, const char *key)
+{
+	char why[256], ref[AGENT_KEYRING_NAME_MAX + 16], back[AGENT_SECRET_MAX];
+	enum agent_keyring to;
+	bool kept;
+
+	snprintf(ref, sizeof(ref), "keyring:%s", item);
+	if (strlen(item) > AGENT_KEYRING_NAME_MAX || !agent_keyring_item(ref)) {
+		fprintf(stderr, "nefia-agent: --keyring: a name of at most %d of A-Z a-z 0-9 . _ - is expected\n",
+			AGENT_KEYRING_NAME_MAX);
+		return false;
+	}
+	kept = agent_keyring_set(opt->config, item, key, &to, why, sizeof(why)) == OK &&
+	       agent_keyring_get(opt->config, item, back, &to, why, sizeof(why)) == OK;
+	if (!kept)
+		fprintf(stderr, "nefia-agent: %s\n", why);
+	else if (strcmp(back, key) != 0)
+		fprintf(stderr, "nefia-agent: the keyring gave back another key than it was given\n");
+	else
+		fprintf(stderr, "The private key is in the keyring (%s). In agent.yaml:\n", agent_keyring_name(to));
+	kept = kept && strcmp(back, key) == 0;
+	explicit_bzero(back, sizeof(back));
+	return kept;
+}
+
 int agent_cmd_keygen(const struct agent_options *opt, int argc, char **argv)
 {
+	const char *item = argc == 3 && strcmp(argv[1], "--keyring") == 0 ? argv[2] : NULL;
 	struct wg_private_key priv;
 	struct wg_public_key pub;
 	char text[KEY_STR_MAX];
+	bool fine = true;
 
-	if (argc > 1) {
-		fprintf(stderr, "nefia-agent: 'keygen' takes no arguments\n");
+	if (argc == 2 && strncmp(argv[1], "--keyring=", 10) == 0)
+		item = argv[1] + 10;
+	if (argc > 1 && !item) {
+		fprintf(stderr, "nefia-agent: 'keygen' does not know '%s'; see 'nefia-agent keygen --help'\n", argv[1]);
 		return AGENT_EXIT_USAGE;
 	}
 	wg_generate_private(os_rng(), &priv);
 	wg_public_from_private(&priv, &pub);
-	printf("Private key: %s\n", key_to_base64(priv.b, text));
+	key_to_base64(priv.b, text);
+	if (item && (fine = keep_in_keyring(opt, item, text)))
+		printf("private_key: keyring:%s\n", item);
+	else if (!item)
+		printf("Private key: %s\n", text);
 	explicit_bzero(&priv, sizeof(priv));
 	explicit_bzero(text, sizeof(text));
-	printf("Public key: %s\n", key_to_base64(pub.b, text));
-	return fflush(stdout) == 0 ? 0 : AGENT_EXIT_FAILURE;
+	if (fine)
+		printf("Public key: %s\n", key_to_base64(pub.b, text));
+	return fine && fflush(stdout) == 0 ? 0 : AGENT_EXIT_FAILURE;
 }
 
 /* "--name value" or "--name=value" at *i; NULL when it is another flag. */

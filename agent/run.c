@@ -59,6 +59,8 @@ static void apply_reload(struct agent *a, struct agent_config *next)
 		log_error("UDP port not changed port=%u error=%s", next->listen_port, err_text(e));
 	if (tunnel_set_addrs(a->tunnel, next->addrs, next->n_addrs) != OK)
 		log_error("address not changed");
+	if (strcmp(next->aead, a->cfg.aead) != 0)
+		log_info("aead takes effect at the next start");
 	tunnel_set_private(a->tunnel, &next->private_key);
 	if (tunnel_set_peers(a->tunnel, next->peers, next->n_peers) != OK)
 		log_error("not all peers could be set");
@@ -91,11 +93,17 @@ static enum err start_tunnel(struct agent *a)
 				     .n_addrs = a->cfg.n_addrs,
 				     .listen_port = a->cfg.listen_port,
 				     .state_file = a->state_path,
+				     .aead = a->cfg.aead[0] ? a->cfg.aead : NULL,
 				     .initiate = true,
 				     .on_event = agent_monitor_event,
 				     .ctx = a };
 	enum err e;
 
+	if (cfg.aead && !wg_aead_name_is_available(cfg.aead)) {
+		fprintf(stderr, "nefia-agent: %s: aead: %s is not available on this machine; leave the field out to choose\n",
+			a->config_path, cfg.aead);
+		return ERR_UNSUPPORTED;
+	}
 	memcpy(cfg.addrs, a->cfg.addrs, sizeof(cfg.addrs));
 	e = tunnel_open(a->loop, &cfg, &a->tunnel);
 	if (e == ERR_IN_USE)
@@ -136,8 +144,9 @@ static enum err start_signals(struct agent *a)
 
 static void say_started(const struct agent *a)
 {
-	log_info("agent started version=%s config=%s peers=%zu port=%u ssh_addr=%s auto_update=off keyring=none",
-		 NEFIA_VERSION, a->config_path, a->cfg.n_peers, tunnel_port(a->tunnel), a->cfg.ssh_addr);
+	log_info("agent started version=%s config=%s peers=%zu port=%u ssh_addr=%s auto_update=off keyring=%s",
+		 NEFIA_VERSION, a->config_path, a->cfg.n_peers, tunnel_port(a->tunnel), a->cfg.ssh_addr,
+		 agent_keyring_name(a->cfg.keyring));
 	if (a->cfg.later[0])
 		log_info("configured, but not part of this version yet: %s", a->cfg.later);
 }
@@ -199,42 +208,100 @@ struct run_options {
 	const char *uapi_dir;
 };
 
-static bool parse_options(int argc, char **argv, struct run_options *o)
+/* Digits alone; said when it is not. */
+static bool take_number(const char *flag, const char *text, unsigned *ret)
+{
+	unsigned long n = strtoul(text, NULL, 10);
+
+	if (!*text || text[strspn(text, "0123456789")] || strlen(text) > 6) {
+		fprintf(stderr, "nefia-agent: %s: a number from 0 to 999999 is expected, not '%s'\n", flag, text);
+		return false;
+	}
+	*ret = (unsigned)n;
+	return true;
+}
+
+static bool take_bool(const char *flag, const char *text, bool *ret)
+{
+	*ret = !text || strcmp(text, "true") == 0;
+	if (*ret || strcmp(text, "false") == 0)
+		return true;
+	fprintf(stderr, "nefia-agent: %s is true or false, not '%s'\n", flag, text);
+	return false;
+}
+
+static bool take_update_interval(const char *text)
 {
 	nsec_t t;
+
+	if (duration_parse(text, &t) != OK) {
+		fprintf(stderr, "nefia-agent: --auto-update-interval: a duration as in 6h is expected, not '%s'\n", text);
+		return false;
+	}
+	if (t)
+		fprintf(stderr, "nefia-agent: automatic updates are not part of this version yet\n");
+	return true;
+}
+
+static bool take_option(int opt, struct run_options *o)
+{
+	switch (opt) {
+	case 's':
+		return take_bool("--strict-permissions", optarg, &o->strict);
+	case 'u':
+		return take_update_interval(optarg);
+	case 'f':
+		o->log.file = optarg;
+		return true;
+	case 'S':
+		return take_number("--log-max-size", optarg, &o->log.max_size_mb);
+	case 'B':
+		return take_number("--log-max-backups", optarg, &o->log.max_backups);
+	case 'A':
+		return take_number("--log-max-age", optarg, &o->log.max_age_days);
+	case 'd':
+		o->uapi_dir = optarg;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool parse_options(int argc, char **argv, struct run_options *o)
+{
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (opt) {
-		case 's':
-			o->strict = !optarg || strcmp(optarg, "false") != 0;
-			break;
-		case 'u':
-			if (duration_parse(optarg, &t) != OK)
-				return false;
-			if (t)
-				fprintf(stderr, "nefia-agent: automatic updates are not part of this version yet\n");
-			break;
-		case 'f':
-			o->log.file = optarg;
-			break;
-		case 'S':
-			o->log.max_size_mb = (unsigned)atoi(optarg);
-			break;
-		case 'B':
-			o->log.max_backups = (unsigned)atoi(optarg);
-			break;
-		case 'A':
-			o->log.max_age_days = (unsigned)atoi(optarg);
-			break;
-		case 'd':
-			o->uapi_dir = optarg;
-			break;
-		default:
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (!take_option(opt, o))
 			return false;
-		}
-	}
+	if (optind < argc)
+		fprintf(stderr, "nefia-agent: 'run' takes no argument '%s'\n", argv[optind]);
 	return optind == argc;
+}
+
+/*
+ * A file that was asked for must open; the default one is a convenience beside standard error, which a read-only root or
+ * a missing home may deny. It must not be so large a thing as to keep the tunnel down.
+ */
+static bool open_log(struct run_options *o)
+{
+	const char *path = o->log.file;
+	enum err e;
+
+	o->log.also_stderr = true;
+	if (path && strcmp(path, "-") == 0)
+		o->log.file = NULL;
+	e = path ? os_log_open(&o->log) : os_log_open_default(&o->log, "agent.log", &path);
+	if (e == OK)
+		return true;
+	if (o->log.file) {
+		fprintf(stderr, "nefia-agent: --log-file %s: %s\n", path, err_text(e));
+		return false;
+	}
+	if (os_log_open(&o->log) != OK)
+		return false;
+	log_warn("no log file, lines go to standard error alone path=%s error=%s", *path ? path : "-", err_text(e));
+	return true;
 }
 
 int agent_cmd_run(const struct agent_options *opt, int argc, char **argv)
@@ -243,22 +310,18 @@ int agent_cmd_run(const struct agent_options *opt, int argc, char **argv)
 	struct run_options o = { .strict = true,
 				 .log = { .level = opt->log_level, .max_size_mb = 50, .max_backups = 5, .max_age_days = 30 } };
 	char why[512];
-	enum err e;
 
 	if (!parse_options(argc, argv, &o)) {
 		fprintf(stderr, "nefia-agent: see 'nefia-agent run --help'\n");
-		return 2;
+		return AGENT_EXIT_USAGE;
 	}
 	os_harden();
-	e = os_log_open(&o.log);
-	if (e != OK) {
-		fprintf(stderr, "nefia-agent: %s: %s\n", o.log.file, err_text(e));
-		return 1;
-	}
+	if (!open_log(&o))
+		return AGENT_EXIT_FAILURE;
 	a = (struct agent){ .config_path = opt->config, .strict = o.strict, .uapi_dir = o.uapi_dir };
 	if (agent_config_load(opt->config, o.strict, &a.cfg, why, sizeof(why)) != OK) {
 		fprintf(stderr, "nefia-agent: %s\n", why);
-		return 1;
+		return AGENT_EXIT_FAILURE;
 	}
 	agent_health_init(&a.health, opt->config, os_now());
 	agent_path_beside(opt->config, "agent-state", a.state_path, sizeof(a.state_path));

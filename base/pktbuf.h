@@ -35,7 +35,7 @@ struct pktbuf {
 _Static_assert(sizeof(struct pktbuf) == PKTBUF_UNIT, "one unit");
 
 struct pktpool_stats {
-	uint32_t n_max, n_used, n_peak;
+	uint32_t n_max, n_used, n_peak, n_held; /* n_held: in memory, used or free */
 	uint64_t n_refused; /* allocations refused: pool empty or owner over its share */
 };
 
@@ -53,6 +53,8 @@ struct pktbuf *pktbuf_alloc(struct pktpool *pool, struct pktowner *owner);
 void pktbuf_free(struct pktbuf *pb);
 /** pktbuf_disown() - the owner goes away; its units stay valid and are charged to nobody */
 void pktbuf_disown_all(struct pktpool *pool, struct pktowner *owner);
+/** pktpool_trim() - give slabs back in which no unit is in use; walks all free units: for quiet moments */
+void pktpool_trim(struct pktpool *pool);
 void pktpool_get_stats(const struct pktpool *pool, struct pktpool_stats *ret);
 
 #endif

@@ -178,6 +178,29 @@ static enum err parser_error(struct builder *b)
 	return fail(b, b->parser.problem_mark, b->parser.problem ? b->parser.problem : "not valid YAML");
 }
 
+/*
+ * YAML 1.1 breaks lines at a lone CR, NEL, LS and PS too; nobody sees these, and editors of the text count lines otherwise.
+ */
+static enum err check_breaks(struct builder *b)
+{
+	const uint8_t *p = (const uint8_t *)b->text, *end = p + b->len, *line = p;
+	yaml_mark_t at = { 0 };
+
+	for (; p < end; p++) {
+		size_t left = (size_t)(end - p);
+
+		if (*p == '\n') {
+			at.line++;
+			line = p + 1;
+		} else if ((*p == '\r' && !(left > 1 && p[1] == '\n')) || (left > 1 && p[0] == 0xc2 && p[1] == 0x85) ||
+			   (left > 2 && p[0] == 0xe2 && p[1] == 0x80 && (p[2] | 1) == 0xa9)) {
+			at.column = (size_t)(p - line);
+			return fail(b, at, "an invisible line separator stands here: lines end in LF");
+		}
+	}
+	return OK;
+}
+
 enum err yaml_parse(struct yaml_doc *ret, const char *text, size_t len)
 {
 	struct builder b = { .doc = ret, .text = text, .len = len };
@@ -191,8 +214,13 @@ enum err yaml_parse(struct yaml_doc *ret, const char *text, size_t len)
 		snprintf(ret->error, sizeof(ret->error), "1:1: longer than 1 MiB");
 		return ERR_FORMAT;
 	}
+	e = check_breaks(&b);
+	if (e != OK)
+		return e;
 	if (!yaml_parser_initialize(&b.parser))
 		return ERR_NOMEM;
+	/* Not guessed from the first bytes: in UTF-16 the marks would point elsewhere. */
+	yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
 	yaml_parser_set_input_string(&b.parser, (const unsigned char *)text, len);
 	while (!done && e == OK) {
 		yaml_event_t ev;

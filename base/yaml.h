@@ -2,7 +2,7 @@
  * base/yaml.h - a YAML document as a tree whose nodes know where they stand in the text.
  *
  * A subset on purpose: one document, scalars, sequences, mappings with scalar keys; no anchors, aliases or tags. Limits:
- * 1 MiB, 64 levels, 65,536 nodes. A key twice in one mapping is an error.
+ * 1 MiB, 64 levels, 65,536 nodes. A key twice in one mapping is an error. UTF-8; lines end in LF or CR LF.
  */
 #ifndef BASE_YAML_H
 #define BASE_YAML_H

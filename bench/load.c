@@ -1,8 +1,8 @@
 /*
  * bench/load.c - ordinary TCP load, to be put in front of and behind whatever is measured.
  *
- *	load serve PORT              one server for all modes, on 127.0.0.1
- *	load run HOST:PORT MODE [--flows N] [--seconds S] [--size BYTES] [--socks IP:PORT]
+ *	load serve PORT [IP [CONTROL]]  one server for all modes, on 127.0.0.1
+ *	load run HOST:PORT MODE [--flows N] [--seconds S] [--size BYTES] [--socks IP:PORT] [--bins MS] [--congestion CONTROL]
  *
  * The client's first byte names the mode. Results are one JSON object on standard output.
  *	up      the client sends; the server counts and tells the sum at the end, so what lies in buffers on the way counts
@@ -10,6 +10,9 @@
  *	down    the server sends; the client counts
  *	rr      one byte there and one back; percentiles of the time
  *	crr     connect, one byte there and one back, close; how many in a second
+ *	get     one byte there, 64 KiB back, on one connection; percentiles of the time
+ *	both    half of the flows up, half down
+ * --bins prints beside it what arrived in each span of MS (down only). CONTROL is one of the kernel's congestion controls.
  * A thread a flow, blocking calls: the load itself shall not be clever.
  */
 #include <arpa/inet.h>
@@ -32,6 +35,7 @@
 #define LAST 1 /* the first byte of the last chunk; half-close is not relied on, for some tools do not carry it */
 #define N_FLOWS_MAX 256
 #define N_SAMPLES_MAX 2000000
+#define N_BINS 4096
 
 static double now(void)
 {
@@ -47,11 +51,15 @@ static void die(const char *what)
 	exit(1);
 }
 
-static void nodelay(int fd)
+static const char *congestion; /* the kernel's name, NULL for its default */
+
+static void set_options(int fd)
 {
 	int one = 1;
 
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (congestion && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion)) != 0)
+		die(congestion);
 }
 
 static bool write_all(int fd, const void *p, size_t len)
@@ -101,17 +109,28 @@ static void serve_echo(int fd)
 		;
 }
 
+static void serve_answers(int fd)
+{
+	static __thread char buf[CHUNK];
+	char c;
+
+	while (read(fd, &c, 1) == 1 && write_all(fd, buf, sizeof(buf)))
+		;
+}
+
 static void *serve_one(void *arg)
 {
 	int fd = (int)(intptr_t)arg;
 	char mode = 0;
 
-	nodelay(fd);
+	set_options(fd);
 	if (read(fd, &mode, 1) == 1) {
 		if (mode == 'u')
 			serve_up(fd);
 		else if (mode == 'd')
 			serve_down(fd);
+		else if (mode == 'g')
+			serve_answers(fd);
 		else
 			serve_echo(fd);
 	}
@@ -119,12 +138,12 @@ static void *serve_one(void *arg)
 	return NULL;
 }
 
-_Noreturn static void serve(int port)
+_Noreturn static void serve(int port, const char *ip)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 
-	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	sa.sin_addr.s_addr = inet_addr(ip);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(fd, 1024) != 0)
 		die("listen");
@@ -147,8 +166,9 @@ _Noreturn static void serve(int port)
 /* ---- client ---- */
 
 static struct sockaddr_in target, socks;
-static double seconds = 5, started;
+static double seconds = 5, started, bin; /* bin: seconds, 0 for none */
 static size_t size = CHUNK;
+static _Atomic uint64_t bins[N_BINS];
 static atomic_bool over;
 
 struct flow {
@@ -184,7 +204,7 @@ static int connect_target(struct flow *f)
 	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	nodelay(fd);
+	set_options(fd);
 	return fd;
 }
 
@@ -212,6 +232,14 @@ static void *run_up(void *arg)
 	return NULL;
 }
 
+static void count_bin(uint64_t n)
+{
+	size_t i = bin > 0 ? (size_t)((now() - started) / bin) : N_BINS;
+
+	if (i < N_BINS)
+		atomic_fetch_add_explicit(&bins[i], n, memory_order_relaxed);
+}
+
 static void *run_down(void *arg)
 {
 	static __thread char buf[CHUNK];
@@ -229,17 +257,18 @@ static void *run_down(void *arg)
 			break;
 		}
 		f->bytes += (uint64_t)n;
+		count_bin((uint64_t)n);
 	}
 	f->elapsed = now() - started;
 	close(fd);
 	return NULL;
 }
 
-static bool exchange(int fd)
+static bool exchange(int fd, size_t answer)
 {
-	char c = 'x';
+	static __thread char buf[CHUNK];
 
-	return write(fd, &c, 1) == 1 && read(fd, &c, 1) == 1;
+	return write(fd, "x", 1) == 1 && recv(fd, buf, answer, MSG_WAITALL) == (ssize_t)answer;
 }
 
 static void sample(struct flow *f, double took)
@@ -249,24 +278,33 @@ static void sample(struct flow *f, double took)
 	f->count++;
 }
 
-static void *run_rr(void *arg)
+static void *exchanges(struct flow *f, const char *kind, size_t answer)
 {
-	struct flow *f = arg;
 	int fd = connect_target(f);
 
 	if (fd < 0)
 		return NULL;
-	write_all(fd, "r", 1);
+	write_all(fd, kind, 1);
 	while (!over && !f->error) {
 		double t = now();
 
-		if (!exchange(fd))
+		if (!exchange(fd, answer))
 			f->error = "exchange";
 		sample(f, now() - t);
 	}
 	f->elapsed = now() - started;
 	close(fd);
 	return NULL;
+}
+
+static void *run_rr(void *arg)
+{
+	return exchanges(arg, "r", 1);
+}
+
+static void *run_get(void *arg)
+{
+	return exchanges(arg, "g", CHUNK);
 }
 
 static void *run_crr(void *arg)
@@ -334,22 +372,26 @@ static int report(const char *mode, struct flow *flows, int n_flows)
 		count += flows[i].count;
 	}
 	printf("{\"mode\":\"%s\",\"flows\":%d,\"seconds\":%.3f,\"failed\":%d", mode, n_flows, longest, failed);
-	if (strcmp(mode, "up") == 0 || strcmp(mode, "down") == 0)
+	if (count == 0)
 		printf(",\"gbps\":%.4f,\"least_gbps\":%.4f", sum, least);
 	else
 		printf(",\"per_second\":%.1f", longest > 0 ? (double)count / longest : 0);
 	if (count)
 		print_percentiles(flows, n_flows);
-	printf("}\n");
+	for (size_t i = 0; bin > 0 && (double)i * bin < seconds && i < N_BINS; i++)
+		printf("%s%llu", i ? "," : ",\"bins\":[", (unsigned long long)bins[i]);
+	printf("%s}\n", bin > 0 ? "]" : "");
 	return failed ? 1 : 0;
 }
 
 static int run(const char *mode, int n_flows)
 {
 	static struct flow flows[N_FLOWS_MAX];
-	void *(*fn)(void *) = strcmp(mode, "up") == 0	? run_up :
+	bool both = strcmp(mode, "both") == 0;
+	void *(*fn)(void *) = strcmp(mode, "up") == 0 || both ? run_up :
 			      strcmp(mode, "down") == 0 ? run_down :
 			      strcmp(mode, "rr") == 0	? run_rr :
+			      strcmp(mode, "get") == 0	? run_get :
 			      strcmp(mode, "crr") == 0	? run_crr : NULL;
 
 	if (!fn) {
@@ -358,9 +400,9 @@ static int run(const char *mode, int n_flows)
 	}
 	started = now();
 	for (int i = 0; i < n_flows; i++) {
-		if (fn == run_rr || fn == run_crr)
+		if (fn == run_rr || fn == run_crr || fn == run_get)
 			flows[i].samples = malloc(N_SAMPLES_MAX * sizeof(float));
-		if (pthread_create(&flows[i].thread, NULL, fn, &flows[i]) != 0)
+		if (pthread_create(&flows[i].thread, NULL, both && i % 2 ? run_down : fn, &flows[i]) != 0)
 			die("thread");
 	}
 	usleep((useconds_t)(seconds * 1e6));
@@ -383,8 +425,8 @@ static bool read_address(char *text, struct sockaddr_in *ret)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: load serve PORT | run HOST:PORT up|down|rr|crr [--flows N] [--seconds S] [--size BYTES] "
-		"[--socks IP:PORT]\n");
+	fprintf(stderr, "usage: load serve PORT [IP [CONTROL]] | run HOST:PORT up|down|both|rr|crr|get [--flows N] [--seconds S] [--size BYTES] "
+		"[--socks IP:PORT] [--bins MS] [--congestion CONTROL]\n");
 	return 2;
 }
 
@@ -393,8 +435,9 @@ int main(int argc, char **argv)
 	int n_flows = 1;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (argc == 3 && strcmp(argv[1], "serve") == 0)
-		serve(atoi(argv[2]));
+	congestion = argc == 5 && strcmp(argv[1], "serve") == 0 ? argv[4] : NULL;
+	if (argc >= 3 && argc <= 5 && strcmp(argv[1], "serve") == 0)
+		serve(atoi(argv[2]), argc >= 4 ? argv[3] : "127.0.0.1");
 	if (argc < 4 || strcmp(argv[1], "run") != 0 || !read_address(argv[2], &target))
 		return usage();
 	for (int i = 4; i + 1 < argc; i += 2) {
@@ -404,6 +447,10 @@ int main(int argc, char **argv)
 			seconds = atof(argv[i + 1]);
 		else if (strcmp(argv[i], "--size") == 0)
 			size = (size_t)atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--congestion") == 0)
+			congestion = argv[i + 1];
+		else if (strcmp(argv[i], "--bins") == 0)
+			bin = atof(argv[i + 1]) / 1e3;
 		else if (strcmp(argv[i], "--socks") != 0 || !read_address(argv[i + 1], &socks))
 			return usage();
 	}

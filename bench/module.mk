@@ -1,11 +1,11 @@
 # Benchmarks: build/bench/load (ordinary TCP, for the way from program to program), build/bench/stack (both ends on net.h, and
 # the ceiling of cryptography and UDP alone). bench/run.py runs them, and the rivals that it finds.
-BENCH_BINS := $(B)/bench/load $(B)/bench/stack
+BENCH_BINS := $(B)/bench/load $(B)/bench/path $(B)/bench/stack
 $(B)/obj/bench/%.o: bench/%.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/bench/load: $(B)/obj/bench/load.o
+$(B)/bench/load $(B)/bench/path: $(B)/bench/%: $(B)/obj/bench/%.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $<
@@ -17,6 +17,8 @@ $(B)/bench/stack: $(B)/obj/bench/stack.o $(BENCH_PARTS:%=$(B)/lib%.a) $(ARCHIVES
 bench-bins: programs $(BENCH_BINS)
 # Rivals at pinned versions, from the language registries; each that cannot be had is skipped by run.py with its reason.
 TAILSCALE_VERSION := v1.102.5
+ONETUN_VERSION := 0.3.10
+BORINGTUN_VERSION := 0.7.1
 RIVALS := $(B)/bench/rivals
 bench-rivals:
 	@mkdir -p $(RIVALS)
@@ -24,6 +26,8 @@ bench-rivals:
 	-cd bench/rivals/tailscale && go build -o $(CURDIR)/$(RIVALS)/tscontrol .
 	-GOBIN=$(CURDIR)/$(RIVALS) go install tailscale.com/cmd/tailscaled@$(TAILSCALE_VERSION)
 	-GOBIN=$(CURDIR)/$(RIVALS) go install tailscale.com/cmd/tailscale@$(TAILSCALE_VERSION)
+	-cargo install --locked --root $(RIVALS)/cargo onetun@$(ONETUN_VERSION) && cp $(RIVALS)/cargo/bin/onetun $(RIVALS)
+	-cargo install --locked --root $(RIVALS)/cargo boringtun-cli@$(BORINGTUN_VERSION) && cp $(RIVALS)/cargo/bin/boringtun-cli $(RIVALS)
 bench:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory bench-bins

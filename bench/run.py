@@ -1,278 +1,33 @@
 #!/usr/bin/env python3
 """Measures Nefia beside its rivals, in turn, in one run.
 
-    bench/run.py [--long] [--rounds N] [--seconds S] [--only TOOL,...] [--cells CELL,...]
+    bench/run.py [--long] [--rounds N] [--seconds S] [--only TOOL,...] [--cells 'CELL;...'] [--parts PART,...]
 
-Way of the bytes, as people use these tools: an ordinary TCP client (bench/load), the tool's local port, its tunnel over
-UDP on loopback, its other end, an ordinary TCP server. One tool runs at a time; a round measures each tool once, and the
-order turns with every round, so that a machine that slows down slows all. Printed: medians, spread, and ratios to the
-best rival. Everything goes to bench/results/NAME.json, raw samples too.
+Parts:
+    direct  an ordinary TCP client (bench/load), the tool's local port, its tunnel over UDP on loopback, its other end,
+            an ordinary TCP server
+    paths   the same with a seeded path (bench/path) between the two ends
+    stack   source and sink on net.h in two processes, and the ceiling of cryptography and UDP alone (bench/stack)
+    exec    `nefia exec true` beside OpenSSH's own client over plain loopback
 
-A rival that cannot be had here is skipped with its reason. How each is got: bench/README.md.
+One tool runs at a time; a round measures each tool once, and the order turns with every round, so that a machine that
+slows down slows all. Printed: medians, spread, and ratios. Everything goes to bench/results/NAME.{md,json}, raw samples
+too. Nothing else should run on the machine.
 """
 import argparse
 import json
 import os
 import platform
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BUILD = os.path.join(ROOT, os.environ.get("B", "build"))
-LOAD = os.path.join(BUILD, "bench/load")
-STACK = os.path.join(BUILD, "bench/stack")
-RIVALS = os.path.join(BUILD, "bench/rivals")
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import tools as T  # noqa: E402
+from login import measure_exec  # noqa: E402
 
-
-class Skip(Exception):
-    pass
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_port(port, seconds=15):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.01)
-    raise Skip(f"port {port} does not answer")
-
-
-def first_byte(tool, seconds=15):
-    """Waits until a byte came back through TOOL."""
-    end = time.monotonic() + seconds
-    cmd = [LOAD, "run", tool.target or f"127.0.0.1:{tool.port}", "rr", "--seconds", "0"]
-    if tool.socks:
-        cmd += ["--socks", f"127.0.0.1:{tool.socks}"]
-    while time.monotonic() < end:
-        if '"failed":0' in subprocess.run(cmd, capture_output=True, text=True).stdout:
-            return
-        time.sleep(0.002)
-    raise Skip("no byte came through")
-
-
-def run(*cmd, **kw):
-    return subprocess.run(cmd, check=True, capture_output=True, text=True, **kw).stdout
-
-
-class Tool:
-    """One way from `self.port` on loopback to the server; `self.procs` are its processes, both ends."""
-    name = ""
-    rival = True
-
-    def __init__(self, server_port):
-        self.server_port = server_port
-        self.procs = []
-        self.port = 0
-        self.socks = 0      # a SOCKS5 port in place of a forward, then
-        self.target = None  # IP:PORT to ask it for
-        self.dir = tempfile.mkdtemp(prefix="nbench.")
-
-    def prepare(self):
-        """Once: build or find the program. Raises Skip."""
-
-    def start(self):
-        raise NotImplementedError
-
-    def spawn(self, *cmd, env=None):
-        log = open(os.path.join(self.dir, "log"), "ab")
-        p = subprocess.Popen(cmd, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env)
-        self.procs.append(p)
-        return p
-
-    def pids(self):
-        return [p.pid for p in self.procs]
-
-    def stop(self):
-        for p in reversed(self.procs):
-            p.send_signal(signal.SIGTERM)
-        for p in self.procs:
-            try:
-                p.wait(5)
-            except subprocess.TimeoutExpired:
-                p.kill()
-                p.wait()
-        self.procs = []
-
-
-class Loopback(Tool):
-    name = "loopback"
-
-    def start(self):
-        self.port = self.server_port
-
-
-class Nefia(Tool):
-    name = "nefia"
-    rival = False
-    aead = None
-
-    def start(self):
-        home = os.path.join(self.dir, "op")
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.rmtree(os.path.join(self.dir, "agent"), ignore_errors=True)
-        os.makedirs(os.path.join(self.dir, "agent"), mode=0o700)
-        env = dict(os.environ, NEFIA_HOME=home)
-        env.pop("XDG_RUNTIME_DIR", None)
-        nefia = os.path.join(BUILD, "nefia")
-        conf = os.path.join(self.dir, "agent/agent.yaml")
-        agent_port = free_port(socket.SOCK_DGRAM)
-        run(nefia, "init", env=env)
-        run(nefia, "host", "add", "far", "--endpoint", f"127.0.0.1:{agent_port}", "--agent-config", conf, env=env)
-        self.edit(os.path.join(home, "nefia.yaml"), "listen_port", free_port(socket.SOCK_DGRAM))
-        self.edit(conf, "listen_port", agent_port)
-        self.edit(conf, "ssh_addr", f"127.0.0.1:{self.server_port}")
-        self.port = free_port()
-        self.spawn(os.path.join(BUILD, "nefia-agent"), "run", "--config", conf, env=env)
-        self.spawn(nefia, "hub", env=env)
-        end = time.monotonic() + 5
-        while not os.path.exists(os.path.join(home, "run/hub.sock")) and time.monotonic() < end:
-            time.sleep(0.005)
-        self.spawn(nefia, "forward", "far", str(self.port), "--raw", env=env)
-
-    @staticmethod
-    def edit(path, key, value):
-        lines, found = [], False
-        for line in open(path):
-            bare = line.lstrip(" -")
-            if bare.startswith(key + ":"):
-                line = line[:len(line) - len(bare)] + f"{key}: {value}\n"
-                found = True
-            lines.append(line)
-        if not found:
-            lines.append(f"{key}: {value}\n")
-        with open(path, "w") as f:
-            f.writelines(lines)
-        os.chmod(path, 0o600)
-
-
-def wg_keys():
-    if not shutil.which("wg"):
-        raise Skip("wg (wireguard-tools) is not installed")
-    private = run("wg", "genkey").strip()
-    public = subprocess.run(["wg", "pubkey"], input=private, check=True, capture_output=True, text=True).stdout.strip()
-    return private, public
-
-
-def to_hex(key):
-    import base64
-    return base64.b64decode(key).hex()
-
-
-class Netstack(Tool):
-    name = "wireguard-go netstack"
-
-    def prepare(self):
-        self.program = os.path.join(RIVALS, "netstack")
-        if os.path.exists(self.program):
-            return
-        if not shutil.which("go"):
-            raise Skip("go is not installed")
-        try:
-            run("go", "build", "-o", self.program, ".", cwd=os.path.join(ROOT, "bench/rivals/netstack"))
-        except subprocess.CalledProcessError as e:
-            raise Skip("go build failed: " + e.stderr.strip().splitlines()[-1])
-
-    def start(self):
-        (ka, pa), (kb, pb) = wg_keys(), wg_keys()
-        a, b = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-        self.port = free_port()
-        self.spawn(self.program, "-key", to_hex(kb), "-peer", to_hex(pa), "-listen", str(b), "-addr", "10.98.0.2",
-                   "-allow", "10.98.0.1", "-serve", f"22:127.0.0.1:{self.server_port}")
-        self.spawn(self.program, "-key", to_hex(ka), "-peer", to_hex(pb), "-listen", str(a), "-addr", "10.98.0.1",
-                   "-allow", "10.98.0.2", "-endpoint", f"127.0.0.1:{b}",
-                   "-forward", f"127.0.0.1:{self.port}:10.98.0.2:22")
-
-
-class Wireproxy(Tool):
-    name = "wireproxy"
-
-    def prepare(self):
-        self.program = find_rival("wireproxy")
-
-    def start(self):
-        (ka, pa), (kb, pb) = wg_keys(), wg_keys()
-        b = free_port(socket.SOCK_DGRAM)
-        self.port = free_port()
-        far, near = os.path.join(self.dir, "far.conf"), os.path.join(self.dir, "near.conf")
-        with open(far, "w") as f:
-            f.write(f"[Interface]\nAddress = 10.97.0.2/32\nPrivateKey = {kb}\nListenPort = {b}\n\n[Peer]\nPublicKey = {pa}\n"
-                    f"AllowedIPs = 10.97.0.1/32\n\n[TCPServerTunnel]\nListenPort = 22\nTarget = 127.0.0.1:{self.server_port}\n")
-        with open(near, "w") as f:
-            f.write(f"[Interface]\nAddress = 10.97.0.1/32\nPrivateKey = {ka}\n\n[Peer]\nPublicKey = {pb}\n"
-                    f"AllowedIPs = 10.97.0.2/32\nEndpoint = 127.0.0.1:{b}\n\n[TCPClientTunnel]\n"
-                    f"BindAddress = 127.0.0.1:{self.port}\nTarget = 10.97.0.2:22\n")
-        self.spawn(self.program, "-s", "-c", far)
-        self.spawn(self.program, "-s", "-c", near)
-
-
-class Tailscale(Tool):
-    """tailscaled --tun=userspace-networking twice; the control server for tests out of its own module."""
-    name = "tailscale userspace"
-
-    def prepare(self):
-        self.daemon, self.cli, self.control = find_rival("tailscaled"), find_rival("tailscale"), find_rival("tscontrol")
-
-    def start(self):
-        control = free_port()
-        self.spawn(self.control, "-listen", f"127.0.0.1:{control}")
-        wait_port(control)
-        addresses = []
-        for i, host in enumerate(("far", "near")):
-            state = os.path.join(self.dir, host)
-            shutil.rmtree(state, ignore_errors=True)
-            os.makedirs(state)
-            sock = os.path.join(state, "s")
-            env = dict(os.environ, TS_DEBUG_PERMIT_HTTP_C2N="1", TS_NO_LOGS_NO_SUPPORT="true")
-            args = [self.daemon, "--tun=userspace-networking", f"--statedir={state}", f"--socket={sock}",
-                    f"--port={free_port(socket.SOCK_DGRAM)}"]
-            if host == "near":
-                self.socks = free_port()
-                args.append(f"--socks5-server=127.0.0.1:{self.socks}")
-            self.spawn(*args, env=env)
-            for _ in range(500):
-                if os.path.exists(sock):
-                    break
-                time.sleep(0.01)
-            run(self.cli, f"--socket={sock}", "up", f"--login-server=http://127.0.0.1:{control}", f"--hostname={host}",
-                "--accept-dns=false", timeout=30)
-            addresses.append(run(self.cli, f"--socket={sock}", "ip", "-4").strip())
-        run(self.cli, f"--socket={os.path.join(self.dir, 'far/s')}", "serve", "--bg", "--tcp=2222",
-            f"tcp://127.0.0.1:{self.server_port}", timeout=30)
-        self.target = f"{addresses[0]}:2222"
-        # The relay carries the first packets; what is measured is the direct path.
-        for _ in range(40):
-            out = subprocess.run([self.cli, f"--socket={os.path.join(self.dir, 'near/s')}", "ping", "-c", "1", addresses[0]],
-                                 capture_output=True, text=True, timeout=20).stdout
-            if "via 127.0.0.1" in out or "via 1" in out and "DERP" not in out:
-                break
-            time.sleep(0.2)
-
-    def pids(self):
-        return [p.pid for p in self.procs[1:3]]  # the two daemons; the control server is idle by then
-
-
-def find_rival(name):
-    for place in (os.path.join(RIVALS, name), shutil.which(name)):
-        if place and os.path.exists(place):
-            return place
-    raise Skip(f"{name} is not installed (make bench-rivals)")
-
-
-# ---- measuring ----
 
 def cpu_seconds(pids):
     tick = os.sysconf("SC_CLK_TCK")
@@ -292,41 +47,262 @@ def rss_mib(pids, key="VmRSS"):
     return total / 1024
 
 
+# ---- direct ----
+
 CELLS = {
-    "up1": ("up", 1), "down1": ("down", 1), "up4": ("up", 4), "up32": ("up", 32), "down32": ("down", 32),
+    "up1": ("up", 1), "down1": ("down", 1), "up4": ("up", 4), "up32": ("up", 32), "down32": ("down", 32), "both2": ("both", 2),
+    "up1w64": ("up", 1, "--size", "64"), "up1w1k": ("up", 1, "--size", "1024"),
     "rr": ("rr", 1), "crr1": ("crr", 1), "crr16": ("crr", 16),
+}
+LONG_CELLS = {
+    "down4": ("down", 4), "both32": ("both", 32), "up1w4k": ("up", 1, "--size", "4096"), "up1w16k": ("up", 1, "--size", "16384"),
+    "rr16": ("rr", 16),
 }
 
 
-def measure(tool, cell, seconds):
-    mode, flows = CELLS[cell]
+def measure(tool, spec, seconds):
+    mode, flows, *more = spec
     before = cpu_seconds(tool.pids())
-    cmd = [LOAD, "run", tool.target or f"127.0.0.1:{tool.port}", mode, "--flows", str(flows), "--seconds", str(seconds)]
-    if tool.socks:
-        cmd += ["--socks", f"127.0.0.1:{tool.socks}"]
-    p = subprocess.run(cmd, capture_output=True, text=True, timeout=seconds + 60)
-    if not p.stdout:
-        return {"error": p.stderr.strip().splitlines()[-1] if p.stderr else "no result"}
-    r = json.loads(p.stdout)
+    r = tool.load(mode, "--flows", str(flows), "--seconds", str(seconds), *more, timeout=seconds + 90)
     used = cpu_seconds(tool.pids()) - before
-    if "gbps" in r and r["gbps"] > 0:
+    if r.get("gbps", 0) > 0:
         r["cpu_s_per_gb"] = used / (r["gbps"] * r["seconds"] / 8)
-    if r["failed"]:
-        r["error"] = p.stderr.strip().splitlines()[-1]
     return r
 
 
-def measure_tool(tool, cells, seconds):
+def rr_under_load(tool, seconds):
+    """Exchanges while one flow fills the tunnel."""
+    cmd = tool.prefix + [T.LOAD, "run", tool.target or f"127.0.0.1:{tool.port}", "up", "--seconds", str(seconds + 1)]
+    if tool.socks:
+        cmd += ["--socks", f"127.0.0.1:{tool.socks}"]
+    with subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as busy:
+        time.sleep(0.5)
+        r = tool.load("rr", "--seconds", str(seconds), timeout=seconds + 90)
+        busy.wait(60)
+    return r
+
+
+def measure_direct(tool, cells, seconds):
     out = {}
     began = time.monotonic()
     tool.start()
-    first_byte(tool)
+    T.first_byte(tool)
     out["first_byte_ms"] = {"ms": (time.monotonic() - began) * 1000}
+    time.sleep(0.5)
     out["rss_idle"] = {"mib": rss_mib(tool.pids())}
-    for cell in cells:
-        out[cell] = measure(tool, cell, seconds)
+    for name, spec in cells.items():
+        if tool.cells is None or name in tool.cells:
+            out[name] = measure(tool, spec, seconds)
+    if tool.cells is None:
+        out["rr_load"] = rr_under_load(tool, seconds)
     out["rss_peak"] = {"mib": rss_mib(tool.pids(), "VmHWM")}
     return out
+
+
+ROWS = [
+    ("one flow up, Gb/s", "up1", "gbps", True), ("one flow down, Gb/s", "down1", "gbps", True),
+    ("one up and one down, Gb/s", "both2", "gbps", True),
+    ("4 flows up, Gb/s", "up4", "gbps", True), ("4 flows down, Gb/s", "down4", "gbps", True),
+    ("32 flows up, Gb/s", "up32", "gbps", True), ("32 flows down, Gb/s", "down32", "gbps", True),
+    ("least of 32 up, Gb/s", "up32", "least_gbps", True), ("least of 32 down, Gb/s", "down32", "least_gbps", True),
+    ("16 up and 16 down, Gb/s", "both32", "gbps", True),
+    ("one flow up in writes of 64 B, Gb/s", "up1w64", "gbps", True), ("of 1 KiB", "up1w1k", "gbps", True),
+    ("of 4 KiB", "up1w4k", "gbps", True), ("of 16 KiB", "up1w16k", "gbps", True),
+    ("CPU s per GB up, both ends", "up1", "cpu_s_per_gb", False), ("CPU s per GB down, both ends", "down1", "cpu_s_per_gb", False),
+    ("request/response p50, us", "rr", "p50_us", False), ("request/response p99, us", "rr", "p99_us", False),
+    ("request/response p99.9, us", "rr", "p999_us", False), ("the same beside a full flow, p50, us", "rr_load", "p50_us", False),
+    ("p99, us", "rr_load", "p99_us", False), ("16 at once, p50, us", "rr16", "p50_us", False),
+    ("connections/s, one by one", "crr1", "per_second", True), ("connections/s, 16 at once", "crr16", "per_second", True),
+    ("start to first byte, ms", "first_byte_ms", "ms", False), ("RSS idle, both ends, MiB", "rss_idle", "mib", False),
+    ("RSS peak, both ends, MiB", "rss_peak", "mib", False),
+]
+
+
+def values(samples, tool, cell, field):
+    return [s[cell][field] for s in samples.get(tool, []) if cell in s and field in s[cell] and "error" not in s[cell]]
+
+
+def shown(found):
+    if not found:
+        return "-"
+    return f"{statistics.median(found):.3g} ({min(found):.3g}-{max(found):.3g})"
+
+
+def table(title, samples, names, rivals, rows, against):
+    """A table with a row a measure; the last column is Nefia's median to the best of RIVALS."""
+    lines = [f"| {title} | " + " | ".join(names) + f" | nefia to {against} |", "|---" * (len(names) + 2) + "|"]
+    for name, cell, field, more in rows:
+        found = {n: values(samples, n, cell, field) for n in names}
+        if not any(found.values()):
+            continue
+        others = [statistics.median(found[r]) for r in rivals if found.get(r)]
+        ratio = "-"
+        if found.get("nefia") and others:
+            ratio = f"{statistics.median(found['nefia']) / (max(others) if more else min(others)):.2f}x"
+        lines.append(f"| {name} | " + " | ".join(shown(found[n]) for n in names) + f" | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+# ---- paths ----
+
+RATE = ["--rate", "200", "--delay", "10"]
+PATHS = {  # name: (options of bench/path, mode, seconds, flows)
+    "nothing in the way": ([], "up", 3, 1),
+    "200 Mb/s, 20 ms, queue 50": (RATE + ["--queue", "50"], "up", 8, 1),
+    "200 Mb/s, 20 ms, queue 200": (RATE + ["--queue", "200"], "up", 8, 1),
+    "200 Mb/s, 20 ms, queue 1000": (RATE + ["--queue", "1000"], "up", 8, 1),
+    "200 Mb/s, 20 ms, 1 % reordered by 5 ms": (RATE + ["--queue", "1000", "--reorder", "0.01,5"], "up", 8, 1),
+    "20 ms, loss 1e-3": (["--delay", "10", "--loss", "1e-3"], "up", 10, 1),
+    "20 ms, loss 1e-2": (["--delay", "10", "--loss", "1e-2"], "up", 10, 1),
+    "100 ms, loss 1e-3": (["--delay", "50", "--loss", "1e-3"], "up", 15, 1),
+    "20 ms, 64 KiB answers, loss 1e-2": (["--delay", "10", "--loss", "1e-2"], "get", 10, 16),
+    "20 ms, 64 KiB answers, bursts of 5": (["--delay", "10", "--burst", "2e-3,5"], "get", 10, 16),
+    "400 Mb/s, 100 ms, time to 90 %": (["--rate", "400", "--delay", "50", "--queue", "4000"], "ramp", 8, 1),
+}
+LONG_PATHS = {
+    f"{rtt} ms, loss {loss}": (["--delay", str(rtt / 2), "--loss", loss], "up", 10, 1)
+    for rtt in (0.1, 2, 20, 50, 100) for loss in ("0", "1e-5", "1e-4", "1e-3", "1e-2")
+}
+
+
+def time_to(bins, width_ms, gbps):
+    """Milliseconds until a mean of 200 ms reached GBPS; None if never."""
+    span = int(200 / width_ms)
+    for i in range(len(bins) - span):
+        if sum(bins[i:i + span]) * 8 / (span * width_ms / 1e3) >= gbps * 1e9:
+            return (i + span) * width_ms
+    return None
+
+
+def measure_path(tool, options, mode, seconds, flows, seed):
+    tool.path = options + ["--seed", str(seed)]
+    tool.start()
+    T.first_byte(tool)
+    if mode != "ramp":
+        return tool.load(mode, "--flows", str(flows), "--seconds", str(seconds), timeout=seconds + 90)
+    r = tool.load("down", "--seconds", str(seconds), "--bins", "50", timeout=seconds + 90)
+    # What the link carries of the payload: 1,368 of a datagram's 1,480 bytes on the wire.
+    reached = time_to(r.pop("bins", []), 50, 0.9 * 0.4 * 1368 / 1480)
+    if reached is not None:
+        r["ms_to_90"] = reached
+    return r
+
+
+def path_rows(cells):
+    rows = []
+    for name, (_, mode, _, _) in cells.items():
+        if mode == "up":
+            rows.append((name + ", Gb/s", name, "gbps", True))
+        elif mode == "get":
+            rows += [(name + ", p50, us", name, "p50_us", False), (name + ", p99, us", name, "p99_us", False)]
+        else:
+            rows.append((name + ", ms", name, "ms_to_90", False))
+    return rows
+
+
+# ---- the whole ----
+
+def rounds_of(tools, rounds, label, fn, samples, skipped):
+    for i in range(rounds):
+        for tool in tools[i % len(tools):] + tools[:i % len(tools)]:
+            if tool.name in skipped:
+                continue
+            print(f"{label}: round {i + 1} of {rounds}: {tool.name}", file=sys.stderr)
+            try:
+                fn(tool, i)
+            except (T.Skip, subprocess.SubprocessError, OSError) as e:
+                print(f"{tool.name}: {e}", file=sys.stderr)
+                samples.setdefault(tool.name, [])
+                if i == 0:
+                    skipped[tool.name] = str(e)
+            finally:
+                tool.stop()
+
+
+def prepared(classes, only, server_port, skipped):
+    tools = []
+    for cls in classes:
+        if only and cls.name not in only:
+            continue
+        tool = cls(server_port)
+        try:
+            tool.prepare()
+            tools.append(tool)
+        except T.Skip as e:
+            skipped[cls.name] = str(e)
+            print(f"SKIP {cls.name}: {e}", file=sys.stderr)
+    return tools
+
+
+def run_direct(opt, server_port, skipped):
+    cells = dict(CELLS, **LONG_CELLS) if opt.long else dict(CELLS)
+    if opt.cells:
+        cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
+    samples = {}
+    tools = prepared((T.Nefia, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
+                     opt.only and opt.only.split(","), server_port, skipped)
+    try:
+        rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
+                  lambda tool, i: samples.setdefault(tool.name, []).append(measure_direct(tool, cells, opt.seconds)),
+                  samples, skipped)
+    finally:
+        for t in tools:
+            shutil.rmtree(t.dir, ignore_errors=True)
+    names = [t.name for t in tools if samples.get(t.name)]
+    rivals = [n for n in names if n not in ("nefia", "loopback") and "TUN" not in n]
+    return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
+
+
+def run_paths(opt, server_port, skipped):
+    cells = dict(PATHS, **LONG_PATHS) if opt.long else dict(PATHS)
+    if opt.cells:
+        cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
+    samples = {}
+    tools = prepared((T.Nefia, T.NefiaBbr, T.WireguardGo, T.WireguardGoBbr, T.Netstack), opt.only and opt.only.split(","),
+                     server_port, skipped)
+    try:
+        for name, spec in cells.items():
+            def one(tool, i, name=name, spec=spec):
+                samples.setdefault(tool.name, []).append({name: measure_path(tool, *spec, seed=i + 1)})
+            rounds_of(tools, opt.rounds or (5 if opt.long else 2), name, one, samples, skipped)
+    finally:
+        for t in tools:
+            shutil.rmtree(t.dir, ignore_errors=True)
+    names = [t.name for t in tools if samples.get(t.name)]
+    rivals = [n for n in names if n == T.WireguardGo.name]
+    return samples, table("with a path between", samples, names, rivals, path_rows(cells), "kernel CUBIC over wireguard-go")
+
+
+def run_stack(opt, server_port, skipped):
+    out, lines = {}, ["In the stack (source and sink on net.h in two processes), and the ceiling of cryptography and UDP alone:", ""]
+    for aead in ("libsodium", "libcrypto", "libIPSec_MB", None):
+        for mode in ("ceiling", "up", "rr", "crr") if aead is None else ("ceiling", "up"):
+            runs = []
+            for _ in range(3):
+                cmd = [T.STACK, mode, "--seconds", str(opt.seconds)] + (["--aead", aead] if aead else [])
+                p = subprocess.run(cmd, capture_output=True, text=True, timeout=60)
+                if p.returncode == 0:
+                    runs.append(json.loads(p.stdout))
+            if not runs:
+                continue
+            out[f"{mode} {aead or 'picked'}"] = runs
+            med = {k: statistics.median(r[k] for r in runs) for k in runs[0] if isinstance(runs[0][k], (int, float))}
+            lines.append(f"- {mode} {aead or 'picked'}: " +
+                         (f"{med['gbps']:.2f} Gb/s, {med['cpu_s_per_gb']:.2f} CPU s/GB" if "cpu_s_per_gb" in med else
+                          f"{med['per_second']:.0f} a second, p50 {med['p50_us']} us, p99 {med['p99_us']} us"))
+    return out, "\n".join(lines) + "\n"
+
+
+def run_exec(opt, server_port, skipped):
+    try:
+        r = measure_exec(20 if opt.long else 10)
+    except (T.Skip, subprocess.SubprocessError, OSError) as e:
+        skipped["exec"] = str(e)
+        return {}, ""
+    lines = ["| `true` on the other machine, ms | nefia | OpenSSH over plain loopback | ratio |", "|---|---|---|---|"]
+    for name, ours, theirs in r["rows"]:
+        lines.append(f"| {name} | {shown(ours)} | {shown(theirs)} | {statistics.median(ours) / statistics.median(theirs):.2f}x |")
+    return r, "\n".join(lines) + "\n"
 
 
 def machine():
@@ -335,59 +311,12 @@ def machine():
         if line.startswith("model name"):
             cpu = line.split(":", 1)[1].strip()
             break
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(["git", "-C", T.ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     return {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(), "commit": commit,
             "avx512": "avx512f" in open("/proc/cpuinfo").read(), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
-ROWS = [
-    ("one flow up, Gb/s", "up1", "gbps", True), ("one flow down, Gb/s", "down1", "gbps", True),
-    ("4 flows up, Gb/s", "up4", "gbps", True), ("32 flows up, Gb/s", "up32", "gbps", True),
-    ("32 flows down, Gb/s", "down32", "gbps", True), ("least of 32 up, Gb/s", "up32", "least_gbps", True),
-    ("CPU s per GB up, both ends", "up1", "cpu_s_per_gb", False), ("CPU s per GB down, both ends", "down1", "cpu_s_per_gb", False),
-    ("request/response p50, us", "rr", "p50_us", False), ("request/response p99, us", "rr", "p99_us", False),
-    ("request/response p99.9, us", "rr", "p999_us", False),
-    ("connections/s, one by one", "crr1", "per_second", True), ("connections/s, 16 at once", "crr16", "per_second", True),
-    ("start to first byte, ms", "first_byte_ms", "ms", False), ("RSS idle, both ends, MiB", "rss_idle", "mib", False),
-    ("RSS peak, both ends, MiB", "rss_peak", "mib", False),
-]
-
-
-def median(samples, tool, cell, field):
-    values = [s[cell][field] for s in samples.get(tool, []) if cell in s and field in s[cell]]
-    return statistics.median(values) if values else None
-
-
-def table(samples, tools):
-    names = [t.name for t in tools if t.name in samples]
-    rivals = [t.name for t in tools if t.rival and t.name in samples and t.name != "loopback"]
-    lines = ["| | " + " | ".join(names) + " | nefia to the best rival |", "|---" * (len(names) + 2) + "|"]
-    for title, cell, field, more in ROWS:
-        m = {n: median(samples, n, cell, field) for n in names}
-        if all(v is None for v in m.values()):
-            continue
-        cells = []
-        for n in names:
-            values = [s[cell][field] for s in samples[n] if cell in s and field in s[cell]]
-            cells.append("-" if m[n] is None else f"{m[n]:.3g} ({min(values):.3g}-{max(values):.3g})")
-        others = [m[r] for r in rivals if m[r]]
-        ratio = "-"
-        if m.get("nefia") and others:
-            best = max(others) if more else min(others)
-            ratio = f"{m['nefia'] / best:.2f}x"
-        lines.append(f"| {title} | " + " | ".join(cells) + f" | {ratio} |")
-    return "\n".join(lines)
-
-
-def in_stack(seconds):
-    out = {}
-    for aead in ("libsodium", "libcrypto", "libIPSec_MB", None):
-        for mode in ("ceiling", "up", "rr", "crr") if aead is None else ("ceiling", "up"):
-            cmd = [STACK, mode, "--seconds", str(seconds)] + (["--aead", aead] if aead else [])
-            p = subprocess.run(cmd, capture_output=True, text=True, timeout=60)
-            if p.returncode == 0:
-                out[f"{mode} {aead or 'picked'}"] = json.loads(p.stdout)
-    return out
+PARTS = {"direct": run_direct, "paths": run_paths, "stack": run_stack, "exec": run_exec}
 
 
 def main():
@@ -397,56 +326,30 @@ def main():
     ap.add_argument("--seconds", type=float)
     ap.add_argument("--only")
     ap.add_argument("--cells")
+    ap.add_argument("--parts", default=",".join(PARTS))
     ap.add_argument("--name", default="latest")
     opt = ap.parse_args()
-    rounds = opt.rounds or (10 if opt.long else 3)
-    seconds = opt.seconds or (10 if opt.long else 3)
-    cells = opt.cells.split(",") if opt.cells else list(CELLS)
-    server_port = free_port()
-    server = subprocess.Popen([LOAD, "serve", str(server_port)])
-    samples, skipped, tools = {}, {}, []
+    opt.seconds = opt.seconds or (10 if opt.long else 3)
+    server_port = T.free_port()
+    server = subprocess.Popen([T.LOAD, "serve", str(server_port)])
+    result = {"machine": machine(), "seconds": opt.seconds, "parts": {}, "skipped": {}}
+    m = result["machine"]
+    text = [f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}, commit {m['commit']}, {m['date']}.",
+            f"{opt.seconds:g} s a cell; median (least-greatest).", ""]
     try:
-        wait_port(server_port)
-        for cls in (Nefia, Tailscale, Netstack, Wireproxy, Loopback):
-            if opt.only and cls.name not in opt.only.split(","):
-                continue
-            tool = cls(server_port)
-            try:
-                tool.prepare()
-                tools.append(tool)
-            except Skip as e:
-                skipped[cls.name] = str(e)
-                print(f"SKIP {cls.name}: {e}", file=sys.stderr)
-        for i in range(rounds):
-            for tool in tools[i % len(tools):] + tools[:i % len(tools)]:
-                print(f"round {i + 1} of {rounds}: {tool.name}", file=sys.stderr)
-                try:
-                    samples.setdefault(tool.name, []).append(measure_tool(tool, cells, seconds))
-                except (Skip, subprocess.SubprocessError, OSError) as e:
-                    print(f"FAILED {tool.name}: {e}", file=sys.stderr)
-                    skipped[tool.name] = str(e)
-                finally:
-                    tool.stop()
-        stack = in_stack(seconds)
+        T.wait_port(server_port)
+        for part in opt.parts.split(","):
+            skipped = result["skipped"][part] = {}
+            result["parts"][part], said = PARTS[part](opt, server_port, skipped)
+            text.append(said)
+            text += [f"- skipped: {name}: {why}" for name, why in skipped.items()] + [""]
     finally:
         server.kill()
-        for t in tools:
-            t.stop()
-            shutil.rmtree(t.dir, ignore_errors=True)
-    result = {"machine": machine(), "rounds": rounds, "seconds": seconds, "skipped": skipped, "stack": stack, "samples": samples}
-    os.makedirs(os.path.join(ROOT, "bench/results"), exist_ok=True)
-    text = [f"Machine: {result['machine']}", f"{rounds} rounds of {seconds} s a cell; median (least-greatest).", ""]
-    text.append(table(samples, tools))
-    text += ["", "In the stack (source and sink on net.h in two processes), and the ceiling of cryptography and UDP alone:", ""]
-    for k, v in stack.items():
-        text.append(f"- {k}: " + (f"{v['gbps']:.2f} Gb/s, {v['cpu_s_per_gb']:.2f} CPU s/GB" if "cpu_s_per_gb" in v else
-                                  f"{v['per_second']} a second, p50 {v['p50_us']} us, p99 {v['p99_us']} us"))
-    for name, why in skipped.items():
-        text.append(f"- skipped: {name}: {why}")
     print("\n".join(text))
-    with open(os.path.join(ROOT, f"bench/results/{opt.name}.json"), "w") as f:
+    os.makedirs(os.path.join(T.ROOT, "bench/results"), exist_ok=True)
+    with open(os.path.join(T.ROOT, f"bench/results/{opt.name}.json"), "w") as f:
         json.dump(result, f, indent=1)
-    with open(os.path.join(ROOT, f"bench/results/{opt.name}.md"), "w") as f:
+    with open(os.path.join(T.ROOT, f"bench/results/{opt.name}.md"), "w") as f:
         f.write("\n".join(text) + "\n")
 
 

@@ -1,83 +1,192 @@
 /*
- * netstack/cubic.c - CUBIC (RFC 9438) with HyStart.
+ * netstack/cubic.c - CUBIC (RFC 9438) with HyStart++ (RFC 9406).
  *
- * Slow start doubles a round trip's bytes with every round trip and ends when the delay has grown by an eighth (4 to 16 ms)
- * over the least one seen: the queue in front of the bottleneck is filling (RFC 9406's signal). After a loss the window is 0.7 of what it was and grows along a cubic of time that is flat
- * around the place of the loss, never slower than Reno would.
+ * Slow start doubles a round trip's bytes with every round trip, paced at twice the rate of the window, so that a
+ * short queue in front of the bottleneck does not overflow at half of what the path holds. It ends at a loss, or when
+ * the least delay of a round has grown by an eighth over that of the round before: then five rounds of a
+ * quarter of the growth show whether that was chance. After a loss the window is 0.7 of what it was and grows along a cubic
+ * of time that is flat around the place of the loss, never slower than Reno would. Congestion avoidance is paced a little
+ * faster than the window, so that it is the window which decides.
  */
 #include <math.h>
 
-#include "netstack/loss.h"
+#include "netstack/cc.h"
+#include "netstack/seq.h"
 
-#define BETA 0.7
-#define CUBIC_C 0.4 /* segments a second cubed */
+#define BETA 0.7f
+#define CUBIC_C 0.4f /* segments a second cubed */
 #define RENO_ALPHA (3 * (1 - BETA) / (1 + BETA))
-#define HYSTART_SEGMENTS 32
-#define CWND_MAX (32u << 20)
+#define RTT_SAMPLES 8
+#define CSS_ROUNDS 5
+#define CSS_DIVISOR 4
+#define THRESH_MIN (4 * NSEC_PER_MSEC)
+#define THRESH_MAX (16 * NSEC_PER_MSEC)
+#define PACE_FROM_RTT (2 * NSEC_PER_MSEC) /* on shorter paths the ACKs clock finely enough */
 
-void net_cc_init(struct net_cc *cc, uint32_t mss, uint32_t cwnd)
+static void init(struct net_cc *cc, nsec_t now)
 {
-	*cc = (struct net_cc){ .mss = mss, .cwnd = cwnd, .ssthresh = CWND_MAX,
-			       .rtt_min = NSEC_NEVER };
+	cc->cubic.rtt_now = cc->cubic.rtt_last = NSEC_NEVER;
 }
 
-static void begin_epoch(struct net_cc *cc, nsec_t now)
+/* ---- slow start ---- */
+
+static void next_round(struct net_cubic *c, uint32_t nxt)
 {
-	cc->epoch = now;
-	cc->w_est = cc->cwnd;
-	if (cc->w_max > cc->cwnd) {
-		cc->k = cbrt((cc->w_max - cc->cwnd) / (CUBIC_C * cc->mss));
-	} else {
-		cc->k = 0;
-		cc->w_max = cc->cwnd;
+	c->round_begun = true;
+	c->round_end = nxt;
+	c->rtt_last = c->rtt_now;
+	c->rtt_now = NSEC_NEVER;
+	c->n_samples = 0;
+}
+
+static void look_at_delay(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_cubic *c = &cc->cubic;
+	nsec_t thresh;
+
+	if (!c->round_begun || SEQ_GEQ(a->una, c->round_end)) {
+		if (c->in_css && ++c->n_css >= CSS_ROUNDS)
+			cc->ssthresh = cc->cwnd;
+		next_round(c, a->nxt);
+	}
+	if (!a->rtt)
+		return;
+	c->rtt_now = nsec_min(c->rtt_now, a->rtt);
+	if (c->n_samples < RTT_SAMPLES && ++c->n_samples < RTT_SAMPLES)
+		return;
+	if (c->in_css) {
+		/* It was chance after all. */
+		c->in_css = c->rtt_now >= c->rtt_base;
+	} else if (c->rtt_last != NSEC_NEVER) {
+		thresh = MIN(MAX(c->rtt_last / 8, THRESH_MIN), THRESH_MAX);
+		c->in_css = c->rtt_now >= c->rtt_last + thresh;
+		c->rtt_base = c->rtt_now;
+		c->n_css = 0;
 	}
 }
 
-static void avoid_congestion(struct net_cc *cc, uint32_t acked, nsec_t now, nsec_t srtt)
+static void slow_start(struct net_cc *cc, const struct net_cc_ack *a)
 {
+	uint32_t grow = cc->cubic.in_css ? a->acked / CSS_DIVISOR : a->acked;
+
+	cc->cwnd = MIN(MIN(cc->cwnd + grow, NET_CWND_MAX), MAX(cc->ssthresh, cc->cwnd));
+}
+
+/* ---- congestion avoidance ---- */
+
+static void begin_epoch(struct net_cc *cc, nsec_t now)
+{
+	struct net_cubic *c = &cc->cubic;
+	float cwnd = (float)cc->cwnd;
+
+	c->epoch = now;
+	c->w_est = cwnd;
+	if (c->w_max > cwnd) {
+		c->k = cbrtf((c->w_max - cwnd) / (CUBIC_C * (float)cc->mss));
+	} else {
+		c->k = 0;
+		c->w_max = cwnd;
+	}
+}
+
+static void avoid_congestion(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_cubic *c = &cc->cubic;
 	double t, target, cwnd = cc->cwnd;
 
-	if (!cc->epoch)
-		begin_epoch(cc, now);
-	t = (double)(now + srtt - cc->epoch) / 1e9 - cc->k;
-	target = MIN(CUBIC_C * cc->mss * t * t * t + cc->w_max, 1.5 * cwnd);
-	cc->w_est += RENO_ALPHA * cc->mss * acked / cwnd;
+	if (!c->epoch)
+		begin_epoch(cc, a->now);
+	t = (double)(a->now + a->srtt - c->epoch) / 1e9 - c->k;
+	target = MIN((double)CUBIC_C * cc->mss * t * t * t + c->w_max, 1.5 * cwnd);
+	c->w_est += RENO_ALPHA * (float)cc->mss * (float)a->acked / (float)cwnd;
 	if (target > cwnd)
-		cwnd += (target - cwnd) * acked / cwnd;
-	cwnd = MAX(cwnd, cc->w_est);
-	cc->cwnd = (uint32_t)MIN(cwnd, (double)CWND_MAX);
+		cwnd += (target - cwnd) * a->acked / cwnd;
+	cwnd = MAX(cwnd, (double)c->w_est);
+	cc->cwnd = (uint32_t)MIN(cwnd, (double)NET_CWND_MAX);
 }
 
-void net_cc_acked(struct net_cc *cc, uint32_t acked, nsec_t now, nsec_t srtt)
+static void set_pace(struct net_cc *cc, nsec_t srtt)
 {
-	if (cc->cwnd < cc->ssthresh)
-		cc->cwnd = MIN(cc->cwnd + acked, MIN(cc->ssthresh, CWND_MAX));
-	else
-		avoid_congestion(cc, acked, now, srtt);
+	double rate = (double)cc->cwnd * 1e9 / (double)MAX(srtt, (nsec_t)1);
+
+	cc->pace = srtt < PACE_FROM_RTT ? 0 : (uint64_t)(rate * (cc->cwnd < cc->ssthresh / 2 ? 2.0 : 1.2));
 }
 
-void net_cc_rtt(struct net_cc *cc, nsec_t rtt, uint32_t in_flight)
+static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 {
-	nsec_t slack;
+	bool slow = cc->cwnd < cc->ssthresh;
 
-	cc->rtt_min = nsec_min(cc->rtt_min, rtt);
-	slack = MIN(MAX(cc->rtt_min / 8, 4 * NSEC_PER_MSEC), 16 * NSEC_PER_MSEC);
-	/* A few segments fill no queue: their delay is the other side's, which holds an ACK back for a while. */
-	if (in_flight >= HYSTART_SEGMENTS * cc->mss && cc->cwnd < cc->ssthresh && rtt > cc->rtt_min + slack)
-		cc->ssthresh = cc->cwnd;
+	if (slow && !a->in_recovery)
+		look_at_delay(cc, a);
+	/* A window that was not used proves nothing (RFC 7661). */
+	if (a->in_recovery || a->acked == 0)
+		;
+	else if (slow && (a->cwnd_limited || cc->cwnd < 2 * (uint64_t)a->prior_in_flight))
+		slow_start(cc, a);
+	else if (!slow && a->cwnd_limited)
+		avoid_congestion(cc, a);
+	set_pace(cc, a->srtt);
 }
 
-void net_cc_lost(struct net_cc *cc)
+/* ---- events ---- */
+
+static void lost(struct net_cc *cc, nsec_t now)
 {
+	struct net_cubic *c = &cc->cubic;
+	float cwnd = (float)cc->cwnd;
+
+	c->old_cwnd = cc->cwnd;
+	c->old_ssthresh = cc->ssthresh;
+	c->old_w_max = c->w_max;
 	/* Fast convergence: who is losing share gives up a little more (4.7). */
-	cc->w_max = cc->cwnd < cc->w_max ? cc->cwnd * (1 + BETA) / 2 : cc->cwnd;
-	cc->ssthresh = MAX((uint32_t)(cc->cwnd * BETA), 2 * cc->mss);
+	c->w_max = cwnd < c->w_max ? cwnd * (1 + BETA) / 2 : cwnd;
+	cc->ssthresh = MAX((uint32_t)(cwnd * BETA), 2 * cc->mss);
 	cc->cwnd = cc->ssthresh;
-	cc->epoch = 0;
+	c->epoch = 0;
+	c->in_css = false;
 }
 
-void net_cc_timeout(struct net_cc *cc)
+static void timeout(struct net_cc *cc, nsec_t now)
 {
-	net_cc_lost(cc);
+	lost(cc, now);
 	cc->cwnd = cc->mss;
 }
+
+static void undo(struct net_cc *cc)
+{
+	struct net_cubic *c = &cc->cubic;
+
+	cc->cwnd = MAX(cc->cwnd, c->old_cwnd);
+	cc->ssthresh = MAX(cc->ssthresh, c->old_ssthresh);
+	c->w_max = c->old_w_max;
+	c->epoch = 0;
+}
+
+static void recovered(struct net_cc *cc, nsec_t now)
+{
+	cc->cwnd = MAX(cc->cwnd, 2 * cc->mss);
+}
+
+/* What was learned fades with silence (RFC 7661): half of the window for each second, ten segments stay. */
+static void restart(struct net_cc *cc, nsec_t idle, nsec_t now)
+{
+	uint32_t least = NET_CWND_FIRST * cc->mss;
+
+	cc->cubic.epoch = 0;
+	if (cc->cwnd > least)
+		cc->ssthresh = MAX(cc->ssthresh, cc->cwnd / 4 * 3);
+	for (nsec_t s = NSEC_PER_SEC; s <= idle && cc->cwnd > least; s += NSEC_PER_SEC)
+		cc->cwnd = MAX(cc->cwnd / 2, least);
+}
+
+const struct net_cc_ops net_cubic_ops = {
+	.name = "cubic",
+	.reduces = true,
+	.init = init,
+	.acked = acked,
+	.lost = lost,
+	.timeout = timeout,
+	.undo = undo,
+	.recovered = recovered,
+	.restart = restart,
+};

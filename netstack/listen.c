@@ -9,6 +9,7 @@
 
 #include "base/endian.h"
 #include "netstack/net_internal.h"
+#include "netstack/seq.h"
 
 static struct net_listener *listener_find(struct net_if *nif, uint16_t port)
 {
@@ -34,6 +35,7 @@ static void syn_free(struct net_syn *syn)
 {
 	list_del(&syn->link);
 	syn->listener->n_used--;
+	net_share_give(syn->listener->nif, &syn->remote.ip);
 	net_g.stats.n_syn_held--;
 	if (syn->pb)
 		pktbuf_free(syn->pb);
@@ -51,50 +53,32 @@ static bool is_held(struct net_listener *l, const struct endpoint *remote, const
 	return false;
 }
 
-static bool is_connection(struct net_if *nif, const struct endpoint *remote, const struct endpoint *local)
-{
-	list_for_each(it, &nif->tcps) {
-		struct net_tcp *c = container_of(it, struct net_tcp, link);
-
-		if (c->pcb && endpoint_equal(&c->remote, remote) && endpoint_equal(&c->local, local))
-			return true;
-	}
-	return false;
-}
-
-static uint32_t count_held(struct net_if *nif, const struct ip_addr *peer)
-{
-	uint32_t n = 0;
-
-	list_for_each(it, &nif->listeners)
-		list_for_each(s, &container_of(it, struct net_listener, link)->syns)
-			n += ip_addr_equal(&container_of(s, struct net_syn, link)->remote.ip, peer);
-	return n;
-}
-
 static bool is_full(const struct net_listener *l, const struct ip_addr *peer)
 {
 	return l->n_used >= l->n_max || net_g.stats.n_tcp + net_g.stats.n_syn_held >= net_g.cfg.n_tcp_max ||
-	       net_tcp_count_peer(l->nif, peer) + count_held(l->nif, peer) >= net_g.cfg.n_tcp_peer_max;
+	       net_share_count(l->nif, peer) >= net_g.cfg.n_tcp_peer_max;
 }
 
 bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_packet *pkt)
 {
 	struct endpoint remote = { pkt->src, get_be16(pkt->l4), 0 }, local = { pkt->dst, get_be16(pkt->l4 + 2), 0 };
 	struct net_listener *l = listener_find(nif, local.port);
+	struct tcp_pcb *pcb;
 	struct net_syn *syn;
 
 	if (!l)
 		return !nif->cfg.reset_closed && (pktbuf_free(pb), true);
 	/* A repeated SYN of a connection is lwIP's to answer. */
-	if (is_connection(nif, &remote, &local))
+	pcb = net_pcb_find(nif, &local, &remote);
+	if (pcb && pcb->state != TIME_WAIT)
 		return false;
 	if (is_held(l, &remote, &local)) {
 		pktbuf_free(pb);
 		return true;
 	}
 	syn = is_full(l, &pkt->src) ? NULL : calloc(1, sizeof(*syn));
-	if (!syn) {
+	if (!syn || !net_share_take(nif, &remote.ip)) {
+		free(syn);
 		net_g.stats.n_refused_full++;
 		send_reset(nif, &local, &remote, get_be32(pkt->l4 + 4));
 		pktbuf_free(pb);
@@ -224,44 +208,22 @@ void net_syn_set_gone(struct net_syn *syn, void (*on_gone)(void *ctx), void *ctx
 	syn->gone_ctx = ctx;
 }
 
-/* The PCB that lwIP just made for this SYN. */
-static struct tcp_pcb *find_pcb(const struct net_tcp *c)
-{
-	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next) {
-		struct ip_addr remote;
-
-		net_from_lwip(&pcb->remote_ip, &remote);
-		if (pcb->state == SYN_RCVD && pcb->local_port == c->local.port &&
-		    pcb->remote_port == c->remote.port && ip_addr_equal(&remote, &c->remote.ip) &&
-		    pcb->netif_idx == netif_get_index(&c->nif->lw))
-			return pcb;
-	}
-	return NULL;
-}
-
 /*
  * A former connection of the same ends may wait in TIME_WAIT; lwIP would answer the SYN with a reset or an old ACK. A
  * higher sequence number is a new connection (RFC 6191), and ISNs grow (RFC 6528).
  */
 static void drop_time_wait(const struct net_tcp *c, uint32_t seq)
 {
-	for (struct tcp_pcb *pcb = tcp_tw_pcbs; pcb; pcb = pcb->next) {
-		struct ip_addr remote;
+	struct tcp_pcb *pcb = net_pcb_find(c->nif, &c->local, &c->remote);
 
-		net_from_lwip(&pcb->remote_ip, &remote);
-		if (pcb->local_port == c->local.port && pcb->remote_port == c->remote.port &&
-		    ip_addr_equal(&remote, &c->remote.ip) && pcb->netif_idx == netif_get_index(&c->nif->lw) &&
-		    TCP_SEQ_GT(seq, pcb->rcv_nxt)) {
-			tcp_abandon(pcb, 0);
-			return;
-		}
-	}
+	if (pcb && pcb->state == TIME_WAIT && SEQ_GT(seq, pcb->rcv_nxt))
+		tcp_abandon(pcb, 0);
 }
 
 enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct net_tcp **ret)
 {
 	struct net_listener *l = syn->listener;
-	struct net_tcp *c = net_tcp_new(l->nif, fn, ctx);
+	struct net_tcp *c = net_tcp_new(l->nif, &syn->remote, fn, ctx);
 	struct tcp_pcb *pcb;
 	struct pktbuf *pb;
 
@@ -270,13 +232,12 @@ enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct ne
 		return ERR_NOMEM;
 	}
 	c->local = syn->local;
-	c->remote = syn->remote;
 	pb = syn->pb;
 	syn->pb = NULL;
 	drop_time_wait(c, syn->seq);
 	net_if_inject(l->nif, pb);
-	pcb = find_pcb(c);
-	if (!pcb) {
+	pcb = net_pcb_find(c->nif, &c->local, &c->remote);
+	if (!pcb || pcb->state != SYN_RCVD) {
 		net_tcp_free(c);
 		net_syn_refuse(syn);
 		return ERR_NOMEM;

@@ -2,26 +2,29 @@
  * netstack/loss.c - loss recovery for lwIP's sender.
  *
  * lwIP's own sender retransmits one segment a round trip and halves its window by the book of 1990; here it only keeps the
- * queues. A build-time edit takes its congestion control out; SACKs are read from each segment by a hook before lwIP
- * sees it (net_lwip_tcp_options); after it was processed net_loss_input() decides:
+ * queues. Build-time edits take its congestion control and its timers out. Beside its queue of unacknowledged segments stands
+ * a log with the time at which each was sent (sent.c); SACKs are read by a hook before lwIP sees a segment, and after it
+ * was processed net_loss_input() decides:
  *
- *	open       bytes below the highest SACKed one that are three segments away from it are lost (RFC 6675). Then the
- *	           window shrinks once, and recovery lasts until everything sent before is acknowledged.
- *	recovery   holes are sent again in order, as long as less than the window is in the network: what was sent, less
- *	           what arrived, less what is lost. A hole sent again whose answer does not come within a round trip
- *	           and a quarter was lost again, and all is open to be sent once more.
- *	probe      nothing came back for two round trips and a bit: the last segment is sent again, so that its SACK shows
- *	           what else is missing, instead of waiting for the retransmission timer (RFC 8985 section 7).
- *	timeout    lwIP's timer, as it was; the scoreboard is forgotten, as RFC 2018 wants.
+ *	open       a segment is lost when one that was sent later has arrived and as much time has passed as that one took,
+ *	           and a little for reordering (RACK, RFC 8985 section 6.2). The little is nothing until reordering was
+ *	           seen and three segments are missing one; a timer waits it out.
+ *	recovery   from the first loss until everything sent before it is acknowledged. The window shrinks once, at the
+ *	           pace at which segments arrive (RFC 6937). What is sent again can be lost again and is found so.
+ *	timeout    nothing came for a retransmission timeout: all that was not SACKed is lost, the window is one segment. The
+ *	           second time in a row SACKs are forgotten too, as RFC 2018 wants.
+ *	probe      nothing came for two round trips: one segment more, new or the last one again, so that its answer
+ *	           shows what is missing instead of the timeout (RFC 8985 section 7).
  *
- *	late       the answer to a hole came sooner after it was sent again than any round trip takes: nothing was lost,
- *	           the path reorders. The window is given back, and from then on a hole has to last a while (a quarter of the round
- *	           trip, then more) before it counts as lost; 16 true losses in a row end that (RFC 8985 section 6.2).
+ *	late       an answer to a segment sent again, sooner than any round trip takes, is the answer to its first sending:
+ *	           the path reorders, or it only paused. The same is shown after a timeout by an answer to what was not sent
+ *	           again (RFC 5682). The window is given back, and reordering gets a quarter of a round trip
+ *	           more; sixteen true losses in a row end that.
  *
- * lwIP's cwnd is set to ours plus the bytes that are not in the network, because lwIP counts from the first
- * unacknowledged byte. Without SACK each duplicate ACK counts as one segment that arrived (NewReno).
+ * Without SACK each duplicate ACK counts as one segment that arrived, and the first hole is sent again (RFC 6582).
  *
- * State hangs at the PCB, not at the handle: a connection whose handle was given back still has bytes to deliver.
+ * State hangs at the PCB, not at the handle: a connection whose handle was given back still has bytes to deliver. It is
+ * allocated with the first data and given up when nothing was sent for a while.
  */
 #include "netstack/loss.h"
 
@@ -29,476 +32,697 @@
 #include <string.h>
 
 #define DUP_THRESH 3
-#define ACK_DELAY (60 * NSEC_PER_MSEC) /* lwIP's, for a single segment */
-#define PROBE_SLACK (5 * NSEC_PER_MSEC)
+#define ACK_DELAY (60 * NSEC_PER_MSEC) /* the other side may hold the answer to a single segment back */
+#define PROBE_SLACK (2 * NSEC_PER_MSEC)
 #define PROBE_FIRST (300 * NSEC_PER_MSEC) /* before there is a round trip time */
-#define N_BURST 64
+#define RTO_FIRST NSEC_PER_SEC
+#define RTO_MIN (200 * NSEC_PER_MSEC)
+#define RTO_MAX (60 * NSEC_PER_SEC)
+#define N_TIMEOUTS 12 /* about five minutes */
+#define RTT_WINDOW (10 * NSEC_PER_SEC)
+#define IDLE (15 * NSEC_PER_SEC)
 #define REORDER_MAX 8
 #define N_TRUE 16
 
-struct net_loss {
-	struct tcp_pcb *pcb;
-	struct heap_node timer;
-	struct net_scoreboard board;
-	struct net_cc cc;
-	uint32_t una, nxt;    /* as of the last look */
-	uint32_t recover;     /* recovery ends when this is acknowledged */
-	uint32_t high_rxt;    /* holes below were sent again */
-	uint32_t timed_seq;
-	nsec_t timed_at;      /* 0: no segment is timed */
-	nsec_t srtt, rttvar;
-	nsec_t head_at;       /* when the first hole was sent again, or the last progress */
-	nsec_t due;           /* of the probe or of the head; 0: none */
-	nsec_t hole_at;       /* when a hole was first seen; 0: there is none */
-	struct net_cc before; /* the window as it was when recovery began */
-	uint8_t reorder;      /* quarters of the round trip that a hole must last */
-	uint8_t n_true;       /* recoveries since it was found not to have been one */
-	bool in_recovery, in_timeout, probed, news;
-	nsec_t first_at;      /* when the hole that began this recovery was sent again; 0: not, or answered */
-	uint32_t first_una;
+err_t tcp_output_segment(struct tcp_seg *seg, struct tcp_pcb *pcb, struct netif *netif);
+
+/* What one acknowledgement says, while it is read. */
+struct reading {
+	struct net_cc_ack ack;
+	nsec_t oldest, newest;   /* when those were sent that arrived and were sent once */
+	uint64_t prior_delivered;
+	nsec_t prior_at, send_elapsed;
+	bool sampled, app_limited;
+	bool late;               /* proof that something sent again was not lost */
+	bool progress;           /* the first byte that is missing has moved */
 };
 
-static struct heap timers;
+/* Of the segment in hand; lwIP works on one at a time. */
+static struct seq_range blocks[4];
+static unsigned n_blocks;
 
-static void on_destroyed(u8_t id, void *arg)
+/* ---- life ---- */
+
+struct net_sender *net_loss_state(struct net_pcb *n)
 {
-	struct net_loss *l = arg;
-
-	if (!l)
-		return;
-	heap_remove(&timers, &l->timer);
-	net_scoreboard_fini(&l->board);
-	free(l);
-}
-
-static const struct tcp_ext_arg_callbacks callbacks = { .destroy = on_destroyed };
-
-static struct net_loss *state_of(struct tcp_pcb *pcb)
-{
-	struct net_loss *l;
+	struct tcp_pcb *pcb = n->pcb;
+	struct net_sender *s = n->snd;
 
 	if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT)
 		return NULL;
-	l = tcp_ext_arg_get(pcb, net_g.loss_arg);
-	if (l)
-		return l;
-	l = calloc(1, sizeof(*l));
-	if (!l)
+	if (s || (!pcb->unsent && !pcb->unacked))
+		return s;
+	s = calloc(1, sizeof(*s));
+	if (!s)
 		return NULL;
-	l->pcb = pcb;
-	heap_node_init(&l->timer);
-	l->una = l->nxt = l->recover = l->high_rxt = pcb->lastack;
-	/* RFC 6928; lwIP starts with three. */
-	net_cc_init(&l->cc, pcb->mss, 10u * pcb->mss);
-	pcb->cwnd = MAX(pcb->cwnd, (tcpwnd_size_t)l->cc.cwnd);
-	tcp_ext_arg_set_callbacks(pcb, net_g.loss_arg, &callbacks);
-	tcp_ext_arg_set(pcb, net_g.loss_arg, l);
-	return l;
+	n->snd = s;
+	net_sent_init(&s->log);
+	s->una = s->recover = s->fack = pcb->lastack;
+	s->rtt_min = s->rtt_min_next = NSEC_NEVER;
+	s->rtt_min_since = net_g.now;
+	s->delivered_at = s->first_sent_at = net_g.now;
+	s->srtt = n->srtt;
+	s->rttvar = n->rttvar;
+	s->rough_rtt = n->rough_rtt;
+	net_cc_init(&s->cc, n->nif->cc, pcb->mss, net_g.now);
+	return s;
+}
+
+void net_loss_fini(struct net_pcb *n)
+{
+	if (!n->snd)
+		return;
+	net_sent_fini(&n->snd->log);
+	net_scoreboard_fini(&n->snd->board);
+	free(n->snd);
+	n->snd = NULL;
+}
+
+void net_loss_handshake(struct net_pcb *n, nsec_t rtt, bool rough)
+{
+	n->srtt = MAX(rtt, NSEC_PER_USEC);
+	n->rttvar = n->srtt / 2;
+	n->rough_rtt = rough;
 }
 
 /* ---- SACK in ---- */
 
-static void take_blocks(struct net_loss *l, const uint8_t *opt, size_t len)
+static void take_blocks(const struct tcp_pcb *pcb, const uint8_t *opt, size_t len)
 {
-	for (size_t at = 2; at + 8 <= len; at += 8) {
-		uint32_t from, to;
+	for (size_t at = 2; at + 8 <= len && n_blocks < ARRAY_SIZE(blocks); at += 8) {
+		struct seq_range r;
 
-		memcpy(&from, opt + at, 4);
-		memcpy(&to, opt + at + 4, 4);
-		from = lwip_ntohl(from);
-		to = lwip_ntohl(to);
-		if (TCP_SEQ_LT(from, to) && TCP_SEQ_GT(from, l->pcb->lastack) && TCP_SEQ_LEQ(to, l->pcb->snd_nxt) &&
-		    net_scoreboard_add(&l->board, from, to) > 0)
-			l->news = true;
-	}
-}
-
-static void read_options(struct net_loss *l, const uint8_t *opt, size_t len)
-{
-	for (size_t i = 0; i < len && opt[i] != 0;) {
-		size_t n = opt[i] == 1 ? 1 : i + 1 < len ? opt[i + 1] : 0;
-
-		if (n == 0 || i + n > len || (opt[i] != 1 && n < 2))
-			return;
-		if (opt[i] == 5)
-			take_blocks(l, opt + i, n);
-		i += n;
+		memcpy(&r.from, opt + at, 4);
+		memcpy(&r.to, opt + at + 4, 4);
+		r.from = lwip_ntohl(r.from);
+		r.to = lwip_ntohl(r.to);
+		if (SEQ_LT(r.from, r.to) && SEQ_GT(r.to, pcb->lastack) && SEQ_LEQ(r.to, pcb->snd_nxt))
+			blocks[n_blocks++] = r;
 	}
 }
 
 int net_lwip_tcp_options(void *arg, const void *hdr, uint16_t len, uint16_t len1, const void *rest)
 {
 	struct tcp_pcb *pcb = arg;
-	struct net_loss *l;
 	uint8_t opts[40];
 
+	n_blocks = 0;
 	if (len == 0 || len > sizeof(opts) || pcb->state < ESTABLISHED || !pcb->unacked)
-		return ERR_OK;
-	l = state_of(pcb);
-	if (!l)
 		return ERR_OK;
 	/* The options may continue in a second buffer. */
 	len1 = MIN(len1, len);
 	memcpy(opts, (const uint8_t *)hdr + sizeof(struct tcp_hdr), rest ? len1 : len);
 	if (rest)
 		memcpy(opts + len1, rest, len - len1);
-	read_options(l, opts, len);
+	for (size_t i = 0; i < len && opts[i] != 0;) {
+		size_t n = opts[i] == 1 ? 1 : i + 1 < len ? opts[i + 1] : 0;
+
+		if (n == 0 || i + n > len || (opts[i] != 1 && n < 2))
+			break;
+		if (opts[i] == 5)
+			take_blocks(pcb, opts + i, n);
+		i += n;
+	}
 	return ERR_OK;
 }
 
-/* ---- sending again ---- */
+/* ---- round trip ---- */
 
-static uint32_t seg_from(const struct tcp_seg *seg)
+static nsec_t rtt_min(const struct net_sender *s)
 {
-	return lwip_ntohl(seg->tcphdr->seqno);
+	return nsec_min(s->rtt_min, s->rtt_min_next);
 }
 
-static uint32_t flight(const struct net_loss *l)
+nsec_t net_loss_rto(const struct net_pcb *n)
 {
-	return l->pcb->snd_nxt - l->pcb->lastack;
+	nsec_t srtt = n->snd ? n->snd->srtt : n->srtt, var = n->snd ? n->snd->rttvar : n->rttvar;
+
+	if (!srtt)
+		return RTO_FIRST;
+	return MIN(MAX(srtt + 4 * var, MAX(n->nif->rto_min, RTO_MIN)), RTO_MAX);
 }
 
-/* Takes *@at out of the queue of unacknowledged segments; @before: the one in front, or NULL */
-static struct tcp_seg *take_out(struct tcp_pcb *pcb, struct tcp_seg **at, struct tcp_seg *before)
+static nsec_t rto(const struct net_pcb *n)
 {
-	struct tcp_seg *seg = *at;
-
-	*at = seg->next;
-	if (!seg->next)
-		pcb->unacked_tail = before;
-	seg->next = NULL;
-	return seg;
+	return MIN(net_loss_rto(n) << n->snd->backoff, RTO_MAX);
 }
 
-/* Sends @list at once, whatever the window says; what the interface refused stays in front of the unsent. */
-static void send_again(struct net_loss *l, struct tcp_seg *list)
-{
-	struct tcp_pcb *pcb = l->pcb;
-	struct tcp_seg *rest = pcb->unsent, *last;
-	u16_t oversize = pcb->unsent_oversize;
-	tcpwnd_size_t cwnd = pcb->cwnd;
-
-	if (!list)
-		return;
-	pcb->unsent = list;
-	pcb->cwnd = TCP_SND_BUF * 2;
-	pcb->rttest = 0;
-	l->timed_at = 0; /* Karn: its answer says nothing of the round trip */
-	tcp_output(pcb);
-	pcb->cwnd = cwnd;
-	for (last = pcb->unsent; last && last->next;)
-		last = last->next;
-	if (last)
-		last->next = rest;
-	else
-		pcb->unsent = rest;
-	pcb->unsent_oversize = oversize;
-	pcb->rtime = 0;
-}
-
-static uint32_t highest(const struct net_loss *l)
-{
-	return l->board.n ? l->board.ranges[l->board.n - 1].to : l->pcb->lastack;
-}
-
-/* Up to @n holes, from high_rxt on. Without SACK there is one: the first segment. */
-static void resend_holes(struct net_loss *l, unsigned n)
-{
-	struct tcp_seg *list = NULL, **tail = &list, *before = NULL, **at = &l->pcb->unacked;
-	uint32_t limit = l->board.n ? highest(l) : l->pcb->lastack + 1;
-
-	while (*at && n > 0 && TCP_SEQ_LT(seg_from(*at), limit)) {
-		uint32_t from = seg_from(*at), to = from + TCP_TCPLEN(*at);
-
-		if (TCP_SEQ_LT(from, l->high_rxt) || net_scoreboard_has(&l->board, from, to) || (*at)->p->ref != 1) {
-			before = *at;
-			at = &before->next;
-			continue;
-		}
-		*tail = take_out(l->pcb, at, before);
-		tail = &(*tail)->next;
-		if (from == l->pcb->lastack) {
-			l->head_at = net_g.now;
-			if (from == l->first_una && !l->first_at)
-				l->first_at = net_g.now;
-		}
-		l->high_rxt = to;
-		n--;
-		net_g.stats.n_resent++;
-	}
-	send_again(l, list);
-}
-
-static void resend_last(struct net_loss *l)
-{
-	struct tcp_seg **at = &l->pcb->unacked, *before = NULL;
-
-	while (*at && (*at)->next) {
-		before = *at;
-		at = &before->next;
-	}
-	if (!*at || (*at)->p->ref != 1)
-		return;
-	net_g.stats.n_resent++;
-	send_again(l, take_out(l->pcb, at, before));
-}
-
-/* ---- what is in the network ---- */
-
-/* Bytes that arrived beyond the acknowledged ones, as far as we are told. */
-static uint32_t arrived(const struct net_loss *l)
-{
-	uint32_t all = flight(l), guess = l->pcb->dupacks * (uint32_t)l->pcb->mss;
-
-	if (l->board.n > 0)
-		return l->board.bytes;
-	return all > l->pcb->mss ? MIN(guess, all - l->pcb->mss) : 0;
-}
-
-/* Holes below the highest SACK that were not sent again. */
-static uint32_t lost(const struct net_loss *l)
-{
-	uint32_t top = highest(l), from = l->high_rxt;
-
-	if (!l->in_recovery || l->board.n == 0)
-		return 0;
-	if (TCP_SEQ_LT(from, l->pcb->lastack))
-		from = l->pcb->lastack;
-	return TCP_SEQ_GT(top, from) ? top - from - net_scoreboard_above(&l->board, from) : 0;
-}
-
-static void set_window(struct net_loss *l)
-{
-	uint32_t outside = arrived(l) + lost(l);
-
-	l->pcb->cwnd = l->cc.cwnd + outside;
-	l->pcb->ssthresh = l->cc.ssthresh;
-}
-
-/* ---- the machine ---- */
-
-static bool is_loss(const struct net_loss *l)
-{
-	uint32_t above;
-
-	if (l->board.n == 0)
-		return l->pcb->dupacks >= DUP_THRESH;
-	above = highest(l) - l->pcb->lastack;
-	/* Our probe was answered: whatever is missing below it is lost. */
-	return l->probed || (above > DUP_THRESH * (uint32_t)l->pcb->mss && l->board.bytes >= DUP_THRESH * (uint32_t)l->pcb->mss);
-}
-
-/* A hole that looks like a loss must last as long as this path's packets may be late. */
-static bool has_lasted(struct net_loss *l)
-{
-	if (!l->hole_at)
-		l->hole_at = net_g.now;
-	return l->probed || net_g.now - l->hole_at >= MIN(l->reorder * l->cc.rtt_min / 4, l->srtt);
-}
-
-static void enter_recovery(struct net_loss *l)
-{
-	l->before = l->cc;
-	l->hole_at = 0;
-	if (l->reorder && ++l->n_true >= N_TRUE)
-		l->reorder = 0;
-	l->in_recovery = true;
-	l->first_at = 0;
-	l->first_una = l->pcb->lastack;
-	l->recover = l->pcb->snd_nxt;
-	l->high_rxt = l->pcb->lastack;
-	l->head_at = net_g.now;
-	net_cc_lost(&l->cc);
-	net_g.stats.n_recoveries++;
-}
-
-static void go_on(struct net_loss *l, bool progress)
-{
-	uint32_t out = arrived(l) + lost(l), all = flight(l);
-	uint32_t pipe = all > out ? all - out : 0;
-	unsigned n = pipe < l->cc.cwnd ? (l->cc.cwnd - pipe) / l->pcb->mss : 0;
-	nsec_t patience = l->srtt + l->srtt / 4 + 4 * NSEC_PER_MSEC;
-
-	if (TCP_SEQ_LT(l->high_rxt, l->pcb->lastack))
-		l->high_rxt = l->pcb->lastack;
-	if (TCP_SEQ_GT(l->high_rxt, l->pcb->lastack) && l->srtt && net_g.now - l->head_at > patience) {
-		/* What was sent again was lost again. */
-		l->high_rxt = l->pcb->lastack;
-		n = MAX(n, 1u);
-	}
-	/* Every answer that brings news lets at least one go. */
-	if (n == 0 && progress)
-		n = 1;
-	resend_holes(l, MIN(n, (unsigned)N_BURST));
-}
-
-/* Acknowledged sooner than the segment that was sent again can have been: the first one was only late. */
-static void check_late(struct net_loss *l, uint32_t una_before)
-{
-	nsec_t since = l->first_at;
-
-	if (!since || una_before != l->first_una)
-		return;
-	l->first_at = 0;
-	if (l->cc.rtt_min == NSEC_NEVER || net_g.now - since >= l->cc.rtt_min * 3 / 4)
-		return;
-	l->n_true = 0;
-	l->reorder = (uint8_t)MIN(l->reorder + 1, REORDER_MAX);
-	l->before.rtt_min = l->cc.rtt_min;
-	l->cc = l->before;
-	l->in_recovery = false;
-	l->pcb->dupacks = 0;
-	net_g.stats.n_undone++;
-}
-
-static void take_rtt(struct net_loss *l, uint32_t in_flight)
+static void take_rtt(struct net_sender *s, const struct reading *r)
 {
 	nsec_t rtt, off;
 
-	if (!l->timed_at || !TCP_SEQ_GT(l->pcb->lastack, l->timed_seq))
+	if (!r->newest)
 		return;
-	rtt = MAX(net_g.now - l->timed_at, NSEC_PER_USEC);
-	l->timed_at = 0;
-	if (!l->srtt) {
-		l->srtt = rtt;
-		l->rttvar = rtt / 2;
+	rtt = MAX(net_g.now - r->oldest, NSEC_PER_USEC);
+	if (!s->srtt || s->rough_rtt) {
+		s->srtt = rtt;
+		s->rttvar = rtt / 2;
+		s->rough_rtt = false;
 	} else {
-		off = rtt > l->srtt ? rtt - l->srtt : l->srtt - rtt;
-		l->rttvar = (3 * l->rttvar + off) / 4;
-		l->srtt = (7 * l->srtt + rtt) / 8;
+		off = rtt > s->srtt ? rtt - s->srtt : s->srtt - rtt;
+		s->rttvar = (3 * s->rttvar + off) / 4;
+		s->srtt = (7 * s->srtt + rtt) / 8;
 	}
-	net_cc_rtt(&l->cc, rtt, in_flight);
+	s->backoff = 0;
+	if (net_g.now - s->rtt_min_since > RTT_WINDOW) {
+		s->rtt_min = s->rtt_min_next;
+		s->rtt_min_next = NSEC_NEVER;
+		s->rtt_min_since = net_g.now;
+	}
+	s->rtt_min_next = nsec_min(s->rtt_min_next, MAX(net_g.now - r->newest, NSEC_PER_USEC));
 }
 
-static void set_due(struct net_loss *l)
+/* ---- what arrived ---- */
+
+static uint32_t size_of(const struct net_sent *e)
 {
+	return e->to - e->from;
+}
+
+static void sample_rate(struct net_sender *s, const struct net_sent *e, struct reading *r)
+{
+	s->delivered += size_of(e);
+	s->delivered_at = net_g.now;
+	if (r->sampled && e->delivered < r->prior_delivered)
+		return;
+	r->sampled = true;
+	r->prior_delivered = e->delivered;
+	r->prior_at = e->delivered_at;
+	r->send_elapsed = e->at - e->first_at;
+	r->app_limited = e->app_limited;
+	s->first_sent_at = e->at;
+}
+
+static void on_arrived(struct net_sender *s, const struct net_sent *e, struct reading *r)
+{
+	nsec_t took = net_g.now - e->at;
+	bool too_soon = e->resent && rtt_min(s) != NSEC_NEVER && took < rtt_min(s) * 3 / 4;
+
+	r->ack.acked += size_of(e);
+	sample_rate(s, e, r);
+	if (!e->resent) {
+		r->oldest = r->oldest ? nsec_min(r->oldest, e->at) : e->at;
+		r->newest = MAX(r->newest, e->at);
+		if (SEQ_LT(e->to, s->fack))
+			s->reorder = MAX(s->reorder, 1);
+		/* After a timeout all of these counted as lost (RFC 5682). */
+		r->late |= s->may_be_spurious && SEQ_LEQ(e->to, s->recover);
+	} else if (too_soon) {
+		r->late |= e->from == s->episode_from || s->phase == NET_TIMEOUT;
+		return;
+	}
+	if (SEQ_GT(e->to, s->fack))
+		s->fack = e->to;
+	if (e->at > s->rack_at || (e->at == s->rack_at && SEQ_GT(e->to, s->rack_end))) {
+		s->rack_at = e->at;
+		s->rack_end = e->to;
+		s->rack_rtt = took;
+	}
+}
+
+static void leave_state(struct net_sender *s, const struct net_sent *e)
+{
+	if (e->state == NET_SENT_FLIGHT)
+		s->in_flight -= size_of(e);
+	else if (e->state == NET_SENT_LOST)
+		s->lost -= size_of(e);
+}
+
+static void take_cumulative(struct net_pcb *n, struct reading *r)
+{
+	struct net_sender *s = n->snd;
+	uint32_t una = n->pcb->lastack;
+
+	r->progress = una != s->una;
+	s->una = una;
+	while (net_sent_count(&s->log) > 0 && SEQ_LEQ(net_sent_at(&s->log, s->log.head)->to, una)) {
+		struct net_sent *e = net_sent_at(&s->log, s->log.head);
+
+		if (e->state != NET_SENT_SACKED)
+			on_arrived(s, e, r);
+		leave_state(s, e);
+		net_sent_pop(&s->log);
+	}
+	s->lost_from = MAX(s->lost_from, s->log.head);
+	if (net_sent_count(&s->log) == 0)
+		s->lost_from = 0;
+	net_scoreboard_trim(&s->board, una);
+}
+
+static void take_gap(struct net_sender *s, const struct seq_range *block, const struct seq_range *gap, struct reading *r)
+{
+	for (uint64_t i = net_sent_find(&s->log, gap->from); i != s->log.tail; i++) {
+		struct net_sent *e = net_sent_at(&s->log, i);
+
+		if (SEQ_GEQ(e->from, gap->to))
+			break;
+		if (e->state == NET_SENT_SACKED || SEQ_LT(e->from, block->from) || SEQ_GT(e->to, block->to))
+			continue;
+		on_arrived(s, e, r);
+		leave_state(s, e);
+		net_sent_set(&s->log, i, NET_SENT_SACKED);
+	}
+}
+
+static void take_sacks(struct net_sender *s, struct reading *r)
+{
+	for (unsigned i = 0; i < n_blocks && net_sent_count(&s->log) > 0; i++) {
+		struct seq_range b = blocks[i], gap;
+		uint32_t from = SEQ_LT(b.from, s->una) ? s->una : b.from;
+
+		if (SEQ_GEQ(from, b.to))
+			continue;
+		while (net_scoreboard_gap(&s->board, from, b.to, &gap)) {
+			take_gap(s, &b, &gap, r);
+			from = gap.to;
+		}
+		net_scoreboard_add(&s->board, SEQ_LT(b.from, s->una) ? s->una : b.from, b.to);
+	}
+}
+
+/* ---- what is lost ---- */
+
+static void mark_lost(struct net_sender *s, uint64_t i)
+{
+	struct net_sent *e = net_sent_at(&s->log, i);
+
+	leave_state(s, e);
+	net_sent_set(&s->log, i, NET_SENT_LOST);
+	if (s->lost == 0 || i < s->lost_from)
+		s->lost_from = i;
+	s->lost += size_of(e);
+}
+
+/* The other side gave up what it had told to have. */
+static void forget_sacks(struct net_sender *s)
+{
+	for (uint64_t i = s->log.head; i != s->log.tail; i++)
+		if (net_sent_at(&s->log, i)->state == NET_SENT_SACKED)
+			mark_lost(s, i);
+	net_scoreboard_clear(&s->board);
+}
+
+static nsec_t reorder_window(const struct net_sender *s)
+{
+	nsec_t min = rtt_min(s), quarter = min == NSEC_NEVER ? s->srtt / 4 : min / 4;
+
+	if (s->reorder == 0)
+		return s->phase != NET_OPEN || s->board.bytes >= DUP_THRESH * s->cc.mss ? 0 : quarter;
+	return MIN(s->reorder * quarter, s->srtt);
+}
+
+/* Return: bytes that count as lost from now on */
+static uint32_t detect(struct net_sender *s)
+{
+	nsec_t wait = s->rack_rtt + reorder_window(s);
+	uint32_t before = s->lost;
+	uint64_t i, next;
+
+	s->reorder_at = 0;
+	for (i = s->log.oldest; s->rack_at && i != NET_SENT_NONE; i = next) {
+		struct net_sent *e = net_sent_at(&s->log, i);
+
+		next = e->newer;
+		if (e->at > s->rack_at)
+			break;
+		if (e->at == s->rack_at && SEQ_GEQ(e->to, s->rack_end))
+			continue;
+		if (e->at + wait > net_g.now) {
+			s->reorder_at = e->at + wait;
+			break;
+		}
+		mark_lost(s, i);
+	}
+	return s->lost - before;
+}
+
+/* Without SACK (RFC 6582). */
+static uint32_t detect_by_duplicates(struct net_sender *s, const struct reading *r, const struct tcp_pcb *pcb)
+{
+	struct net_sent *first = net_sent_at(&s->log, s->log.head);
+	bool partial = s->phase == NET_RECOVERY && r->progress;
+
+	if (first->state != NET_SENT_FLIGHT || (!partial && (s->phase != NET_OPEN || pcb->dupacks < DUP_THRESH)))
+		return 0;
+	mark_lost(s, s->log.head);
+	return size_of(first);
+}
+
+/* ---- phases ---- */
+
+static void enter_recovery(struct net_pcb *n, uint32_t prior_in_flight)
+{
+	struct net_sender *s = n->snd;
+
+	if (s->reorder && ++s->n_true >= N_TRUE)
+		s->reorder = 0;
+	s->phase = NET_RECOVERY;
+	s->recover = n->pcb->snd_nxt;
+	s->episode_from = net_sent_at(&s->log, s->lost_from)->from;
+	s->probing = false;
+	s->prr_from = MAX(prior_in_flight, s->cc.mss);
+	s->prr_delivered = s->prr_out = 0;
+	s->cc.ops->lost(&s->cc, net_g.now);
+	net_g.stats.n_recoveries++;
+}
+
+static void leave_phase(struct net_sender *s)
+{
+	s->cc.ops->recovered(&s->cc, net_g.now);
+	s->phase = NET_OPEN;
+	s->may_be_spurious = false;
+}
+
+static void undo(struct net_sender *s)
+{
+	uint32_t back;
+
+	s->cc.ops->undo(&s->cc);
+	s->n_true = 0;
+	if (s->phase == NET_RECOVERY)
+		s->reorder = (uint8_t)MIN(s->reorder + 1, REORDER_MAX);
+	s->phase = NET_OPEN;
+	s->may_be_spurious = false;
+	s->backoff = 0;
+	back = net_sent_revive(&s->log);
+	s->lost -= back;
+	s->in_flight += back;
+	net_g.stats.n_undone++;
+}
+
+static void on_timeout(struct net_pcb *n)
+{
+	struct net_sender *s = n->snd;
+	bool first = s->phase != NET_TIMEOUT;
+
+	s->rto_at = s->probe_at = s->reorder_at = 0;
+	if (first || s->backoff == 0) {
+		s->may_be_spurious = first;
+		s->episode_from = n->pcb->lastack;
+		s->cc.ops->timeout(&s->cc, net_g.now);
+	} else {
+		s->may_be_spurious = false;
+		forget_sacks(s);
+	}
+	while (s->log.oldest != NET_SENT_NONE)
+		mark_lost(s, s->log.oldest);
+	s->phase = NET_TIMEOUT;
+	s->recover = n->pcb->snd_nxt;
+	s->probing = false;
+	s->backoff = (uint8_t)MIN(s->backoff + 1, 16);
+	s->pace_at = 0;
+}
+
+uint32_t net_loss_window(const struct net_sender *s)
+{
+	uint64_t send;
+
+	if (s->phase != NET_RECOVERY || !s->cc.ops->reduces)
+		return s->cc.cwnd;
+	if (s->in_flight > s->cc.ssthresh) {
+		send = (uint64_t)s->prr_delivered * s->cc.ssthresh / s->prr_from;
+		send = send > s->prr_out ? send - s->prr_out : 0;
+	} else {
+		send = s->prr_delivered > s->prr_out ? s->prr_delivered - s->prr_out : 0;
+		send = MIN(MAX(send, (uint64_t)s->cc.mss) + s->cc.mss, (uint64_t)(s->cc.ssthresh - s->in_flight));
+	}
+	/* The first hole does not wait. */
+	if (s->prr_out == 0)
+		send = MAX(send, (uint64_t)s->cc.mss);
+	return s->in_flight + (uint32_t)send;
+}
+
+/* ---- an acknowledgement ---- */
+
+/* The answer to a probe came when a first answer to what it repeated cannot have come: that had been lost (7.4). */
+static bool probe_found_loss(struct net_sender *s)
+{
+	if (!s->probing || !SEQ_GEQ(s->una, s->probe_end))
+		return false;
+	s->probing = false;
+	return s->probe_was_old && s->phase == NET_OPEN && net_g.now - s->probe_sent_at >= rtt_min(s) * 3 / 4;
+}
+
+static void fill_ack(struct net_pcb *n, struct reading *r)
+{
+	struct net_sender *s = n->snd;
+	nsec_t elapsed = MAX(r->send_elapsed, net_g.now - r->prior_at);
+
+	r->ack.now = net_g.now;
+	r->ack.rtt = r->newest ? MAX(net_g.now - r->newest, NSEC_PER_USEC) : 0;
+	r->ack.srtt = s->srtt;
+	r->ack.in_flight = s->in_flight;
+	r->ack.una = s->una;
+	r->ack.nxt = n->pcb->snd_nxt;
+	r->ack.delivered = s->delivered;
+	r->ack.in_recovery = s->phase == NET_RECOVERY;
+	r->ack.in_timeout = s->phase == NET_TIMEOUT;
+	if (s->limited && SEQ_GT(s->una, s->limited_until))
+		s->limited = false;
+	r->ack.cwnd_limited = s->limited;
+	r->ack.prior_delivered = r->prior_delivered;
+	r->ack.app_limited = r->app_limited;
+	/* Shorter than a round trip it would be the spacing of ACKs. */
+	if (r->sampled && elapsed >= rtt_min(s) / 2 && elapsed > 0)
+		r->ack.rate = (s->delivered - r->prior_delivered) * NSEC_PER_SEC / elapsed;
+	if (s->app_limited_until && s->delivered > s->app_limited_until)
+		s->app_limited_until = 0;
+}
+
+static void set_timers(struct net_pcb *n, bool news)
+{
+	struct net_sender *s = n->snd;
 	nsec_t wait;
 
-	if (!l->pcb->unacked || l->in_timeout || l->probed) {
-		l->due = 0;
+	if (net_sent_count(&s->log) == 0) {
+		s->rto_at = s->probe_at = s->reorder_at = 0;
+		s->probing = false;
+		s->idle_since = net_g.now;
 		return;
 	}
-	if (l->in_recovery)
-		wait = l->srtt + l->srtt / 4 + 5 * NSEC_PER_MSEC;
-	else if (!l->srtt)
-		wait = PROBE_FIRST;
-	else
-		wait = 2 * l->srtt + 2 * l->rttvar + (l->pcb->unacked->next ? PROBE_SLACK : ACK_DELAY);
-	l->due = net_g.now + wait;
-	/* An armed earlier time is left: it looks at due when it comes. */
-	if (l->timer.index == HEAP_NONE || l->timer.key > l->due)
-		ASSERT(heap_set(&timers, &l->timer, l->due) == OK);
+	if (news || !s->rto_at)
+		s->rto_at = net_g.now + rto(n);
+	s->probe_at = 0;
+	if (s->phase != NET_OPEN || s->probing || s->lost > 0)
+		return;
+	wait = s->srtt ? 2 * s->srtt + PROBE_SLACK : PROBE_FIRST;
+	if (net_sent_count(&s->log) == 1)
+		wait += ACK_DELAY;
+	if (net_g.now + wait < s->rto_at)
+		s->probe_at = net_g.now + wait;
 }
 
-static void after_timeout(struct net_loss *l)
+void net_loss_input(struct net_pcb *n)
 {
-	if (!l->in_timeout) {
-		l->in_timeout = true;
-		l->in_recovery = false;
-		net_scoreboard_clear(&l->board);
-		l->timed_at = 0;
-		net_cc_timeout(&l->cc);
+	struct net_sender *s = net_loss_state(n);
+	struct reading r = { 0 };
+	bool sack = n->pcb->flags & TF_SACK;
+
+	if (!s)
+		return;
+	r.ack.prior_in_flight = s->in_flight;
+	take_cumulative(n, &r);
+	take_sacks(s, &r);
+	n_blocks = 0;
+	if (r.ack.acked == 0 && !r.progress && (sack || n->pcb->dupacks == s->n_dup))
+		return;
+	s->n_dup = n->pcb->dupacks;
+	take_rtt(s, &r);
+	if (s->phase != NET_OPEN && r.late)
+		undo(s);
+	if (s->phase != NET_OPEN && SEQ_GEQ(s->una, s->recover))
+		leave_phase(s);
+	if (net_sent_count(&s->log) > 0) {
+		if (net_sent_at(&s->log, s->log.head)->state == NET_SENT_SACKED)
+			forget_sacks(s);
+		r.ack.lost = sack ? detect(s) : detect_by_duplicates(s, &r, n->pcb);
 	}
+	if (s->lost > 0 && s->phase == NET_OPEN)
+		enter_recovery(n, r.ack.prior_in_flight);
+	else if (probe_found_loss(s))
+		s->cc.ops->lost(&s->cc, net_g.now);
+	s->prr_delivered += sack ? r.ack.acked : MAX(r.ack.acked, (uint32_t)s->cc.mss);
+	fill_ack(n, &r);
+	s->cc.ops->acked(&s->cc, &r.ack);
+	set_timers(n, r.progress || r.ack.acked > 0);
 }
 
-void net_loss_input(struct tcp_pcb *pcb)
-{
-	struct net_loss *l = state_of(pcb);
-	uint32_t acked, window_used;
-	bool news;
+/* ---- sending ---- */
 
-	if (!l)
-		return;
-	acked = pcb->lastack - l->una;
-	window_used = l->nxt - l->una;
-	news = l->news || acked > 0;
-	l->news = false;
-	l->una = pcb->lastack;
-	if (pcb->flags & TF_RTO)
-		after_timeout(l);
-	else
-		l->in_timeout = false;
-	if (!news && pcb->dupacks == 0)
-		return;
-	if (acked > 0) {
-		if (l->in_recovery)
-			check_late(l, pcb->lastack - acked);
-		net_scoreboard_trim(&l->board, pcb->lastack);
-		take_rtt(l, window_used);
-		l->hole_at = 0;
-		l->head_at = net_g.now;
+uint32_t net_loss_note_sent(struct net_pcb *n)
+{
+	struct net_sender *s = n->snd;
+	struct net_sent_log *l = &s->log;
+	struct tcp_seg *seg = n->pcb->unacked;
+	uint32_t bytes = 0;
+
+	if (net_sent_count(l) > 0)
+		seg = ((struct tcp_seg *)net_sent_at(l, l->tail - 1)->seg)->next;
+	else if (seg && s->idle_since)
+		s->cc.ops->restart(&s->cc, net_g.now - s->idle_since, net_g.now);
+	for (; seg; seg = seg->next) {
+		uint32_t from = lwip_ntohl(seg->tcphdr->seqno);
+		struct net_sent *e;
+
+		if (s->in_flight == 0)
+			s->first_sent_at = s->delivered_at = net_g.now;
+		e = net_sent_push(l, from, from + TCP_TCPLEN(seg), net_g.now);
+		if (!e)
+			break;
+		e->seg = seg;
+		e->first_at = s->first_sent_at;
+		e->delivered = s->delivered;
+		e->delivered_at = s->delivered_at;
+		e->app_limited = s->app_limited_until > 0;
+		s->in_flight += size_of(e);
+		bytes += size_of(e);
 	}
-	if (l->in_recovery && TCP_SEQ_GEQ(pcb->lastack, l->recover)) {
-		l->in_recovery = false;
-		pcb->dupacks = 0;
+	if (bytes > 0) {
+		s->idle_since = 0;
+		if (!s->rto_at || !s->probe_at)
+			set_timers(n, !s->rto_at);
 	}
-	if (!l->in_recovery && !l->in_timeout && pcb->unacked && is_loss(l) && has_lasted(l))
-		enter_recovery(l);
-	if (acked > 0) {
-		l->probed = false;
-		/* A window that was not used proves nothing (RFC 7661). */
-		if (!l->in_recovery && 2 * (uint64_t)window_used >= l->cc.cwnd)
-			net_cc_acked(&l->cc, acked, net_g.now, l->srtt);
-	}
-	if (l->in_recovery)
-		go_on(l, news);
-	set_window(l);
-	set_due(l);
+	return bytes;
 }
 
-void net_loss_sent(struct tcp_pcb *pcb)
+static bool send_again(struct net_pcb *n, uint64_t i)
 {
-	struct net_loss *l = pcb->unacked ? state_of(pcb) : NULL;
+	struct net_sender *s = n->snd;
+	struct net_sent *e = net_sent_at(&s->log, i);
 
-	if (!l)
-		return;
-	if (!l->timed_at && TCP_SEQ_GT(pcb->snd_nxt, l->nxt) && !l->in_recovery && !l->in_timeout) {
-		l->timed_at = net_g.now;
-		l->timed_seq = l->nxt;
+	if (tcp_output_segment(e->seg, n->pcb, &n->nif->lw) != ERR_OK)
+		return false;
+	if (s->in_flight == 0)
+		s->first_sent_at = s->delivered_at = net_g.now;
+	e->at = net_g.now;
+	e->resent = true;
+	e->first_at = s->first_sent_at;
+	e->delivered = s->delivered;
+	e->delivered_at = s->delivered_at;
+	e->app_limited = s->app_limited_until > 0;
+	leave_state(s, e);
+	net_sent_set(&s->log, i, NET_SENT_FLIGHT);
+	s->in_flight += size_of(e);
+	net_g.stats.n_resent++;
+	return true;
+}
+
+uint32_t net_loss_resend(struct net_pcb *n, uint32_t budget)
+{
+	struct net_sender *s = n->snd;
+	uint32_t bytes = 0;
+
+	for (; s->lost > 0 && s->lost_from != s->log.tail; s->lost_from++) {
+		struct net_sent *e = net_sent_at(&s->log, s->lost_from);
+
+		if (e->state != NET_SENT_LOST)
+			continue;
+		if (bytes + size_of(e) > budget || !send_again(n, s->lost_from))
+			break;
+		bytes += size_of(e);
 	}
-	l->nxt = pcb->snd_nxt;
-	if (!l->due)
-		set_due(l);
+	if (bytes > 0 && !s->rto_at)
+		s->rto_at = net_g.now + rto(n);
+	return bytes;
 }
 
 /* ---- time ---- */
 
-nsec_t net_loss_deadline(void)
+static void probe(struct net_pcb *n)
 {
-	struct heap_node *first = heap_first(&timers);
+	struct net_sender *s = n->snd;
 
-	return first ? first->key : NSEC_NEVER;
+	s->probe_at = 0;
+	if (n->nif->blocked)
+		return;
+	s->probing = true;
+	s->probe_sent_at = net_g.now;
+	s->probe_was_old = !net_output_probe(n);
+	for (uint64_t i = s->log.tail; s->probe_was_old && i-- != s->log.head;)
+		if (net_sent_at(&s->log, i)->state == NET_SENT_FLIGHT) {
+			mark_lost(s, i);
+			send_again(n, i);
+			break;
+		}
+	s->probe_end = n->pcb->snd_nxt;
+	s->rto_at = net_g.now + rto(n);
 }
 
-static void on_due(struct net_loss *l)
+static bool is_idle(const struct net_pcb *n)
 {
-	struct tcp_pcb *pcb = l->pcb;
-
-	l->due = 0;
-	if (!pcb->unacked || (pcb->flags & TF_RTO))
-		return;
-	if (l->in_recovery) {
-		go_on(l, false);
-		set_window(l);
-		set_due(l);
-		return;
-	}
-	/* New data would do as well, if the window has room for it. */
-	l->probed = true;
-	resend_last(l);
+	return n->snd->idle_since && net_sent_count(&n->snd->log) == 0 && !n->pcb->unsent;
 }
 
-void net_loss_expire(void)
+nsec_t net_loss_deadline(const struct net_pcb *n)
 {
-	struct heap_node *first;
+	const struct net_sender *s = n->snd;
+	nsec_t at = NSEC_NEVER;
 
-	while ((first = heap_first(&timers)) && first->key <= net_g.now) {
-		struct net_loss *l = container_of(first, struct net_loss, timer);
+	if (!s)
+		return at;
+	if (is_idle(n))
+		at = s->idle_since + IDLE;
+	at = nsec_min(at, s->rto_at ? s->rto_at : NSEC_NEVER);
+	at = nsec_min(at, s->probe_at ? s->probe_at : NSEC_NEVER);
+	at = nsec_min(at, s->reorder_at ? s->reorder_at : NSEC_NEVER);
+	return nsec_min(at, s->pace_due ? s->pace_due : NSEC_NEVER);
+}
 
-		heap_remove(&timers, first);
-		if (l->due && l->due > net_g.now)
-			ASSERT(heap_set(&timers, &l->timer, l->due) == OK);
-		else if (l->due)
-			on_due(l);
+static bool is_due(nsec_t at)
+{
+	return at && at <= net_g.now;
+}
+
+/* The round trip outlives the rest. */
+static void fall_asleep(struct net_pcb *n)
+{
+	n->srtt = n->snd->srtt;
+	n->rttvar = n->snd->rttvar;
+	n->rough_rtt = n->snd->rough_rtt;
+	net_loss_fini(n);
+}
+
+static bool expire_rto(struct net_pcb *n)
+{
+	struct net_sender *s = n->snd;
+
+	/* What did not leave was not lost. */
+	if (n->nif->blocked) {
+		s->rto_at = net_g.now + rto(n);
+		return true;
 	}
+	if (s->backoff >= N_TIMEOUTS) {
+		tcp_abandon(n->pcb, 0);
+		return false;
+	}
+	on_timeout(n);
+	net_output_push(n);
+	return true;
+}
+
+bool net_loss_expire(struct net_pcb *n)
+{
+	struct net_sender *s = n->snd;
+
+	if (!s)
+		return true;
+	if (is_idle(n) && net_g.now >= s->idle_since + IDLE) {
+		fall_asleep(n);
+		return true;
+	}
+	if (is_due(s->rto_at))
+		return expire_rto(n);
+	if (is_due(s->reorder_at)) {
+		uint32_t prior = s->in_flight;
+
+		detect(s);
+		if (s->lost > 0 && s->phase == NET_OPEN)
+			enter_recovery(n, prior);
+		net_output_push(n);
+	}
+	if (is_due(s->probe_at))
+		probe(n);
+	if (is_due(s->pace_due))
+		net_output_push(n);
+	return true;
 }

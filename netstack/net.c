@@ -42,7 +42,6 @@ uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *rem
 enum err net_init(const struct net_config *cfg, nsec_t now)
 {
 	static bool lwip_is_up;
-	static uint8_t pcb_arg, loss_arg, port_arg;
 
 	ASSERT(!net_g.running);
 	memset(&net_g, 0, sizeof(net_g));
@@ -55,19 +54,15 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	list_init(&net_g.ifs);
 	list_init(&net_g.ready);
 	list_init(&net_g.dirty);
+	list_init(&net_g.time_wait);
 	rng_bytes(cfg->rng, net_g.isn_key, sizeof(net_g.isn_key));
+	rng_bytes(cfg->rng, net_g.hash_key, sizeof(net_g.hash_key));
+	for (size_t i = 0; i < ARRAY_SIZE(net_g.hash_key); i++)
+		net_g.hash_key[i] |= 1; /* a factor */
+	net_set_now(now);
 	/* lwIP has no end: its state is made once, and empty again when all interfaces are closed. */
-	if (!lwip_is_up) {
+	if (!lwip_is_up)
 		lwip_init();
-		pcb_arg = tcp_ext_arg_alloc_id();
-		loss_arg = tcp_ext_arg_alloc_id();
-		port_arg = tcp_ext_arg_alloc_id();
-	} else {
-		sys_restart_timeouts();
-	}
-	net_g.pcb_arg = pcb_arg;
-	net_g.loss_arg = loss_arg;
-	net_g.port_arg = port_arg;
 	lwip_is_up = true;
 	net_g.running = true;
 	return OK;
@@ -82,17 +77,16 @@ void net_fini(void)
 void net_set_now(nsec_t now)
 {
 	net_g.now = now;
+	tcp_ticks = (u32_t)(now / (TCP_SLOW_INTERVAL * NSEC_PER_MSEC));
 }
 
 nsec_t net_deadline(void)
 {
-	u32_t ms = sys_timeouts_sleeptime();
-	nsec_t at = ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? NSEC_NEVER : net_g.now + ms * NSEC_PER_MSEC;
+	nsec_t at = net_timer_deadline();
 
 	/* More to tell than one flush may. */
 	if (!list_empty(&net_g.ready))
 		return net_g.now;
-	at = nsec_min(at, net_loss_deadline());
 	list_for_each(it, &net_g.ifs)
 		at = nsec_min(at, net_listen_deadline(container_of(it, struct net_if, link)));
 	return at;
@@ -100,10 +94,9 @@ nsec_t net_deadline(void)
 
 void net_expire(nsec_t now)
 {
-	net_g.now = now;
+	net_set_now(now);
 	net_enter();
-	sys_check_timeouts();
-	net_loss_expire();
+	net_timer_expire();
 	list_for_each(it, &net_g.ifs)
 		net_listen_expire(container_of(it, struct net_if, link));
 	net_flush();
@@ -115,7 +108,7 @@ void net_flush(void)
 	net_enter();
 	/* Readers first: one ACK then carries the window that they opened. */
 	net_tcp_tell_all();
-	net_tcp_output_dirty();
+	net_output_all();
 	net_window_relieve();
 	net_leave();
 }
@@ -123,4 +116,5 @@ void net_flush(void)
 void net_get_stats(struct net_stats *ret)
 {
 	*ret = net_g.stats;
+	ret->n_time_wait = net_g.n_time_wait;
 }

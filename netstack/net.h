@@ -31,8 +31,8 @@ struct net_config {
 	struct pktpool *pool;     /* the pool of received packets */
 	uint32_t n_tcp_max;       /* connections of the process; 0 = 16,384 */
 	uint32_t n_tcp_peer_max;  /* a remote address's share, incl. half-open; 0 = 4,096 */
-	uint32_t wnd_bytes_max;   /* receive window of a connection; 0 = 4 MiB */
-	uint32_t snd_bytes_max;   /* send queue of a connection; 0 = 4 MiB */
+	uint32_t wnd_bytes_max;   /* receive window of a connection; 0 = 32 MiB */
+	uint32_t snd_bytes_max;   /* send queue of a connection; 0 = 40 MiB */
 	uint64_t mem_bytes_max;   /* all queues of the process; 0 = 256 MiB */
 };
 
@@ -66,10 +66,15 @@ struct net_if_config {
 	void *ctx;
 	bool answer_echo;          /* answer pings to our addresses, 10/s a source */
 	bool reset_closed;         /* a SYN to a port without a listener gets a reset (else silence) */
+	const char *congestion;    /* "cubic"; NULL too */
+	nsec_t rto_min;            /* floor of the retransmission timeout; 200 ms at least */
 };
+/** net_if_open() - ERR_INVALID: there is no congestion control of that name */
 MUST_CHECK enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret);
 /** net_if_set_addrs() - these and no others from now on; connections on one that is gone are reset and fail with ERR_CLOSED */
 void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t n);
+/** net_if_set_rto_min() - the path has changed its kind: a relay wants a second, or its pauses look like losses */
+void net_if_set_rto_min(struct net_if *nif, nsec_t rto_min);
 /** net_if_close() - connections on it fail with ERR_CLOSED, listeners and sockets end */
 void net_if_close(struct net_if *nif);
 /**
@@ -167,6 +172,7 @@ MUST_CHECK enum err net_echo_send(struct net_if *nif, const struct ip_addr *to, 
 
 struct net_stats {
 	uint32_t n_tcp, n_syn_held, n_listeners, n_udp;
+	uint32_t n_time_wait;      /* of connections that ended, beside n_tcp */
 	uint64_t n_filtered;       /* dropped by the pre-filter */
 	uint64_t n_rx, n_tx, n_tx_blocked, n_refused_full;
 	uint64_t n_resent, n_recoveries, n_undone;

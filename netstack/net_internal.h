@@ -26,6 +26,10 @@
 
 #define NET_SYN_HOLD (30 * NSEC_PER_SEC)
 #define NET_ECHO_RATE 10 /* answered a second, each source */
+#define NET_N_SHARES 256
+
+struct net_cc_ops;
+struct share;
 
 struct net_state {
 	struct net_config cfg;
@@ -34,11 +38,11 @@ struct net_state {
 	uint8_t isn_key[16];
 	struct list ifs;
 	struct list ready; /* connections with events to tell */
-	struct list dirty; /* connections with bytes for tcp_output */
+	struct list dirty; /* control blocks with something to send (output.c) */
+	struct list time_wait;
+	uint32_t n_time_wait;
+	uint64_t hash_key[4];
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
-	uint8_t pcb_arg;         /* our slot in a PCB: its handle */
-	uint8_t loss_arg;        /* loss.c's */
-	uint8_t port_arg;        /* and ports.c's */
 	uint64_t n_refused_seen; /* of the pool's refusals */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_stats stats;
@@ -58,14 +62,16 @@ struct net_if {
 	struct echo_bucket echo[64];
 	net_echo_fn echo_fn;
 	void *echo_ctx;
-	bool orphans_first; /* at the next resume */
+	struct list waiting;          /* control blocks: output was blocked at their turn */
+	struct share *shares[NET_N_SHARES];
+	const struct net_cc_ops *cc;
+	nsec_t rto_min;
 	bool blocked, closing;
 };
 
 struct net_tcp {
 	struct list link;  /* of its interface */
 	struct list ready; /* net_g.ready */
-	struct list dirty; /* net_g.dirty */
 	struct net_if *nif;
 	struct net_listener *listener; /* counted there, or NULL */
 	struct tcp_pcb *pcb;           /* NULL: gone */
@@ -137,20 +143,25 @@ void net_if_inject(struct net_if *nif, struct pktbuf *pb);
 /* tcp.c */
 void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev);
 void net_tcp_fail(struct net_tcp *c, enum err e);
-struct net_tcp *net_tcp_new(struct net_if *nif, net_tcp_fn fn, void *ctx);
+struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx);
 /** net_tcp_adopt() - @pcb is @c's: lwIP's callbacks are set */
 void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb);
 void net_tcp_free(struct net_tcp *c);
 void net_tcp_tell_all(void);
-/** net_tcp_push() - tcp_output() and what follows it */
-void net_tcp_push(struct tcp_pcb *pcb);
-void net_tcp_output_dirty(void);
 err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
-uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote);
+
+/* demux.c */
+/** net_pcb_find() - the connection between these ends on @nif, TIME_WAIT included; or NULL */
+struct tcp_pcb *net_pcb_find(const struct net_if *nif, const struct endpoint *local, const struct endpoint *remote);
+bool net_pcb_exists(const struct net_if *nif, const ip_addr_t *local, uint16_t lport, const ip_addr_t *remote, uint16_t rport);
+/** net_share_take() - @ip has one connection or held SYN more; false: no memory */
+bool net_share_take(struct net_if *nif, const struct ip_addr *ip);
+void net_share_give(struct net_if *nif, const struct ip_addr *ip);
+uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip);
 
 /* ports.c */
-/** net_port_take() - bind @pcb to @local and a port of its own, until it is freed; false: none was found */
-bool net_port_take(struct tcp_pcb *pcb, const ip_addr_t *local);
+/** net_port_take() - bind @pcb to @local and a port that is free towards the remote end; false: none was found */
+bool net_port_take(struct net_if *nif, struct tcp_pcb *pcb, const ip_addr_t *local, const ip_addr_t *remote, uint16_t rport);
 
 /* window.c */
 void net_window_start(struct net_tcp *c);

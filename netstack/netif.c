@@ -3,7 +3,7 @@
  *
  * A packet out is gathered as an iovec straight from lwIP's pbuf chain; no reference to it is kept. When the output
  * function says "blocked", lwIP hears ERR_WOULDBLOCK: the segment stays in the connection's queue, and net_if_resume() lets
- * every connection of the interface try again, starting with another one each time.
+ * those connections that were stopped go on, in that order (output.c).
  *
  * Several interfaces may carry one address: every PCB is bound to its interface, which decides on both ways.
  */
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "netstack/cc.h"
 #include "netstack/net_internal.h"
 
 #define N_IOV 64
@@ -50,55 +51,22 @@ static err_t output6(struct netif *lw, struct pbuf *p, const ip6_addr_t *dst)
 	return output(lw->state, p);
 }
 
-static bool wants_output(const struct tcp_pcb *pcb, u8_t index)
-{
-	return pcb->netif_idx == index &&
-	       (pcb->unsent || pcb->flags & (TF_ACK_NOW | TF_ACK_DELAY | TF_NAGLEMEMERR));
-}
-
-/* Who had a turn goes to the end, so that the one at which output blocked again is not the first next time. */
-static void resume_handles(struct net_if *nif, u8_t index)
-{
-	struct list done;
-
-	list_init(&done);
-	list_for_each_safe(it, &nif->tcps) {
-		struct net_tcp *c = container_of(it, struct net_tcp, link);
-
-		if (nif->blocked)
-			break;
-		if (!c->pcb || !wants_output(c->pcb, index))
-			continue;
-		net_tcp_push(c->pcb);
-		list_del(it);
-		list_add_tail(&done, it);
-	}
-	list_for_each_safe(it2, &done) {
-		list_del(it2);
-		list_add_tail(&nif->tcps, it2);
-	}
-}
-
-/* Connections whose handle was given back, with bytes still to deliver. */
-static void resume_orphans(struct net_if *nif, u8_t index)
-{
-	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb && !nif->blocked; pcb = pcb->next)
-		if (!pcb->callback_arg && wants_output(pcb, index))
-			net_tcp_push(pcb);
-}
-
 void net_if_resume(struct net_if *nif)
 {
-	u8_t index = netif_get_index(&nif->lw);
-
 	nif->blocked = false;
-	nif->orphans_first = !nif->orphans_first;
-	if (nif->orphans_first)
-		resume_orphans(nif, index);
-	resume_handles(nif, index);
-	if (!nif->orphans_first)
-		resume_orphans(nif, index);
+	/* In the order in which they were stopped. */
+	while (!list_empty(&nif->waiting)) {
+		struct list *first = list_first(&nif->waiting);
+
+		list_del(first);
+		list_add_tail(&net_g.dirty, first);
+	}
 	net_flush();
+}
+
+void net_if_set_rto_min(struct net_if *nif, nsec_t rto_min)
+{
+	nif->rto_min = rto_min;
 }
 
 bool net_if_is_blocked(const struct net_if *nif)
@@ -216,18 +184,22 @@ static void set_addresses(struct net_if *nif)
 
 enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret)
 {
-	struct net_if *nif = calloc(1, sizeof(*nif));
+	const struct net_cc_ops *cc = net_cc_find(cfg->congestion ? cfg->congestion : "cubic");
+	struct net_if *nif = cc ? calloc(1, sizeof(*nif)) : NULL;
 	ip4_addr_t ip = { 0 }, mask = { 0 }, gw = { 0 };
 	const struct ip_addr *v4;
 
 	if (!nif)
-		return ERR_NOMEM;
+		return cc ? ERR_NOMEM : ERR_INVALID;
 	nif->cfg = *cfg;
 	if (!nif->cfg.mtu)
 		nif->cfg.mtu = 1420;
 	list_init(&nif->tcps);
 	list_init(&nif->listeners);
 	list_init(&nif->udps);
+	list_init(&nif->waiting);
+	nif->cc = cc;
+	nif->rto_min = cfg->rto_min;
 	v4 = net_if_addr(nif, IP_V4);
 	if (v4)
 		memcpy(&ip.addr, v4->b, 4);
@@ -375,6 +347,7 @@ void net_if_close(struct net_if *nif)
 		struct net_tcp *c = container_of(it, struct net_tcp, link);
 
 		close_tcp(c);
+		net_share_give(nif, &c->remote.ip);
 		c->nif = NULL;
 		list_del(&c->link);
 	}

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "netstack/loss.h"
+#include "netstack/scoreboard.h"
 
 static bool reserve(struct net_scoreboard *b)
 {
@@ -35,12 +35,12 @@ uint32_t net_scoreboard_add(struct net_scoreboard *b, uint32_t from, uint32_t to
 	uint16_t first = 0, end;
 	uint32_t before;
 
-	while (first < b->n && TCP_SEQ_LT(b->ranges[first].to, from))
+	while (first < b->n && SEQ_LT(b->ranges[first].to, from))
 		first++;
-	for (end = first; end < b->n && TCP_SEQ_LEQ(b->ranges[end].from, to); end++) {
-		if (TCP_SEQ_LT(b->ranges[end].from, from))
+	for (end = first; end < b->n && SEQ_LEQ(b->ranges[end].from, to); end++) {
+		if (SEQ_LT(b->ranges[end].from, from))
 			from = b->ranges[end].from;
-		if (TCP_SEQ_GT(b->ranges[end].to, to))
+		if (SEQ_GT(b->ranges[end].to, to))
 			to = b->ranges[end].to;
 	}
 	before = sum(b, first, end);
@@ -64,40 +64,50 @@ void net_scoreboard_trim(struct net_scoreboard *b, uint32_t una)
 
 	if (b->n == 0)
 		return;
-	while (gone < b->n && TCP_SEQ_LEQ(b->ranges[gone].to, una))
+	while (gone < b->n && SEQ_LEQ(b->ranges[gone].to, una))
 		gone++;
 	b->bytes -= sum(b, 0, gone);
 	b->n = (uint16_t)(b->n - gone);
 	memmove(b->ranges, b->ranges + gone, b->n * sizeof(b->ranges[0]));
-	if (b->n > 0 && TCP_SEQ_LT(b->ranges[0].from, una)) {
+	if (b->n > 0 && SEQ_LT(b->ranges[0].from, una)) {
 		b->bytes -= una - b->ranges[0].from;
 		b->ranges[0].from = una;
 	}
 }
 
-bool net_scoreboard_has(const struct net_scoreboard *b, uint32_t from, uint32_t to)
+/* The first range that does not end at or below @seq. */
+static uint16_t find(const struct net_scoreboard *b, uint32_t seq)
 {
 	uint16_t low = 0, high = b->n;
 
-	/* The first range that does not end at or below @from. */
 	while (low < high) {
 		uint16_t mid = (uint16_t)((low + high) / 2);
 
-		if (TCP_SEQ_LEQ(b->ranges[mid].to, from))
+		if (SEQ_LEQ(b->ranges[mid].to, seq))
 			low = (uint16_t)(mid + 1);
 		else
 			high = mid;
 	}
-	return low < b->n && TCP_SEQ_LEQ(b->ranges[low].from, from) && TCP_SEQ_GEQ(b->ranges[low].to, to);
+	return low;
 }
 
-uint32_t net_scoreboard_above(const struct net_scoreboard *b, uint32_t seq)
+bool net_scoreboard_has(const struct net_scoreboard *b, uint32_t from, uint32_t to)
 {
-	uint32_t n = 0;
+	uint16_t i = find(b, from);
 
-	for (uint16_t i = b->n; i-- > 0 && TCP_SEQ_GT(b->ranges[i].to, seq);)
-		n += b->ranges[i].to - (TCP_SEQ_GT(b->ranges[i].from, seq) ? b->ranges[i].from : seq);
-	return n;
+	return i < b->n && SEQ_LEQ(b->ranges[i].from, from) && SEQ_GEQ(b->ranges[i].to, to);
+}
+
+bool net_scoreboard_gap(const struct net_scoreboard *b, uint32_t from, uint32_t to, struct seq_range *ret)
+{
+	uint16_t i = find(b, from);
+
+	if (i < b->n && SEQ_LEQ(b->ranges[i].from, from))
+		from = b->ranges[i++].to;
+	if (SEQ_GEQ(from, to))
+		return false;
+	*ret = (struct seq_range){ from, i < b->n && SEQ_LT(b->ranges[i].from, to) ? b->ranges[i].from : to };
+	return true;
 }
 
 void net_scoreboard_clear(struct net_scoreboard *b)

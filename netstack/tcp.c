@@ -60,52 +60,17 @@ void net_tcp_tell_all(void)
 	}
 }
 
-void net_tcp_push(struct tcp_pcb *pcb)
-{
-	tcp_output(pcb);
-	net_loss_sent(pcb);
-}
-
-void net_tcp_output_dirty(void)
-{
-	struct list *first;
-
-	while ((first = list_first(&net_g.dirty))) {
-		struct net_tcp *c = container_of(first, struct net_tcp, dirty);
-
-		list_del(first);
-		if (c->pcb)
-			net_tcp_push(c->pcb);
-	}
-}
-
-static void mark_dirty(struct net_tcp *c)
-{
-	if (list_empty(&c->dirty))
-		list_add_tail(&net_g.dirty, &c->dirty);
-}
-
 void net_lwip_input_done(void *arg)
 {
 	struct tcp_pcb *pcb = arg;
 
-	net_loss_input(pcb);
-	if (pcb->callback_arg)
-		mark_dirty(pcb->callback_arg);
-	else
-		net_tcp_push(pcb);
+	if (pcb->state >= ESTABLISHED && pcb->state != TIME_WAIT)
+		pcb->net->since = net_g.now;
+	net_loss_input(pcb->net);
+	net_output_mark(pcb->net);
 }
 
 /* ---- lwIP's callbacks ---- */
-
-/* Every way on which a PCB ends comes here; TIME_WAIT's end, for one, is told nowhere else. */
-static void on_destroyed(u8_t id, void *arg)
-{
-	if (arg)
-		((struct net_tcp *)arg)->pcb = NULL;
-}
-
-static const struct tcp_ext_arg_callbacks pcb_callbacks = { .destroy = on_destroyed };
 
 static size_t writable_min(void)
 {
@@ -202,8 +167,12 @@ static void on_err(void *arg, err_t err)
 
 	if (!c)
 		return;
-	/* Both directions ended in order: no error. What was received can still be read. */
-	if (err == ERR_CLSD && c->eof && c->shut)
+	/*
+	 * Both directions ended in order: no error. What was received can still be read. A reset after that is one too (RFC
+	 * 9293 3.10.7.4): our FIN was sent again because its ACK was lost, and the other side has forgotten us since. While
+	 * bytes of ours are not acknowledged it is an error, for nobody knows whether they arrived.
+	 */
+	if (c->eof && c->shut && (err == ERR_CLSD || (err == ERR_RST && c->tx_bytes == 0)))
 		finish(c);
 	else
 		net_tcp_fail(c, err == ERR_RST && !c->connected ? ERR_REFUSED : net_from_lwip_err(err));
@@ -214,11 +183,15 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 	struct net_tcp *c = arg;
 
 	c->connected = true;
+	if (pcb->net->tries == 0)
+		net_loss_handshake(pcb->net, net_g.now - pcb->net->since, pcb->state == ESTABLISHED && !c->listener);
 	net_window_start(c);
 	net_tcp_raise(c, NET_TCP_CONNECTED);
-	if (c->shut)
+	if (c->shut) {
 		tcp_shutdown(pcb, 0, 1);
-	else if (c->want_write)
+		net_output_mark(pcb->net);
+	}
+	if (!c->shut && c->want_write)
 		net_tcp_raise(c, NET_TCP_WRITABLE);
 	c->want_write = false;
 	return ERR_OK;
@@ -236,8 +209,6 @@ void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
 {
 	c->pcb = pcb;
 	tcp_arg(pcb, c);
-	tcp_ext_arg_set_callbacks(pcb, net_g.pcb_arg, &pcb_callbacks);
-	tcp_ext_arg_set(pcb, net_g.pcb_arg, c);
 	tcp_recv(pcb, on_recv);
 	tcp_sent(pcb, on_sent);
 	tcp_err(pcb, on_err);
@@ -247,27 +218,20 @@ void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
 
 /* ---- life ---- */
 
-uint32_t net_tcp_count_peer(const struct net_if *nif, const struct ip_addr *remote)
-{
-	uint32_t n = 0;
-
-	list_for_each(it, &((struct net_if *)nif)->tcps)
-		n += ip_addr_equal(&container_of(it, struct net_tcp, link)->remote.ip, remote);
-	return n;
-}
-
-struct net_tcp *net_tcp_new(struct net_if *nif, net_tcp_fn fn, void *ctx)
+struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx)
 {
 	struct net_tcp *c = calloc(1, sizeof(*c));
 
-	if (!c)
+	if (!c || !net_share_take(nif, &remote->ip)) {
+		free(c);
 		return NULL;
+	}
 	c->nif = nif;
+	c->remote = *remote;
 	c->fn = fn;
 	c->ctx = ctx;
 	c->rtt_since = net_g.now; /* our SYN or SYN-ACK leaves now */
 	list_init(&c->ready);
-	list_init(&c->dirty);
 	list_add_tail(&nif->tcps, &c->link);
 	net_g.stats.n_tcp++;
 	return c;
@@ -282,9 +246,10 @@ void net_tcp_free(struct net_tcp *c)
 		c->listener->n_used--;
 	if (net_g.telling == c)
 		net_g.telling = NULL;
+	if (c->nif)
+		net_share_give(c->nif, &c->remote.ip);
 	list_del(&c->link);
 	list_del(&c->ready);
-	list_del(&c->dirty);
 	net_g.stats.n_tcp--;
 	free(c->rx);
 	free(c);
@@ -302,7 +267,7 @@ static enum err start_connect(struct net_tcp *c, const struct ip_addr *from)
 	net_to_lwip(&c->remote.ip, &remote);
 	net_tcp_adopt(c, pcb);
 	tcp_bind_netif(pcb, &c->nif->lw);
-	if (net_port_take(pcb, &local))
+	if (net_port_take(c->nif, pcb, &local, &remote, c->remote.port))
 		err = tcp_connect(pcb, &remote, c->remote.port, on_connected);
 	if (err != ERR_OK) {
 		tcp_arg(pcb, NULL);
@@ -327,10 +292,9 @@ enum err net_tcp_dial(struct net_if *nif, const struct endpoint *remote, net_tcp
 		net_g.stats.n_refused_full++;
 		return ERR_FULL;
 	}
-	c = net_tcp_new(nif, fn, ctx);
+	c = net_tcp_new(nif, remote, fn, ctx);
 	if (!c)
 		return ERR_NOMEM;
-	c->remote = *remote;
 	e = start_connect(c, from);
 	if (e != OK) {
 		net_tcp_free(c);
@@ -350,26 +314,27 @@ void net_tcp_set_fn(struct net_tcp *c, net_tcp_fn fn, void *ctx)
 static void let_go(struct tcp_pcb *pcb)
 {
 	tcp_arg(pcb, NULL);
-	tcp_ext_arg_set(pcb, net_g.pcb_arg, NULL);
 	tcp_recv(pcb, NULL);
 	tcp_sent(pcb, NULL);
 	tcp_err(pcb, NULL);
 }
 
+/* The update goes with the next ACK; when it is a large one, at the end of this turn. */
 static void give_window(struct net_tcp *c, size_t len)
 {
-	while (c->pcb && len > 0) {
-		u16_t n = (u16_t)MIN(len, (size_t)0xffff);
+	struct tcp_pcb *pcb = c->pcb;
 
-		tcp_recved(c->pcb, n);
-		len -= n;
-	}
+	pcb->rcv_wnd = (tcpwnd_size_t)MIN((size_t)pcb->rcv_wnd + len, (size_t)TCP_WND_MAX(pcb));
+	if (tcp_update_rcv_ann_wnd(pcb) < TCP_WND_UPDATE_THRESHOLD)
+		return;
+	tcp_ack_now(pcb);
+	net_output_mark(pcb->net);
 }
 
-/* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. */
-static void forget_unread(struct net_tcp *c)
+/* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. It is not offered. */
+static void forget_unread(struct tcp_pcb *pcb, size_t len)
 {
-	give_window(c, c->rx_bytes + c->wnd_held);
+	pcb->rcv_wnd = (tcpwnd_size_t)MIN((size_t)pcb->rcv_wnd + len, (size_t)TCP_WND_MAX(pcb));
 }
 
 void net_tcp_close(struct net_tcp *c)
@@ -378,11 +343,11 @@ void net_tcp_close(struct net_tcp *c)
 
 	if (!c)
 		return;
-	if (c->pcb)
-		net_tcp_push(c->pcb);
-	forget_unread(c);
 	pcb = c->pcb;
 	if (pcb) {
+		forget_unread(pcb, c->rx_bytes + c->wnd_held);
+		/* It may be freed by this, and then its place in the queue is too. */
+		net_output_mark(pcb->net);
 		let_go(pcb);
 		tcp_close(pcb);
 	}
@@ -477,7 +442,9 @@ bool net_tcp_at_eof(const struct net_tcp *c)
 /* Twice of what may be in flight: one to be acknowledged, one ready to follow. */
 static size_t queue_limit(const struct net_tcp *c)
 {
-	return MAX((size_t)SND_START, 2 * (size_t)MIN(c->pcb->cwnd, c->pcb->snd_wnd));
+	const struct net_sender *s = c->pcb->net->snd;
+
+	return s ? MAX((size_t)SND_START, 2 * (size_t)MIN(s->cc.cwnd, c->pcb->snd_wnd)) : (size_t)SND_START;
 }
 
 size_t net_tcp_writable(const struct net_tcp *c)
@@ -512,7 +479,7 @@ size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
 	c->want_write = done < len;
 	c->want_sent = c->tx_bytes > 0;
 	if (done > 0)
-		mark_dirty(c);
+		net_output_mark(c->pcb->net);
 	return done;
 }
 
@@ -521,8 +488,10 @@ void net_tcp_shutdown(struct net_tcp *c)
 	if (c->shut)
 		return;
 	c->shut = true;
-	if (c->pcb && c->connected)
+	if (c->pcb && c->connected) {
 		tcp_shutdown(c->pcb, 0, 1);
+		net_output_mark(c->pcb->net);
+	}
 }
 
 /* ---- looking ---- */

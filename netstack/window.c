@@ -54,6 +54,10 @@ static size_t window_limit(const struct net_tcp *c)
 {
 	size_t limit = c->wnd_max;
 
+	/* A quarter of the memory for one; what is nearly used up makes no window grow. */
+	limit = MIN(limit, (size_t)(net_g.cfg.mem_bytes_max / 4));
+	if (net_g.stats.mem_bytes > net_g.cfg.mem_bytes_max / 4 * 3)
+		return 0;
 	if (c->rtt_min < SHORT_PATH)
 		limit = MIN(limit, (size_t)(SHORT_PATH_BYTES / MAX(net_g.stats.n_tcp, 1u)));
 	return limit;
@@ -111,8 +115,7 @@ void net_window_relieve(void)
 	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb && most; pcb = pcb->next) {
 		if (holder(pcb) != most)
 			continue;
-		tcp_segs_free(pcb->ooseq);
-		pcb->ooseq = NULL;
+		tcp_free_ooseq(pcb); /* and the SACKs that tell of it */
 		net_g.stats.n_reneged++;
 	}
 }

@@ -21,8 +21,11 @@ struct host_add {
 	const char *tags[N_HOST_TAGS];
 	size_t n_tags;
 	char addr[IP_ADDR_STR_MAX], key[KEY_STR_MAX], psk[KEY_STR_MAX];
+	struct wg_private_key priv; /* the agent's, when we make it */
+	char path[512];             /* where its configuration goes; empty: nowhere */
+	bool path_written;
 	unsigned ecode; /* why the edit was refused; 0 = see why */
-	char detail[256];
+	char detail[600];
 };
 
 static const char *option_tag(const char *value, void *field)
@@ -134,6 +137,49 @@ static void quoted(char *text, size_t size, const char *key, const char *value)
 	snprintf(text + n, size - n, "'\n");
 }
 
+/* The operator as the agent's peer. */
+static void peer_block(const struct config *cfg, const struct host_add *a, char *text, size_t size)
+{
+	struct wg_public_key pub;
+	char key[KEY_STR_MAX], addr[IP_ADDR_STR_MAX];
+
+	wg_public_from_private(&cfg->private_key, &pub);
+	snprintf(text, size,
+		 "peers:\n"
+		 "  - public_key: %s\n"
+		 "    # The operator's address, if the agent is to call; empty: it waits for the operator.\n"
+		 "    endpoint: \"\"\n"
+		 "    vpn_addr: \"%s\"\n",
+		 key_to_base64(pub.b, key), ip_addr_format(&cfg->addrs[0].ip, addr));
+	line(text, size, "    preshared_key: %s\n", a->psk);
+}
+
+static enum err write_agent_config(const struct config *cfg, struct host_add *a)
+{
+	char text[4096], key[KEY_STR_MAX], peers[1024];
+	struct endpoint ep = { .port = 51820 };
+	enum err e;
+	int len;
+
+	if (a->endpoint && endpoint_parse(a->endpoint, &ep) != OK)
+		return ERR_FORMAT;
+	peer_block(cfg, a, peers, sizeof(peers));
+	len = snprintf(text, sizeof(text),
+		       "version: 1\n"
+		       "private_key: %s\n"
+		       "listen_port: %u\n"
+		       "address: \"%s/%u\"\n"
+		       "ssh_addr: 127.0.0.1:22\n"
+		       "host_id: %s\n"
+		       "%s",
+		       key_to_base64(a->priv.b, key), ep.port, a->addr, cfg->addrs[0].bits, a->name, peers);
+	a->path_written = true;
+	e = os_file_write_atomic(a->path, text, (size_t)len, 0600);
+	sodium_memzero(text, sizeof(text));
+	sodium_memzero(key, sizeof(key));
+	return e;
+}
+
 static enum err add_edit(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
 {
 	struct host_add *a = ctx;
@@ -170,49 +216,11 @@ static enum err add_edit(const char *text, size_t len, const struct config *cfg,
 	line(entry, sizeof(entry), "    preshared_key: %s\n", a->psk);
 	e = edit_add_host(text, len, entry, ret);
 	sodium_memzero(entry, sizeof(entry));
-	return e;
-}
-
-/* The operator as the agent's peer. */
-static void peer_block(const struct cli *cli, const struct host_add *a, char *text, size_t size)
-{
-	struct wg_public_key pub;
-	char key[KEY_STR_MAX], addr[IP_ADDR_STR_MAX];
-
-	wg_public_from_private(&cli->cfg.private_key, &pub);
-	snprintf(text, size,
-		 "peers:\n"
-		 "  - public_key: %s\n"
-		 "    # The operator's address, if the agent is to call; empty: it waits for the operator.\n"
-		 "    endpoint: \"\"\n"
-		 "    vpn_addr: \"%s\"\n",
-		 key_to_base64(pub.b, key), ip_addr_format(&cli->cfg.addrs[0].ip, addr));
-	line(text, size, "    preshared_key: %s\n", a->psk);
-}
-
-static enum err write_agent_config(const struct cli *cli, const struct host_add *a, const struct wg_private_key *priv,
-				   const char *path)
-{
-	char text[4096], key[KEY_STR_MAX], peers[1024];
-	struct endpoint ep = { .port = 51820 };
-	enum err e;
-	int len;
-
-	if (a->endpoint && endpoint_parse(a->endpoint, &ep) != OK)
-		return ERR_FORMAT;
-	peer_block(cli, a, peers, sizeof(peers));
-	len = snprintf(text, sizeof(text),
-		       "version: 1\n"
-		       "private_key: %s\n"
-		       "listen_port: %u\n"
-		       "address: \"%s/%u\"\n"
-		       "ssh_addr: 127.0.0.1:22\n"
-		       "host_id: %s\n"
-		       "%s",
-		       key_to_base64(priv->b, key), ep.port, a->addr, cli->cfg.addrs[0].bits, a->name, peers);
-	e = os_file_write_atomic(path, text, (size_t)len, 0600);
-	sodium_memzero(text, sizeof(text));
-	sodium_memzero(key, sizeof(key));
+	/* Before the host stands in the list: its key is nowhere else. */
+	if (e == OK && a->path[0] && (e = write_agent_config(cfg, a)) != OK) {
+		a->ecode = 1041;
+		snprintf(a->detail, sizeof(a->detail), "%s: %s", a->path, err_text(e));
+	}
 	return e;
 }
 
@@ -231,9 +239,8 @@ static int report_edit(struct cli *cli, enum err e, unsigned ecode, const char *
 int cmd_host_add(struct cli *cli, int argc, char **argv)
 {
 	struct host_add a = { 0 };
-	struct wg_private_key priv;
 	struct wg_public_key pub;
-	char why[600] = "", path[512], peers[1024];
+	char why[600] = "", peers[1024];
 	unsigned mode, uid;
 	int r = add_options(cli, &a, argc, argv);
 	enum err e;
@@ -244,32 +251,32 @@ int cmd_host_add(struct cli *cli, int argc, char **argv)
 		r = cli_load(cli);
 	if (r != 0)
 		return r;
-	snprintf(path, sizeof(path), "%s", a.agent_config ? a.agent_config : "");
-	if (!a.agent_config)
-		snprintf(path, sizeof(path), "%s-agent.yaml", a.name);
-	if (!a.public_key && os_file_mode(path, &mode, &uid) == OK)
-		return cli_error(cli, 1041, "%s exists already; name another file with --agent-config", path);
-	wg_generate_private(os_rng(), &priv);
-	wg_public_from_private(&priv, &pub);
-	if (a.public_key)
+	if (a.public_key) {
 		snprintf(a.key, sizeof(a.key), "%s", a.public_key);
-	else
+	} else {
+		snprintf(a.path, sizeof(a.path), "%s%s", a.agent_config ? a.agent_config : a.name,
+			 a.agent_config ? "" : "-agent.yaml");
+		if (os_file_mode(a.path, &mode, &uid) == OK)
+			return cli_error(cli, 1041, "%s exists already; name another file with --agent-config", a.path);
+		wg_generate_private(os_rng(), &a.priv);
+		wg_public_from_private(&a.priv, &pub);
 		key_to_base64(pub.b, a.key);
+	}
 	e = config_edit(cli->config, add_edit, &a, why, sizeof(why));
-	if (e != OK)
+	sodium_memzero(&a.priv, sizeof(a.priv));
+	if (e != OK) {
+		if (a.path_written && os_file_remove(a.path) != OK)
+			fprintf(stderr, "nefia: %s stays: it belongs to no host\n", a.path);
 		return report_edit(cli, e, a.ecode, a.detail, why);
+	}
 	if (a.public_key) {
 		printf("Host %s added with address %s. Add this to its agent.yaml:\n", a.name, a.addr);
-		peer_block(cli, &a, peers, sizeof(peers));
+		peer_block(&cli->cfg, &a, peers, sizeof(peers));
 		fputs(peers, stdout);
-		return EXIT_OK;
+	} else {
+		printf("Host %s added with address %s. Its configuration is in %s: move it there as ~/.nefia/agent.yaml\n",
+		       a.name, a.addr, a.path);
 	}
-	e = write_agent_config(cli, &a, &priv, path);
-	sodium_memzero(&priv, sizeof(priv));
-	if (e != OK)
-		return cli_error(cli, 1041, "%s: %s. The host was added; remove it before you try again", path, err_text(e));
-	printf("Host %s added with address %s. Its configuration is in %s: move it there as ~/.nefia/agent.yaml\n", a.name,
-	       a.addr, path);
 	return EXIT_OK;
 }
 

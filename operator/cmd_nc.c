@@ -21,41 +21,97 @@
 
 #define SSH_PORT 22
 
-/* Bytes both ways, half-close both ways. Return: true when both directions ended in order. */
-static bool pump(int fd)
+/* Whoever reads us learns of the end now; our own direction may go on. */
+static void end_output(void)
+{
+	shutdown(STDOUT_FILENO, SHUT_WR); /* a socket may be our standard input as well */
+	close(STDOUT_FILENO);
+}
+
+struct stream {
+	int fd;
+	uint8_t up[65536]; /* read from standard input, not yet taken by @fd */
+	size_t up_len, up_off;
+	bool in_open, out_open;
+};
+
+static bool is_transient(int errnum)
+{
+	return errnum == EINTR || errnum == EAGAIN;
+}
+
+/* False: the stream takes no more. */
+static bool send_up(struct stream *s)
+{
+	while (s->up_off < s->up_len) {
+		ssize_t n = send(s->fd, s->up + s->up_off, s->up_len - s->up_off, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return n < 0 && is_transient(errno);
+		s->up_off += (size_t)n;
+	}
+	s->up_len = s->up_off = 0;
+	return true;
+}
+
+static void read_up(struct stream *s)
+{
+	ssize_t n = read(STDIN_FILENO, s->up, sizeof(s->up));
+
+	if (n > 0)
+		s->up_len = (size_t)n;
+	else if (n == 0 || !is_transient(errno))
+		s->in_open = false;
+	if (!s->in_open)
+		shutdown(s->fd, SHUT_WR);
+}
+
+static bool read_down(struct stream *s)
 {
 	static uint8_t buf[65536];
-	bool in_open = true, out_open = true;
+	ssize_t n = recv(s->fd, buf, sizeof(buf), MSG_DONTWAIT);
 
-	while (out_open) {
-		struct pollfd pf[2] = { { in_open ? STDIN_FILENO : -1, POLLIN, 0 }, { fd, POLLIN, 0 } };
-		ssize_t n;
+	if (n > 0)
+		return os_write_all(STDOUT_FILENO, buf, (size_t)n) == OK;
+	if (n < 0)
+		return is_transient(errno);
+	s->out_open = false;
+	end_output();
+	return true;
+}
+
+/*
+ * Bytes both ways, half-close both ways. What the stream does not take waits, while we go on reading from it: a server
+ * that answers as it reads would else stop us as we stop it. Return: true when both directions ended in order.
+ */
+static bool pump(int fd)
+{
+	static struct stream s;
+
+	s = (struct stream){ .fd = fd, .in_open = true, .out_open = true };
+	while (s.in_open || s.up_len || s.out_open) {
+		struct pollfd pf[2] = { { s.in_open && !s.up_len ? STDIN_FILENO : -1, POLLIN, 0 },
+					{ fd, (short)((s.out_open ? POLLIN : 0) | (s.up_len ? POLLOUT : 0)), 0 } };
 
 		if (poll(pf, 2, -1) < 0 && errno != EINTR)
 			return false;
-		if (pf[0].revents) {
-			n = read(STDIN_FILENO, buf, sizeof(buf));
-			if (n > 0 && os_write_all(fd, buf, (size_t)n) != OK)
-				return false;
-			if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
-				in_open = false;
-				shutdown(fd, SHUT_WR);
-			}
-		}
-		if (pf[1].revents) {
-			n = read(fd, buf, sizeof(buf));
-			if (n > 0 && os_write_all(STDOUT_FILENO, buf, (size_t)n) != OK)
-				return false;
-			if (n < 0 && errno != EINTR && errno != EAGAIN)
-				return false;
-			out_open = n != 0;
-		}
+		if (s.out_open && pf[1].revents && !read_down(&s))
+			return false;
+		if (pf[0].revents)
+			read_up(&s);
+		if (!send_up(&s))
+			return false;
+		/* Nobody is there any more; what we have not been asked to send is not lost. */
+		if (!s.out_open && !s.up_len && (pf[1].revents & (POLLHUP | POLLERR)))
+			return true;
 	}
 	return true;
 }
 
 static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 {
+	if (type == SSH_F_STDOUT_EOF)
+		end_output();
 	return type != SSH_F_STDOUT || os_write_all(STDOUT_FILENO, data.p, data.len) == OK;
 }
 

@@ -285,7 +285,7 @@ static int outcome(const struct shell *sh)
 		return EXEC_STATUS_OUR_FAILURE;
 	}
 	if (sh->output_error == ERR_CLOSED)
-		return EXEC_STATUS_NO_READER;
+		return EXEC_STATUS_SIGNAL + SIGPIPE;
 	if (sh->output_error != OK)
 		return cli_error(sh->cli, 1041, "the output: %s", err_text(sh->output_error)), EXEC_STATUS_OUR_FAILURE;
 	if (sh->s.error != OK)

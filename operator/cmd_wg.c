@@ -177,12 +177,20 @@ static void take_peer_line(struct peer_view *p, const char *key, const char *val
 		p->keepalive = (unsigned)strtoul(value, NULL, 10);
 }
 
+/* -EINVAL from most, EINVAL from some; what is no errno at all counts as EIO. */
+static int errno_of(const char *value)
+{
+	long n = strtol(value + (*value == '-'), NULL, 10);
+
+	return n < 0 || n > 4095 ? EIO : (int)n;
+}
+
 static void take_line(struct view *v, const char *key, const char *value)
 {
 	struct peer_view *more;
 
 	if (strcmp(key, "errno") == 0) {
-		v->error = abs(atoi(value)); /* -EINVAL from most, EINVAL from some */
+		v->error = errno_of(value);
 	} else if (strcmp(key, "private_key") == 0) {
 		take_private(v, value);
 	} else if (strcmp(key, "listen_port") == 0) {

@@ -12,8 +12,7 @@
 #include "operator/session_client.h"
 
 #define EXEC_STATUS_TIME_LIMIT 124
-#define EXEC_STATUS_INTERRUPTED 130
-#define EXEC_STATUS_NO_READER 141 /* as a shell shows SIGPIPE */
+#define EXEC_STATUS_SIGNAL 128 /* and its number, as a shell has it */
 #define EXEC_STATUS_OUR_FAILURE 255
 #define EXEC_COMMAND_MAX 65536
 
@@ -100,6 +99,8 @@ MUST_CHECK enum err exec_script_command(const char *script, size_t len, bool wit
 bool exec_join_words(char *ret, size_t size, int n, char **words);
 
 /* ---- exec_run.c ---- */
+/** exec_interrupted_by() - the signal that asked us to end; 0 = none */
+int exec_interrupted_by(void);
 /** exec_run() - all hosts, to the end. Return: the exit status. */
 int exec_run(struct exec *x);
 

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,13 +56,43 @@ int exec_output_open(struct exec *x)
 
 /* ---- bytes and lines ---- */
 
-static bool out(struct exec *x, int fd, const void *p, size_t len)
+/*
+ * Blocks as long as our reader does, but not against Ctrl-C: a signal ends the write that blocks, and from then on only what
+ * goes at once is written.
+ */
+static ssize_t out_some(int fd, const char *p, size_t len)
 {
-	enum err e = os_write_all(fd, p, len);
+	struct pollfd pf = { fd, POLLOUT, 0 };
+	ssize_t n;
 
-	if (e != OK && x->output_error == OK)
-		x->output_error = e;
-	return e == OK;
+	if (!exec_interrupted_by()) {
+		n = write(fd, p, len);
+		if (n < 0 && errno == EAGAIN)
+			poll(&pf, 1, -1);
+		return n < 0 && (errno == EINTR || errno == EAGAIN) ? 0 : n;
+	}
+	if (poll(&pf, 1, 0) == 1)
+		return write(fd, p, MIN(len, (size_t)PIPE_BUF));
+	errno = EAGAIN;
+	return -1;
+}
+
+static bool out(struct exec *x, int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len > 0) {
+		ssize_t n = out_some(fd, p, len);
+
+		if (n < 0) {
+			if (x->output_error == OK)
+				x->output_error = errno == EPIPE ? ERR_CLOSED : err_from_errno(errno);
+			return false;
+		}
+		p += n;
+		len -= (size_t)n;
+	}
+	return true;
 }
 
 /* One of six colours by the host's place, so that neighbours differ. */
@@ -158,10 +189,10 @@ int exec_host_status(const struct exec_host *h)
 	if (h->timed_out)
 		return EXEC_STATUS_TIME_LIMIT;
 	if (h->cancelled)
-		return EXEC_STATUS_INTERRUPTED;
+		return EXEC_STATUS_SIGNAL + exec_interrupted_by();
 	if (h->s.exit_signal[0]) {
 		number = signal_number(h->s.exit_signal);
-		return number ? 128 + number : EXEC_STATUS_OUR_FAILURE;
+		return number ? EXEC_STATUS_SIGNAL + number : EXEC_STATUS_OUR_FAILURE;
 	}
 	if (h->s.error != OK || h->s.exit_status < 0)
 		return EXEC_STATUS_OUR_FAILURE;
@@ -287,7 +318,7 @@ void exec_output_summary(const struct exec *x)
 	static const char *const kinds[] = { "failed", "reached the time limit", "could not be reached", "interrupted" };
 	size_t n_ok = 0;
 
-	if (x->n_hosts == 1 || x->cli->json)
+	if (x->n_hosts == 1 || x->cli->json || x->output_error != OK)
 		return;
 	for (size_t i = 0; i < x->n_hosts; i++)
 		n_ok += !kind_of(&x->hosts[i]);

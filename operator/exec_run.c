@@ -30,31 +30,38 @@
 
 /* ---- signals: the handler leaves a byte in a pipe that poll() watches ---- */
 
-static volatile sig_atomic_t n_signals, last_signal;
+static volatile sig_atomic_t interrupted_by;
 static int wake[2] = { -1, -1 };
 
 static void on_signal(int signum)
 {
 	int saved = errno;
 
-	last_signal = signum;
-	if (++n_signals > 1)
-		_exit(EXEC_STATUS_INTERRUPTED);
+	if (interrupted_by)
+		_exit(EXEC_STATUS_SIGNAL + signum);
+	interrupted_by = signum;
 	if (write(wake[1], "", 1) < 0)
-		n_signals = n_signals; /* the pipe is full: poll() wakes all the same */
+		errno = saved; /* the pipe is full: poll() wakes all the same */
 	errno = saved;
+}
+
+int exec_interrupted_by(void)
+{
+	return interrupted_by;
 }
 
 static bool catch_signals(void)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
+	struct sigaction sa = { .sa_handler = on_signal }, old;
 
 	if (pipe2(wake, O_CLOEXEC | O_NONBLOCK) != 0)
 		return false;
 	signal(SIGPIPE, SIG_IGN);
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);
-	sigaction(SIGHUP, &sa, NULL);
+	/* nohup has set it aside */
+	if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &sa, NULL);
 	return true;
 }
 
@@ -187,7 +194,7 @@ static void interrupt(struct exec *x, nsec_t now)
 
 	while (read(wake[0], &byte, 1) > 0)
 		;
-	if (!n_signals || x->interrupted)
+	if (!interrupted_by || x->interrupted)
 		return;
 	x->interrupted = true;
 	x->leave_at = now + GRACE;
@@ -195,7 +202,7 @@ static void interrupt(struct exec *x, nsec_t now)
 		struct exec_host *h = &x->hosts[i];
 
 		if (h->state == EXEC_RUNNING)
-			send_signal(h, last_signal == SIGINT ? "INT" : last_signal == SIGHUP ? "HUP" : "TERM");
+			send_signal(h, interrupted_by == SIGTERM ? "TERM" : interrupted_by == SIGHUP ? "HUP" : "INT");
 	}
 }
 
@@ -316,12 +323,13 @@ static int outcome(const struct exec *x)
 {
 	bool failed = false;
 
+	if (interrupted_by)
+		return EXEC_STATUS_SIGNAL + interrupted_by;
 	if (x->output_error == ERR_CLOSED)
-		return EXEC_STATUS_NO_READER;
+		return EXEC_STATUS_SIGNAL + SIGPIPE;
 	if (x->output_error != OK)
-		return cli_error(x->cli, 1041, "the output: %s", err_text(x->output_error)), EXEC_STATUS_OUR_FAILURE;
-	if (x->interrupted)
-		return EXEC_STATUS_INTERRUPTED;
+		return cli_error(x->cli, 1041, "the output could not be written: %s", err_text(x->output_error)),
+		       EXEC_STATUS_OUR_FAILURE;
 	if (x->n_hosts == 1)
 		return exec_host_status(&x->hosts[0]);
 	for (size_t i = 0; i < x->n_hosts; i++)

@@ -190,7 +190,7 @@ static enum err take_lock(struct hub *h)
 	size_t len;
 
 	if (e == OK)
-		e = os_lock_take(h->paths.lock, 1, &h->lock);
+		e = os_lock_take(h->paths.lock, h->opt.transient ? 1 : 2, &h->lock); /* a transient one may be just ending */
 	if (e == ERR_IN_USE) {
 		if (os_file_read(h->paths.lock, 64, &old, &len) == OK) {
 			pid = atoi(old);

@@ -152,7 +152,8 @@ static enum err exchange(int fd, const json_t *req, nsec_t deadline, json_t **re
 		return e;
 	e = send_all(fd, buf, len, deadline);
 	free(buf);
-	if (e == OK)
+	/* A hub that turns us away has said why, and does not hear us. */
+	if (e == OK || e == ERR_CLOSED)
 		e = read_reply(fd, deadline, ret, ret_fd);
 	return e;
 }

@@ -233,6 +233,24 @@ static void on_conn(void *ctx, struct os_stream *s, int events)
 		conn_want(c);
 }
 
+/* One client too many is told so in place of the answer to its first request, as far as that goes without waiting. */
+static void turn_away(int fd)
+{
+	char why[64], *text = NULL;
+	json_t *reply;
+	size_t len;
+
+	snprintf(why, sizeof(why), "the hub serves %d commands already", HUB_CLIENTS_MAX);
+	reply = json_pack("{s:i, s:b, s:s, s:i, s:s}", "v", HUB_WIRE_VERSION, "ok", false, "error", err_name(ERR_FULL),
+			  "ecode", 1015, "message", why);
+
+	if (hub_wire_encode(reply, &text, &len) != OK || os_send_fds(fd, text, len, NULL, 0) != OK)
+		log_warn("a client was turned away unheard");
+	free(text);
+	json_decref(reply);
+	close(fd);
+}
+
 static void on_accept(void *ctx, int fd)
 {
 	struct hub *h = ctx;
@@ -240,8 +258,12 @@ static void on_accept(void *ctx, int fd)
 	unsigned uid;
 	int pid;
 
-	if (!os_peer_uid(fd, &uid, &pid) || uid != getuid() || h->n_conns >= HUB_CLIENTS_MAX || h->stopping) {
+	if (!os_peer_uid(fd, &uid, &pid) || uid != getuid() || h->stopping) {
 		close(fd);
+		return;
+	}
+	if (h->n_conns >= HUB_CLIENTS_MAX) {
+		turn_away(fd);
 		return;
 	}
 	c = calloc(1, sizeof(*c));

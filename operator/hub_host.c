@@ -177,10 +177,20 @@ static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
 
 /* ---- starting it ---- */
 
-static size_t read_identities(const struct hub_host *hh, struct ssh_identity *ids)
+static void note_unusable(char why[HUB_WHY_MAX], const char *path, const char *reason)
+{
+	size_t used = strlen(why);
+
+	snprintf(why + used, HUB_WHY_MAX - used, "%s%s: %s", used ? "; " : "", path, reason);
+	log_info("identity not used path=%s reason=%s", path, reason);
+}
+
+/* @why: what is wrong with those that are left out */
+static size_t read_identities(const struct hub_host *hh, struct ssh_identity *ids, char why[HUB_WHY_MAX])
 {
 	size_t n = 0;
 
+	why[0] = '\0';
 	for (size_t i = 0; i < hh->n_ids; i++) {
 		char *pem;
 		size_t len;
@@ -188,13 +198,13 @@ static size_t read_identities(const struct hub_host *hh, struct ssh_identity *id
 		enum err e = os_file_mode(hh->ids[i], &mode, &uid);
 
 		if (e == OK && (mode & 077)) {
-			log_warn("identity is open to others; not used path=%s", hh->ids[i]);
+			note_unusable(why, hh->ids[i], "others may read it (chmod 600 it)");
 			continue;
 		}
 		if (e == OK)
 			e = os_file_read(hh->ids[i], IDENTITY_BYTES_MAX, &pem, &len);
 		if (e != OK) {
-			log_debug("identity not used path=%s error=%s", hh->ids[i], err_name(e));
+			note_unusable(why, hh->ids[i], err_text(e));
 			continue;
 		}
 		ids[n++] = (struct ssh_identity){ .path = hh->ids[i], .pem = pem, .len = len };
@@ -210,10 +220,10 @@ static void wipe_identities(struct ssh_identity *ids, size_t n)
 	}
 }
 
-static enum err start_worker(struct hub_host *hh, char why[256])
+static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 {
 	struct ssh_identity ids[HUB_IDENTITIES_MAX];
-	size_t n = read_identities(hh, ids);
+	size_t n = read_identities(hh, ids, why);
 	struct ssh_worker_config cfg = {
 		.host = hh->peer.name,
 		.user = hh->user,
@@ -221,7 +231,6 @@ static enum err start_worker(struct hub_host *hh, char why[256])
 		.ids = ids,
 		.n_ids = n,
 		.known_hosts = hh->hub->paths.known_hosts,
-		.file_size_max = hh->file_size_max,
 		.on_dial = on_worker_dial,
 		.on_end = on_worker_end,
 		.on_host_key = on_worker_host_key,
@@ -230,24 +239,24 @@ static enum err start_worker(struct hub_host *hh, char why[256])
 	enum err e;
 
 	if (n == 0) {
-		snprintf(why, 256, "no usable SSH identity for host %s (first tried: %s)", hh->peer.name,
-			 hh->n_ids ? hh->ids[0] : "none configured");
-		return ERR_NOT_FOUND;
+		if (!why[0])
+			snprintf(why, HUB_WHY_MAX, "no identity file is configured, and none is in ~/.ssh");
+		return ERR_AUTH;
 	}
 	e = ssh_worker_start(hh->hub->loop, &cfg, &hh->worker);
 	wipe_identities(ids, n);
 	if (e != OK)
-		snprintf(why, 256, "cannot start the SSH worker: %s", err_text(e));
+		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker: %s", err_text(e));
 	return e;
 }
 
-enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[256])
+enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
 {
 	int fds[2];
 	enum err e = os_socketpair(fds);
 
 	if (e != OK) {
-		snprintf(why, 256, "cannot make a socket pair: %s", err_text(e));
+		snprintf(why, HUB_WHY_MAX, "cannot make a socket pair: %s", err_text(e));
 		return e;
 	}
 	/* One that died a moment ago may not have been noticed yet: then a new one is tried, once. */
@@ -262,7 +271,7 @@ enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[256])
 			*ret_fd = fds[1];
 			return OK;
 		}
-		snprintf(why, 256, "the SSH worker does not answer: %s", err_text(e));
+		snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
 		if (e == ERR_AGAIN)
 			break; /* many sessions at once: it takes them one after the other */
 		hub_host_stop(hh);

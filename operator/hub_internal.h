@@ -24,6 +24,7 @@
 #define HUB_PERSIST_EVERY (10 * NSEC_PER_SEC)
 #define HUB_IDENTITIES_MAX 8
 #define HUB_SSH_PORT 22
+#define HUB_WHY_MAX 512 /* a reason for people */
 
 /* One host of nefia.yaml, as far as the hub needs it. */
 struct hub_host {
@@ -33,7 +34,6 @@ struct hub_host {
 	char *user;
 	char *ids[HUB_IDENTITIES_MAX];
 	size_t n_ids;
-	uint64_t file_size_max; /* ssh.max_file_size_bytes; 0 = no limit */
 	bool has_key;       /* it can be a peer of the tunnel */
 	bool gone;          /* not in the file any more; kept while its worker runs */
 	uint64_t seen_wall; /* last handshake, Unix ns, from this run or an earlier one; 0 = never */
@@ -94,7 +94,7 @@ void hub_host_free(struct hub_host *hh);
  * hub_host_attach() - start @hh's worker when none runs, and give it one end of a session; *ret_fd the other
  * Return: OK; ERR_AGAIN: the worker has as many before it as its socket holds, try soon; else @why.
  */
-MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[256]);
+MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX]);
 /** hub_host_stop() - end the worker and its dials */
 void hub_host_stop(struct hub_host *hh);
 /** hub_bridge_add() - join a virtual connection and one end of a new pair. *ret_fd: the client's end. */

@@ -142,7 +142,7 @@ static void cancel_client_session(void *job)
 /* OK and every error but ERR_AGAIN are answered. */
 static enum err try_session(struct hub_conn *c, struct hub_host *hh, bool is_last)
 {
-	char why[256] = "";
+	char why[HUB_WHY_MAX] = "";
 	int fd = -1;
 	enum err e = hub_host_attach(hh, &fd, why);
 
@@ -152,7 +152,7 @@ static enum err try_session(struct hub_conn *c, struct hub_host *hh, bool is_las
 	if (e == OK)
 		hub_conn_reply(c, json_object(), fd);
 	else
-		hub_conn_fail(c, e, 0, "%s", why);
+		hub_conn_fail(c, e, e == ERR_AUTH ? 1034 : 0, "%s", why);
 	return OK;
 }
 
@@ -368,7 +368,7 @@ static void op_status(struct hub_conn *c, const json_t *req)
 		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o}", "pid", (int)getpid(), "version",
 				 NEFIA_VERSION, "transient", h->opt.transient, "port", (int)tunnel_port(h->tunnel),
 				 "uptime_ms", (json_int_t)((os_now() - h->started) / NSEC_PER_MSEC), "aead",
-				 h->aead ? h->aead : "auto", "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
+				 tunnel_aead(h->tunnel), "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
 				 "peers", peers),
 		       -1);
 }

@@ -222,6 +222,18 @@ enum err hub_setup_load(struct hub *h, char **ret_why)
 	return e;
 }
 
+/* What cannot be had stays as it was, and is said: the rest of the file still counts. */
+static void apply_port_and_addrs(struct hub *h)
+{
+	enum err e = h->opt.transient || !h->listen_port ? OK : tunnel_set_port(h->tunnel, h->listen_port);
+
+	if (e != OK)
+		log_error("UDP port not changed, the old one stays port=%u error=%s", h->listen_port, err_text(e));
+	e = tunnel_set_addrs(h->tunnel, h->addrs, h->n_addrs);
+	if (e != OK)
+		log_error("address not changed error=%s", err_text(e));
+}
+
 enum err hub_setup_apply(struct hub *h)
 {
 	struct tunnel_peer *peers = calloc(h->n_hosts + 1, sizeof(peers[0]));
@@ -237,6 +249,7 @@ enum err hub_setup_apply(struct hub *h)
 	for (size_t i = 0; i < h->n_hosts; i++)
 		if (h->hosts[i]->has_key)
 			peers[n++] = h->hosts[i]->peer;
+	apply_port_and_addrs(h);
 	e = tunnel_set_peers(h->tunnel, peers, n);
 	sodium_memzero(peers, (h->n_hosts + 1) * sizeof(peers[0]));
 	free(peers);

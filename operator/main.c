@@ -1,4 +1,5 @@
 /* operator/main.c - nefia: global flags, and which command is meant. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,8 @@ int main(int argc, char **argv)
 	cli.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	set_paths(&cli, config);
 	r = dispatch(&cli, argc - i, argv + i);
+	if (fflush(stdout) != 0 && r == EXIT_OK)
+		r = cli_error(&cli, 1041, "the output could not be written: %s", strerror(errno));
 	if (cli.loaded)
 		config_free(&cli.cfg);
 	return r;

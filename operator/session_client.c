@@ -39,6 +39,7 @@ enum err session_start(struct session *s, enum ssh_frame kind, const char *arg, 
 		e = ssh_put_string(&b, arg, strlen(arg));
 	if (e == OK)
 		e = ssh_put_u32(&b, number);
+	s->is_file = kind == SSH_F_GET || kind == SSH_F_PUT;
 	if (e == OK)
 		e = session_send(s, kind, b.p, ssh_buf_used(&b));
 	ssh_buf_fini(&b);
@@ -88,6 +89,8 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		break;
 	case SSH_F_STDOUT_EOF:
 		s->stdout_eof = true;
+		if (!fn(ctx, SSH_F_STDOUT_EOF, (struct bytes){ NULL, 0 }))
+			end(s, ERR_CLOSED, "the output could not be written");
 		break;
 	case SSH_F_EXIT:
 		s->exit_status = (int)ssh_read_u32(&r);
@@ -132,9 +135,9 @@ static void receive(struct session *s, session_data_fn fn, void *ctx)
 		end(s, ERR_CLOSED, "the SSH worker ended unexpectedly");
 }
 
-void session_pump(struct session *s, session_data_fn fn, void *ctx)
+void session_flush(struct session *s)
 {
-	while (!s->over && ssh_buf_used(&s->out) > 0) {
+	while (s->fd >= 0 && ssh_buf_used(&s->out) > 0) {
 		ssize_t n = send(s->fd, s->out.p + s->out.off, ssh_buf_used(&s->out), MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -143,6 +146,12 @@ void session_pump(struct session *s, session_data_fn fn, void *ctx)
 			break; /* receive() reads the last words and finds the end */
 		ssh_buf_drop(&s->out, (size_t)n);
 	}
+}
+
+void session_pump(struct session *s, session_data_fn fn, void *ctx)
+{
+	if (!s->over)
+		session_flush(s);
 	if (!s->over)
 		receive(s, fn, ctx);
 }
@@ -220,7 +229,7 @@ unsigned session_ecode(const struct session *s)
 	case ERR_IO:
 	case ERR_NO_SPACE:
 	case ERR_INVALID:
-		return 1042;
+		return s->is_file ? 1042 : 1041; /* the host key's file here */
 	default:
 		return 1036;
 	}

@@ -16,6 +16,7 @@ struct session {
 	uint64_t size;  /* GET: of the file; UINT64_MAX unknown */
 	uint32_t mode;
 	bool stdout_eof;
+	bool is_file; /* a file is transferred */
 	bool input_failed;        /* what was fed to it could not be read: @message */
 	int exit_status;          /* -1: none */
 	char exit_signal[32];
@@ -23,7 +24,8 @@ struct session {
 	char message[800];
 };
 
-/* What came on @type (STDOUT, STDERR); false = it could not be passed on: the session is closed. */
+/* What came on @type (STDOUT, STDERR; STDOUT_EOF: nothing more will); false = it could not be passed on: the session is
+ * closed. */
 typedef bool (*session_data_fn)(void *ctx, enum ssh_frame type, struct bytes data);
 
 void session_init(struct session *s, int fd);
@@ -31,6 +33,8 @@ void session_fini(struct session *s);
 /** session_start() - the first frame; @number: deadline, mode or port */
 MUST_CHECK enum err session_start(struct session *s, enum ssh_frame kind, const char *arg, uint32_t number);
 MUST_CHECK enum err session_send(struct session *s, enum ssh_frame type, const void *p, size_t len);
+/** session_flush() - send what goes without blocking; what was sent is heard although the session is closed next */
+void session_flush(struct session *s);
 /** session_pump() - send and receive what goes without blocking; sets over, error, exit_* */
 void session_pump(struct session *s, session_data_fn fn, void *ctx);
 short session_poll_events(const struct session *s);

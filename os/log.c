@@ -26,6 +26,7 @@
 #include <zlib.h>
 
 #include "os/file.h"
+#include "os/task.h"
 
 #define CHECK_EVERY 256 /* lines between looks whether our file is still the one of that name */
 
@@ -116,7 +117,7 @@ NORETURN static void compress_and_exit(const char *old)
 /* Twice forked: nobody has to wait for it. We have one thread, so the child may do as it likes. */
 static void compress_aside(const char *old)
 {
-	pid_t pid = fork();
+	pid_t pid = os_fork_quiet();
 
 	if (pid == 0) {
 		if (fork() != 0)

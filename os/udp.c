@@ -5,8 +5,10 @@
  * form and loses IP_PKTINFO on some kernels. Receive slots (8 of 64 KiB) are shared by both: a slot is free again
  * when the batch was handed on.
  *
- * Segmentation state: off for the process (ENOPROTOOPT, or NEFIA_GSO=off), or for one destination (a small table,
- * least recently refused leaves first). A refused run goes on as single datagrams from where it stood.
+ * Segmentation state: off for the process (ENOPROTOOPT, or NEFIA_GSO=off), or for one path: destination, our address and
+ * interface (a small table, the oldest leaves first). A refused run goes on as single datagrams from where it stood. When
+ * the first of these is refused with the same error, it was not segmentation: the path is taken out of the table again,
+ * so that a source address that is gone (EINVAL) does not cost a peer its speed.
  */
 #include "os/udp.h"
 #include "os/udp_internal.h"
@@ -16,6 +18,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,15 +59,18 @@ struct os_udp {
 	struct os_udp_handler h;
 	uint16_t port;
 	bool gso, gro;
-	struct endpoint no_gso[N_NO_GSO];
+	struct path_addr no_gso[N_NO_GSO]; /* remote.port 0 = free */
 	unsigned n_no_gso, next_no_gso;
-	size_t sent; /* of the run that met EAGAIN */
+	struct log_limit gso_limit;
+	size_t sent;        /* of the run that met EAGAIN */
+	uint8_t run_id[16]; /* its first bytes */
 	struct os_udp_stats stats;
 	struct os_udp_dgram dgrams[N_DGRAMS_MAX];
 	uint8_t *slots;
 };
 
 ssize_t (*os_udp_sendmsg)(int fd, const struct msghdr *m, int flags) = sendmsg;
+bool os_udp_gso_unsupported;
 
 /* ---- receiving ---- */
 
@@ -276,34 +282,66 @@ static int send_one(struct os_udp *u, int fd, const struct path_addr *path, cons
 	return n < 0 ? errno : 0;
 }
 
-static bool gso_allowed(const struct os_udp *u, const struct endpoint *to)
+/* ---- segmentation refused ---- */
+
+static bool same_path(const struct path_addr *a, const struct path_addr *b)
 {
-	if (!u->gso)
-		return false;
-	for (unsigned i = 0; i < u->n_no_gso; i++)
-		if (endpoint_equal(&u->no_gso[i], to))
-			return false;
-	return true;
+	return endpoint_equal(&a->remote, &b->remote) && ip_addr_equal(&a->local, &b->local) && a->ifindex == b->ifindex;
+}
+
+static struct path_addr *find_refused(struct os_udp *u, const struct path_addr *path)
+{
+	for (unsigned i = 0; u->n_no_gso > 0 && i < N_NO_GSO; i++)
+		if (u->no_gso[i].remote.port && same_path(&u->no_gso[i], path))
+			return &u->no_gso[i];
+	return NULL;
+}
+
+static bool gso_allowed(struct os_udp *u, const struct path_addr *path)
+{
+	return u->gso && !os_udp_gso_unsupported && !find_refused(u, path);
 }
 
 /* The ladder: which kind of refusal switches segmentation off where. Return: was it such a refusal? */
-static bool gso_refused(struct os_udp *u, const struct endpoint *to, int errnum)
+static bool gso_refused(struct os_udp *u, const struct path_addr *path, int errnum)
 {
-	char text[ENDPOINT_STR_MAX];
-
+	if (errnum != ENOPROTOOPT && errnum != EIO && errnum != EINVAL && errnum != EMSGSIZE)
+		return false;
 	if (errnum == ENOPROTOOPT) {
-		u->gso = false;
-		log_info("UDP segmentation switched off reason=unsupported");
+		os_udp_gso_unsupported = true;
 		return true;
 	}
-	if (errnum != EIO && errnum != EINVAL && errnum != EMSGSIZE)
-		return false;
-	u->no_gso[u->next_no_gso] = *to;
+	u->n_no_gso += u->no_gso[u->next_no_gso].remote.port == 0;
+	u->no_gso[u->next_no_gso] = *path;
 	u->next_no_gso = (u->next_no_gso + 1) % N_NO_GSO;
-	u->n_no_gso = MIN(u->n_no_gso + 1, (unsigned)N_NO_GSO);
-	log_info("UDP segmentation switched off for %s reason=%s", endpoint_format(to, text),
-		 errnum == EIO ? "no checksum offload" : "refused");
 	return true;
+}
+
+/* One by one it goes: it was segmentation. */
+static void tell_refusal(struct os_udp *u, const struct path_addr *path, int errnum)
+{
+	char text[ENDPOINT_STR_MAX];
+	uint32_t held;
+
+	u->stats.n_gso_refused++;
+	if (errnum == ENOPROTOOPT)
+		log_info("UDP segmentation switched off reason=unsupported");
+	else if (log_limit_ok(&u->gso_limit, os_now(), &held))
+		log_info("UDP segmentation switched off for %s reason=%s held=%u", endpoint_format(&path->remote, text),
+			 errnum == EIO ? "no checksum offload" : errnum == EINVAL ? "refused" : "path MTU", held);
+}
+
+static void allow_again(struct os_udp *u, struct path_addr *p)
+{
+	*p = (struct path_addr){ 0 };
+	u->n_no_gso--;
+}
+
+void os_udp_path_changed(struct os_udp *u, const struct endpoint *remote)
+{
+	for (unsigned i = 0; i < N_NO_GSO; i++)
+		if (u->no_gso[i].remote.port && endpoint_equal(&u->no_gso[i].remote, remote))
+			allow_again(u, &u->no_gso[i]);
 }
 
 /* Which of these errors a source address gives that is not ours any more depends on the kernel. */
@@ -335,34 +373,54 @@ static enum err send_failed(struct os_udp *u, struct family_socket *s, int errnu
 	}
 }
 
+/* One call of the kernel's for what is left of a run. Return: 0 with @u->sent moved on, or an errno value. */
+static int send_some(struct os_udp *u, int fd, const struct path_addr *path, const uint8_t *p, size_t len,
+		     uint16_t seg_len, bool gso)
+{
+	size_t n = gso ? len - u->sent : MIN(len - u->sent, (size_t)seg_len);
+	int errnum = send_one(u, fd, path, p + u->sent, n, seg_len);
+
+	/* An asynchronous ICMP error of an earlier datagram: this one was not tried yet. */
+	if (errnum == ECONNREFUSED)
+		errnum = send_one(u, fd, path, p + u->sent, n, seg_len);
+	if (errnum == 0) {
+		u->sent += n;
+		u->stats.n_tx_dgrams += (n + seg_len - 1) / seg_len;
+	}
+	return errnum;
+}
+
 enum err os_udp_send(struct os_udp *u, const struct path_addr *path, const uint8_t *p, size_t len,
 		     uint16_t seg_len)
 {
 	struct family_socket *s = path->remote.ip.family == IP_V6 ? &u->v6 : &u->v4;
+	int refusal = 0;
 
-	if (s->fd < 0) {
+	/* Another run than the one that met EAGAIN, perhaps in its old buffer, begins at its beginning. */
+	if (memcmp(u->run_id, p, MIN(len, sizeof(u->run_id))) != 0 || u->sent >= len || s->fd < 0)
 		u->sent = 0;
+	memcpy(u->run_id, p, MIN(len, sizeof(u->run_id)));
+	if (s->fd < 0)
 		return ERR_NO_ROUTE;
-	}
 	while (u->sent < len) {
-		bool gso = len - u->sent > seg_len && gso_allowed(u, &path->remote);
-		size_t n = gso ? len - u->sent : MIN(len - u->sent, (size_t)seg_len);
-		int errnum = send_one(u, s->fd, path, p + u->sent, n, seg_len);
+		bool gso = len - u->sent > seg_len && gso_allowed(u, path);
+		int errnum = send_some(u, s->fd, path, p, len, seg_len, gso);
 
-		/* An asynchronous ICMP error of an earlier datagram: this one was not tried yet. */
-		if (errnum == ECONNREFUSED)
-			errnum = send_one(u, s->fd, path, p + u->sent, n, seg_len);
-		/* Before segmentation is blamed: without that source the kernel may take all of it. */
+		if (errnum != 0 && gso && gso_refused(u, path, errnum)) {
+			refusal = errnum;
+			continue;
+		}
+		if (errnum != 0 && errnum == refusal && find_refused(u, path))
+			allow_again(u, find_refused(u, path));
+		else if (refusal)
+			tell_refusal(u, path, refusal);
+		refusal = 0;
 		if (source_may_be_stale(path, errnum)) {
 			u->sent = 0;
 			return ERR_INVALID;
 		}
-		if (errnum != 0 && gso && gso_refused(u, &path->remote, errnum))
-			continue;
 		if (errnum != 0)
 			return send_failed(u, s, errnum);
-		u->sent += n;
-		u->stats.n_tx_dgrams += (n + seg_len - 1) / seg_len;
 	}
 	u->sent = 0;
 	return OK;
@@ -491,6 +549,16 @@ void os_udp_close(struct os_udp *u)
 	free(u);
 }
 
+void os_udp_rest(struct os_udp *u)
+{
+	uintptr_t from = ((uintptr_t)u->slots + 4095) & ~(uintptr_t)4095;
+	uintptr_t to = ((uintptr_t)u->slots + (size_t)N_SLOTS * SLOT_BYTES) & ~(uintptr_t)4095;
+
+	/* Pages of another size: nothing is given back, nothing is lost. */
+	if (to > from && madvise((void *)from, to - from, MADV_DONTNEED) != 0)
+		log_debug("receive slots stay in memory");
+}
+
 uint16_t os_udp_port(const struct os_udp *u)
 {
 	return u->port;
@@ -499,6 +567,7 @@ uint16_t os_udp_port(const struct os_udp *u)
 void os_udp_get_stats(const struct os_udp *u, struct os_udp_stats *ret)
 {
 	*ret = u->stats;
-	ret->gso = u->gso;
+	ret->gso = u->gso && !os_udp_gso_unsupported;
+	ret->n_no_gso = u->n_no_gso;
 	ret->gro = u->gro;
 }

@@ -10,6 +10,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "ssh/kexinit.h"
+
 #define CONNECT_TIMEOUT (15 * NSEC_PER_SEC)
 #define CPU_SECONDS_BEFORE_READY 5
 
@@ -157,9 +159,7 @@ bool ssh_conn_is_vulnerable(const char *cipher, const char *mac)
 
 static bool has_strict_kex(const struct ssh_conn *c)
 {
-	static const char word[] = "kex-strict-s-v00@openssh.com";
-
-	return memmem(c->seen, c->n_seen, word, sizeof(word) - 1) != NULL;
+	return ssh_kexinit_offers((struct bytes){ (const uint8_t *)c->seen, c->n_seen }, "kex-strict-s-v00@openssh.com");
 }
 
 static void fail_by_library(struct ssh_conn *c, const char *what)

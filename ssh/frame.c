@@ -148,3 +148,36 @@ enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 
 	return e == OK ? ssh_buf_add(b, p, len) : e;
 }
+
+/* It becomes a field of a line in known_hosts. */
+static bool is_word(const char *s)
+{
+	size_t n = 0;
+
+	while (s[n] > ' ' && s[n] < 0x7f)
+		n++;
+	return n > 0 && s[n] == '\0';
+}
+
+enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
+{
+	struct ssh_question q = { 0 };
+	struct ssh_reader r;
+
+	if (msg.len == 0)
+		return ERR_PROTOCOL;
+	r = (struct ssh_reader){ msg.p + 1, msg.len - 1, false };
+	q.kind = (enum ssh_control)msg.p[0];
+	q.id = ssh_read_u32(&r);
+	if (q.kind == SSH_C_HOST_KEY) {
+		ssh_read_text(&r, q.type, sizeof(q.type));
+		q.blob = ssh_read_string(&r);
+		r.bad |= q.blob.len == 0 || q.blob.len > SSH_BLOB_MAX || !is_word(q.type);
+	} else if (q.kind != SSH_C_DIAL) {
+		return ERR_PROTOCOL;
+	}
+	if (r.bad)
+		return ERR_PROTOCOL;
+	*ret = q;
+	return OK;
+}

@@ -56,5 +56,16 @@ enum ssh_control {
 	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob */
 };
 #define SSH_CONTROL_MAX (128 * 1024)
+#define SSH_BLOB_MAX 16384
+
+/* What a worker asks of the hub; views into the message. */
+struct ssh_question {
+	enum ssh_control kind; /* SSH_C_DIAL or SSH_C_HOST_KEY */
+	uint32_t id;
+	char type[64]; /* of the host key, one word */
+	struct bytes blob;
+};
+/** ssh_question_decode() - ERR_PROTOCOL for anything else: the worker may have become a stranger's */
+MUST_CHECK enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret);
 
 #endif

@@ -80,12 +80,13 @@ static void say_error(struct ssh_job *j, enum err e, const char *message)
 	uint8_t head[8];
 	size_t len = strlen(message);
 
-	if (j->state == JOB_DONE)
+	if (j->state == JOB_DONE || j->failed)
 		return;
 	put_le32(head, (uint32_t)e);
 	put_le32(head + 4, (uint32_t)len);
 	say(j, SSH_F_ERROR, (struct bytes){ head, 8 }, (struct bytes){ (const uint8_t *)message, len });
-	j->state = JOB_DONE;
+	j->failed = true;
+	j->state = j->conn && (j->file || j->temp) ? JOB_CLOSE : JOB_DONE;
 }
 
 PRINTF_LIKE(3, 4) static void fail(struct ssh_job *j, enum err e, const char *fmt, ...)
@@ -107,10 +108,24 @@ void ssh_job_conn_dead(struct ssh_job *j, enum err e, const char *message)
 	say_error(j, e, message);
 }
 
+/* What the library says of it is then the consequence, not the reason. */
+static bool fail_by_loss(struct ssh_job *j, const char *what)
+{
+	int e = libssh2_session_last_errno(j->conn->session);
+
+	if (!j->conn->eof && e != LIBSSH2_ERROR_SOCKET_RECV && e != LIBSSH2_ERROR_SOCKET_SEND &&
+	    e != LIBSSH2_ERROR_SOCKET_DISCONNECT)
+		return false;
+	fail(j, ERR_RESET, "%s: the connection was lost", what);
+	return true;
+}
+
 static void fail_by_library(struct ssh_job *j, const char *what)
 {
 	char *text = NULL;
 
+	if (fail_by_loss(j, what))
+		return;
 	libssh2_session_last_error(j->conn->session, &text, NULL, 0);
 	fail(j, ERR_PROTOCOL, "%s: %s", what, text && *text ? text : "unknown reason");
 }
@@ -129,6 +144,8 @@ static void fail_by_sftp(struct ssh_job *j, const char *what)
 	};
 	unsigned long code = libssh2_sftp_last_error(j->conn->sftp);
 
+	if (fail_by_loss(j, what))
+		return;
 	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
 		if (reasons[i].code == code) {
 			fail(j, reasons[i].e, "%s %s: %s", what, j->arg, reasons[i].text);
@@ -532,7 +549,7 @@ static void finish_file(struct ssh_job *j)
 	j->state = JOB_DONE;
 }
 
-/* The job ends while things are open: tidy up at the host as far as that goes without blocking others. */
+/* The job ends while things are open, or failed: tidy up at the host as far as that goes without blocking others. */
 static void abandon(struct ssh_job *j)
 {
 	struct ssh_conn *c = j->conn;
@@ -551,7 +568,8 @@ static void abandon(struct ssh_job *j)
 	if (c && c->state == SSH_READY && j->channel && libssh2_channel_close(j->channel) == LIBSSH2_ERROR_EAGAIN)
 		return;
 	j->state = JOB_DONE;
-	j->in_eof = true;
+	/* Who asked to close hears no more; who is told of a failure hears that. */
+	j->in_eof |= !j->failed;
 }
 
 void ssh_job_step(struct ssh_job *j, nsec_t now)

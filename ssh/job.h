@@ -24,6 +24,7 @@ struct ssh_job {
 	struct ssh_buf request; /* SHELL: what stands behind the command in the first frame */
 	unsigned n_requested;   /* SHELL: steps of the start that are done */
 	bool in_eof;            /* the command has gone */
+	bool failed;            /* and it was told so */
 	bool data_eof, data_eof_sent, out_eof_told, started, want_close;
 	bool rename_pending;
 	nsec_t deadline;

@@ -77,12 +77,18 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 static enum err remember(struct ssh_worker *w, const char *old, size_t old_len, const char *type, const char *b64)
 {
 	bool newline = old_len > 0 && old[old_len - 1] != '\n';
-	char *text = NULL;
-	int len = asprintf(&text, "%.*s%s%s.nefia,%s %s %s\n", (int)old_len, old, newline ? "\n" : "", w->host, w->vpn_addr,
-			   type, b64);
-	enum err e = len < 0 ? ERR_NOMEM : os_file_write_atomic(w->known_hosts, text, (size_t)len, 0600);
+	struct ssh_buf file = { 0 };
+	char *line = NULL;
+	int len = asprintf(&line, "%s%s.nefia,%s %s %s\n", newline ? "\n" : "", w->host, w->vpn_addr, type, b64);
+	enum err e = len < 0 ? ERR_NOMEM : ssh_buf_add(&file, old, old_len);
 
-	free(text);
+	if (e == OK)
+		e = ssh_buf_add(&file, line, (size_t)len);
+	if (e == OK)
+		e = os_file_write_atomic(w->known_hosts, file.p, file.len, 0600);
+	if (len >= 0)
+		free(line);
+	ssh_buf_fini(&file);
 	return e;
 }
 
@@ -143,30 +149,22 @@ static void send_buf(struct ssh_worker *w, struct ssh_buf *b, const int *fds, si
 	ssh_buf_fini(b);
 }
 
-static void answer_host_key(struct ssh_worker *w, struct ssh_reader *r)
+static void answer_host_key(struct ssh_worker *w, const struct ssh_question *q)
 {
-	uint32_t id = ssh_read_u32(r);
-	char type[64], lock_path[4200], why[512] = "";
-	struct bytes blob;
+	char lock_path[4200], why[512] = "";
 	struct os_lock *lock = NULL;
 	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_VERDICT;
 	enum err e;
 
-	ssh_read_text(r, type, sizeof(type));
-	blob = ssh_read_string(r);
-	if (r->bad || blob.len > 16384 || strpbrk(type, " \t\r\n")) {
-		end(w, "it sent a malformed message");
-		return;
-	}
 	snprintf(lock_path, sizeof(lock_path), "%s.lock", w->known_hosts);
 	e = os_lock_take(lock_path, LOCK_TRIES, &lock);
 	if (e == OK)
-		e = judge(w, type, blob, why, sizeof(why));
+		e = judge(w, q->type, q->blob, why, sizeof(why));
 	else
 		snprintf(why, sizeof(why), "%s: %s", lock_path, err_text(e));
 	os_lock_free(lock);
-	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, q->id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
 	    ssh_put_string(&b, why, strlen(why)) == OK)
 		send_buf(w, &b, NULL, 0);
 }
@@ -179,7 +177,7 @@ static void on_readable(void *ctx, int events)
 	struct ssh_worker *w = ctx;
 	int fds[OS_FDS_MAX];
 	size_t n = 0, n_fds = 0;
-	struct ssh_reader r;
+	struct ssh_question q;
 	enum err e = os_recv_fds(w->ctl, buf, sizeof(buf), &n, fds, &n_fds);
 
 	if (e == ERR_AGAIN)
@@ -190,13 +188,12 @@ static void on_readable(void *ctx, int events)
 		os_watch_set(w->watch, 0); /* on_exit_child() tells why */
 		return;
 	}
-	r = (struct ssh_reader){ buf + 1, n - 1, false };
-	if (buf[0] == SSH_C_DIAL)
-		w->cfg.on_dial(w->cfg.ctx, w, ssh_read_u32(&r));
-	else if (buf[0] == SSH_C_HOST_KEY)
-		answer_host_key(w, &r);
-	else
+	if (ssh_question_decode((struct bytes){ buf, n }, &q) != OK)
 		end(w, "it sent a malformed message");
+	else if (q.kind == SSH_C_DIAL)
+		w->cfg.on_dial(w->cfg.ctx, w, q.id);
+	else
+		answer_host_key(w, &q);
 }
 
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd)

@@ -18,7 +18,8 @@ may() {
 	done < <(grep -nHE '^#include "[a-z]+/' "$from"/*.[ch])
 }
 may base
-for f in os wg netstack transport enroll; do may $f base; done
+for f in os wg netstack transport; do may $f base; done
+may enroll base wg # the Noise handshake and the hashes, nothing of the device
 may ssh base os # the worker is a process with a loop of its own
 LOW="base os wg netstack transport enroll"
 may tunnel $LOW
@@ -36,8 +37,8 @@ fence() {
 fence 'lwip/' netstack
 fence 'libssh2' ssh
 fence 'uv\.h' os
-fence 'sodium\.h' base wg netstack tunnel agent operator # keys, base64, wiping; never os/ or ssh/
-fence 'jansson' base operator agent
+fence 'sodium\.h' base wg enroll netstack tunnel agent operator # keys, base64, wiping; never os/ or ssh/
+fence 'jansson' base enroll operator agent
 fence 'yaml\.h' base
 
 # The WireGuard core is a machine without I/O: no socket, clock, randomness or output of its own.

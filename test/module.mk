@@ -5,7 +5,7 @@ TEST_LIB_SRCS := $(wildcard test/lib/*.c)
 TEST_LIB_OBJS := $(TEST_LIB_SRCS:%.c=$(B)/obj/%.o)
 # An archive: a test takes what it uses.
 TEST_LIB := $(B)/libtest.a
-ALL_PARTS := operator agent tunnel transport ssh netstack wg os base
+ALL_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 CPPFLAGS_test := $(foreach f,$(FOLDERS),$(CPPFLAGS_$(f)))
 
 $(B)/obj/test/%.o: test/%.c | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
@@ -34,12 +34,20 @@ unit-%:
 
 include test/fuzz/module.mk
 
-# The simulator: one program, see doc/simulation.md.
+# The simulator: one program, see doc/simulation.md. It has its own os/, and looks between the parts.
 SIM_OBJS := $(patsubst %.c,$(B)/obj/%.o,$(wildcard test/sim/*.c))
-$(B)/test/sim: $(SIM_OBJS) $(TEST_LIB) $(B)/libnetstack.a $(B)/libwg.a $(B)/libbase.a $(ARCHIVES_netstack) $(ARCHIVES_wg)
+SIM_PARTS := tunnel netstack wg base
+SIM_WRAP := wg_device_send net_if_input pktpool_new pktpool_free malloc calloc realloc free aligned_alloc
+$(B)/test/sim: $(SIM_OBJS) $(TEST_LIB) $(SIM_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack) -lcmocka
+	$(Q)$(CC) $(LDFLAGS) $(SIM_WRAP:%=-Wl,--wrap=%) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(SIM_PARTS)) -lcmocka
+# make sim SEED=30: that run, each step a line
 sim: $(B)/test/sim
-	$(B)/test/sim
-.PHONY: sim
+	$(B)/test/sim $(if $(SEED),--seed $(SEED) --trace)
+# Other seeds each time, for so many minutes
+SIM_MINUTES ?= 10
+sim-long: $(B)/test/sim
+	$(B)/test/sim --self-test
+	$(B)/test/sim --first $$(date +%s)000 --minutes $(SIM_MINUTES)
+.PHONY: sim sim-long

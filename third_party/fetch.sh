@@ -102,13 +102,21 @@ keyrings() {
 	return 0
 }
 
-# The suites of this machine, and by their roles those of the archive, which never change their names.
+# suites ROOT: those of this machine, then the archive's by their roles (Debian) or names (Ubuntu has no roles)
 suites() {
+	if [ -n "${DEB_SUITES:-}" ]; then
+		printf '%s\n' $DEB_SUITES
+		return
+	fi
 	{
-		echo "${DEB_SUITES:-stable-security stable-updates stable oldstable-security oldstable testing unstable devel}" | tr ' ' '\n'
-		[ -n "${DEB_SUITES:-}" ] || ! command -v apt-get >/dev/null 2>&1 ||
+		! command -v apt-get >/dev/null 2>&1 ||
 			apt-get indextargets --no-release-info --format '$(RELEASE)' 'Created-By: Packages' 2>/dev/null
-	} | awk 'NF && !seen[$0]++'
+		case $1 in
+		*/debian) printf '%s\n' stable stable-updates oldstable testing unstable ;;
+		*/debian-security) printf '%s\n' stable-security oldstable-security ;;
+		*) for s in resolute questing plucky; do printf '%s\n' $s-security $s-updates $s; done; echo devel ;;
+		esac
+	} | awk '!seen[$0]++'
 }
 
 # release ROOT SUITE: the suite's index into $work/release, when a key of the archive signed it and it has not expired
@@ -169,7 +177,7 @@ newest_revision() {
 	say "$name has vanished; looking for the newest revision of $source $version"
 	: >"$work/found"
 	for root in $(archives); do
-		for suite in $(suites); do
+		for suite in $(suites "$root"); do
 			release "$root" "$suite" || continue
 			for component in main universe; do
 				sources "$root" "$suite" "$component" && candidates "$root" "$suite" >>"$work/found"

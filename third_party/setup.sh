@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# setup.sh [build|test] - see that everything the build (or the tests too) needs is installed.
+# setup.sh [build|test|fuzz] - see that everything the build (or the tests, or fuzzing too) needs is installed.
 # Installs what is missing when it may (root, or sudo without a password); otherwise says what is missing and
 # the one command that installs it. Calls no package manager when nothing is missing, so it works offline then.
 set -euo pipefail
 what=${1:-build}
 
 # The one table: what | how to see that it is there | Debian and Ubuntu | Fedora.
-# A probe "h:X" looks for a header, "c:X" for a command. Of the classes, "interop" (single tests skip without them) and "fast"
+# A probe "h:X" looks for a header, "c:X" for a command, "s:X" links with clang's sanitizer X. Of the classes, "interop"
+# (single tests skip without them) and "fast"
 # (a faster cipher, on x86-64) are wanted; the others must be there.
 table() {
-	cat <<'T'
+	cat <<T
 build c:gcc gcc gcc
 build h:stdio.h libc6-dev glibc-devel
 build c:make make make
@@ -40,6 +41,8 @@ interop c:nft nftables nftables
 interop c:python3 python3 python3
 interop c:mandoc mandoc mandoc
 interop c:gpg gnupg gnupg2
+fuzz c:clang clang clang
+fuzz s:fuzzer libclang-rt-$llvm-dev compiler-rt
 T
 }
 
@@ -49,6 +52,8 @@ has() {
 	c:*) command -v "${1#c:}" >/dev/null 2>&1 ;;
 	h:*) printf '#include <stddef.h>\n#include <stdio.h>\n#include <stdarg.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' "${1#h:}" |
 		"${CC:-gcc}" -E -x c - >/dev/null 2>&1 ;;
+	s:*) printf 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return !p && n; }\n' |
+		clang -fsanitize="${1#s:},address" -x c - -o /dev/null >/dev/null 2>&1 ;;
 	esac
 }
 
@@ -57,12 +62,22 @@ if command -v apt-get >/dev/null 2>&1; then family=debian
 elif command -v dnf >/dev/null 2>&1; then family=fedora
 fi
 
+# The distribution's clang has its major version in the names of its parts. (Ubuntu 22.04 has the runtime in another one.)
+llvm=14
+if [ "$what" = fuzz ] && [ $family = debian ]; then
+	llvm=$(clang -dumpversion 2>/dev/null || apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-//p')
+	llvm=${llvm%%[!0-9]*}
+	llvm=${llvm:-14}
+fi
+
 # Sets missing (required packages) and wanted (the interop tests skip without them).
 look() {
 	missing='' wanted=''
 	while read -r class probe deb rpm; do
 		[ "$what" = build ] && [ "$class" != build ] && [ "$class" != fast ] && continue
 		[ "$class" = fast ] && [ "$(uname -m)" != x86_64 ] && continue
+		[ "$class" = fuzz ] && [ "$what" != fuzz ] && continue
+		[ "$class" = interop ] && [ "$what" = fuzz ] && continue
 		has "$probe" && continue
 		local pkg=$deb
 		[ $family = fedora ] && pkg=$rpm
@@ -73,37 +88,51 @@ look() {
 look
 [ -z "$missing$wanted" ] && exit 0
 
+# What this machine does not offer is asked for once, not at each run.
+tried=build/setup-tried-$what
+if [ -z "$missing" ] && [ "$(cat "$tried" 2>/dev/null)" = "$wanted" ]; then
+	exit 0
+fi
+
 sudo=
 if [ "$(id -u)" != 0 ]; then
 	if sudo -n true 2>/dev/null; then sudo='sudo -n'; else sudo=none; fi
 fi
 
 # Installing openssh-server must neither start a daemon on the machine nor leave one running.
-install_debian() {
-	local policy=/usr/sbin/policy-rc.d made='' rc=0
-	if [ ! -e $policy ]; then
-		printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
-		$sudo chmod 755 $policy
-		made=1
-	fi
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null &&
-		$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null || rc=$?
-	[ -n "$made" ] && $sudo rm -f $policy
-	return $rc
+policy=/usr/sbin/policy-rc.d
+forbid_daemons() {
+	[ $family = debian ] && [ ! -e $policy ] || return 0
+	trap '$sudo rm -f $policy' EXIT
+	printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null
+	$sudo chmod 755 $policy
 }
 
-as_root() { [ "$(id -u)" = 0 ] || printf 'sudo '; }
-command_for() {
+refresh() { [ $family != debian ] || $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q </dev/null; }
+install() {
 	case $family in
-	debian) echo "$(as_root)apt-get install -y --no-install-recommends$1" ;;
-	fedora) echo "$(as_root)dnf install -y$1" ;;
-	*) echo "(neither apt-get nor dnf here: install these by hand)" ;;
+	debian) $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" </dev/null ;;
+	fedora) $sudo dnf install -y "$@" </dev/null ;;
 	esac
+}
+
+# command_for PACKAGES: the one line that a person can paste
+command_for() {
+	local line
+	case $family in
+	debian) line="apt-get update && apt-get install -y --no-install-recommends$1" ;;
+	fedora) line="dnf install -y$1" ;;
+	*) echo "(neither apt-get nor dnf here: install these by hand)"; return ;;
+	esac
+	if [ "$(id -u)" = 0 ]; then echo "$line"
+	elif command -v sudo >/dev/null 2>&1; then echo "sudo sh -c '$line'"
+	else echo "su -c '$line'"
+	fi
 }
 
 if [ "$sudo" = none ] || [ $family = unknown ] || [ "${NEFIA_NO_INSTALL:-0}" = 1 ]; then
 	if [ -z "$missing" ]; then
-		echo "setup: not installed (tests will be skipped, or a slower cipher used):$wanted"
+		[ "${NEFIA_QUIET:-0}" = 1 ] || echo "setup: not installed (tests will be skipped, or a slower cipher used):$wanted"
 		exit 0
 	fi
 	{ echo "setup: missing packages:$missing$wanted"
@@ -113,14 +142,19 @@ if [ "$sudo" = none ] || [ $family = unknown ] || [ "${NEFIA_NO_INSTALL:-0}" = 1
 fi
 
 echo "setup: installing:$missing$wanted"
+forbid_daemons
+refresh || true # an old list may do; if not, the installation says so
 # shellcheck disable=SC2086 # lists of package names
-case $family in
-debian) install_debian $missing $wanted || install_debian $missing ;;
-fedora) $sudo dnf install -y $missing $wanted </dev/null || $sudo dnf install -y $missing </dev/null ;;
-esac
+# One package that is not to be had must not keep the others away.
+install $missing $wanted || {
+	[ -z "$missing" ] || install $missing || true
+	for package in $wanted; do install "$package" || true; done
+}
 look
 if [ -n "$missing" ]; then
 	echo "setup: still missing after the installation:$missing" >&2
 	exit 1
 fi
-[ -z "$wanted" ] || echo "setup: not available (tests will be skipped, or a slower cipher used):$wanted"
+[ -z "$wanted" ] && exit 0
+mkdir -p build && echo "$wanted" >"$tried"
+echo "setup: not available (tests will be skipped, or a slower cipher used):$wanted"

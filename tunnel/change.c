@@ -89,7 +89,6 @@ static void back_to_start(struct tunnel *t, wg_peer_id id, nsec_t now)
 	if (tunnel_configured_endpoint(t, id, &configured))
 		wg_peer_set_endpoint(t->dev, id, &configured, now);
 	wg_peer_clear_src(t->dev, id);
-	wg_peer_connect(t->dev, id, now);
 }
 
 /*
@@ -108,6 +107,7 @@ enum err tunnel_rebuild(struct tunnel *t)
 {
 	nsec_t began = os_now(), now = os_loop_now(t->loop);
 	enum err e = reopen_socket(t);
+	wg_peer_id id;
 	size_t n = 0;
 
 	if (e != OK) {
@@ -115,11 +115,14 @@ enum err tunnel_rebuild(struct tunnel *t)
 			  err_text(e));
 		return e;
 	}
-	discard_queue(t, now);
-	/* The same key again: every session and handshake ends. */
-	wg_device_set_private(t->dev, &t->cfg.private_key, now);
-	for (wg_peer_id id = wg_peer_next(t->dev, 0); id; id = wg_peer_next(t->dev, id), n++)
+	for (id = wg_peer_next(t->dev, 0); id; id = wg_peer_next(t->dev, id), n++)
 		back_to_start(t, id, now);
+	/* A changed endpoint has repeated the handshake that was under way: that must not leave either. */
+	discard_queue(t, now);
+	/* The same key again: every session and handshake ends, and begins at once where data wait. */
+	wg_device_set_private(t->dev, &t->cfg.private_key, now);
+	for (id = wg_peer_next(t->dev, 0); id; id = wg_peer_next(t->dev, id))
+		wg_peer_connect(t->dev, id, now);
 	tunnel_kick(t);
 	log_info("tunnel rebuilt peers=%zu port=%u took_us=%llu", n, tunnel_port(t),
 		 (unsigned long long)((os_now() - began) / NSEC_PER_USEC));

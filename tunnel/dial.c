@@ -2,7 +2,8 @@
  * tunnel/dial.c - a connection through the tunnel, session first.
  *
  *	WAIT_SESSION   a handshake is under way; no SYN has left
- *	WAIT_CONNECT   the SYN left; after 1 s of silence a handshake starts although the session is young
+ *	WAIT_CONNECT   the SYN left; after 1 s of silence a handshake starts although the session is young, and again
+ *	               each second: wg refuses one that comes less than 5 s after the last
  *
  * A SYN that went out before the session would be repeated only seconds later, and users would see a stall.
  */
@@ -66,6 +67,7 @@ static void on_patience(void *ctx)
 	struct tunnel_dial *d = ctx;
 
 	wg_peer_rehandshake(d->t->dev, d->peer, os_loop_now(d->t->loop));
+	os_timer_set(&d->patience, os_loop_now(d->t->loop) + SYN_PATIENCE);
 	tunnel_kick(d->t);
 }
 

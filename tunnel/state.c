@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "os/file.h"
+#include "os/loop.h"
 
 #define STATE_VERSION 1
 #define AHEAD (60 * NSEC_PER_SEC)
@@ -64,11 +65,32 @@ static void read_peer(struct tunnel_state *s, const char *line)
 	}
 }
 
+enum err tunnel_state_parse(struct tunnel_state *s, char *text)
+{
+	char *save = NULL;
+	unsigned version = 0;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		sscanf(line, "version %u", &version);
+		sscanf(line, "watermark %" SCNu64, &s->watermark);
+		sscanf(line, "written %" SCNu64, &s->written_wall);
+		sscanf(line, "aead %23s %" SCNx64, s->aead, &s->aead_print);
+		read_peer(s, line);
+	}
+	if (version > STATE_VERSION) {
+		tunnel_state_fini(s);
+		return ERR_VERSION;
+	}
+	/* Past the year 2262 it is damage, not a clock: it would leave no room above it. */
+	if (s->watermark > INT64_MAX)
+		s->watermark = 0;
+	return OK;
+}
+
 enum err tunnel_state_load(struct tunnel_state *s, const char *path)
 {
-	char *text, *save = NULL;
+	char *text;
 	size_t len;
-	unsigned version = 0;
 	enum err e;
 
 	*s = (struct tunnel_state){ .path = path };
@@ -79,23 +101,24 @@ enum err tunnel_state_load(struct tunnel_state *s, const char *path)
 		return OK;
 	if (e != OK)
 		return e;
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		sscanf(line, "version %u", &version);
-		sscanf(line, "watermark %" SCNu64, &s->watermark);
-		read_peer(s, line);
-	}
+	e = tunnel_state_parse(s, text);
 	free(text);
-	if (version > STATE_VERSION) {
-		tunnel_state_fini(s);
-		return ERR_VERSION;
-	}
-	return OK;
+	return e;
 }
 
 void tunnel_state_fini(struct tunnel_state *s)
 {
 	free(s->peers);
 	*s = (struct tunnel_state){ 0 };
+}
+
+uint64_t tunnel_state_first(const struct tunnel_state *s, uint64_t wall)
+{
+	uint64_t since = wall - s->written_wall;
+
+	if (s->watermark <= wall || s->written_wall == 0 || s->written_wall > wall || since > AHEAD)
+		return s->watermark;
+	return s->watermark + since;
 }
 
 static enum err write_state(struct tunnel_state *s)
@@ -106,7 +129,10 @@ static enum err write_state(struct tunnel_state *s)
 
 	if (!text)
 		return ERR_NOMEM;
-	len = (size_t)snprintf(text, cap, "version %u\nwatermark %" PRIu64 "\n", STATE_VERSION, s->watermark);
+	len = (size_t)snprintf(text, cap, "version %u\nwatermark %" PRIu64 "\nwritten %" PRIu64 "\n", STATE_VERSION,
+			       s->watermark, os_wall_now());
+	if (s->aead[0])
+		len += (size_t)snprintf(text + len, cap - len, "aead %s %" PRIx64 "\n", s->aead, s->aead_print);
 	for (size_t i = 0; i < s->n_peers; i++) {
 		const struct tunnel_state_peer *p = &s->peers[i];
 
@@ -117,8 +143,13 @@ static enum err write_state(struct tunnel_state *s)
 	}
 	e = os_file_write_atomic(s->path, text, len, 0600);
 	free(text);
-	if (e != OK)
-		log_warn("tunnel state not written path=%s error=%s", s->path, err_text(e));
+	/* Once, not each time: a full disk stays full for a while, and handshakes go on. */
+	if (e != OK && !s->failed)
+		log_warn("tunnel state not written: after a restart peers may be found more slowly path=%s error=%s", s->path,
+			 err_text(e));
+	else if (e == OK && s->failed)
+		log_info("tunnel state written again path=%s", s->path);
+	s->failed = e != OK;
 	return e;
 }
 
@@ -131,10 +162,11 @@ enum err tunnel_state_cover(struct tunnel_state *s, uint64_t timestamp)
 		return OK;
 	s->watermark = timestamp + AHEAD;
 	e = write_state(s);
+	/* It is sent all the same: tried again with the next one, and by tunnel_state_flush() meanwhile. */
 	if (e != OK)
 		s->watermark = before;
-	else
-		s->dirty = false;
+	s->owed = e == OK ? 0 : timestamp;
+	s->dirty = e != OK;
 	return e;
 }
 
@@ -152,11 +184,25 @@ void tunnel_state_note(struct tunnel_state *s, const struct wg_public_key *key, 
 	s->dirty = true;
 }
 
+const char *tunnel_state_aead(const struct tunnel_state *s, uint64_t print)
+{
+	return s->aead[0] && s->aead_print == print ? s->aead : NULL;
+}
+
+void tunnel_state_set_aead(struct tunnel_state *s, const char *name, uint64_t print)
+{
+	if (!s->path)
+		return;
+	snprintf(s->aead, sizeof(s->aead), "%s", name);
+	s->aead_print = print;
+	s->dirty = true;
+}
+
 void tunnel_state_flush(struct tunnel_state *s, nsec_t now)
 {
 	if (!s->path || !s->dirty || now < s->next_write)
 		return;
 	s->next_write = now == NSEC_NEVER ? 0 : now + WRITE_INTERVAL;
-	if (write_state(s) == OK)
+	if (s->owed ? tunnel_state_cover(s, s->owed) == OK : write_state(s) == OK)
 		s->dirty = false;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os/proc.h"
 #include "tunnel/tunnel_internal.h"
 
 #define POOL_UNITS 16384
@@ -66,11 +67,13 @@ static void tell(struct tunnel *t)
 		/* If it cannot be kept, initiations still go out: a full disk must not end the tunnel. */
 		if (ev.kind == WG_EVENT_TIMESTAMP) {
 			if (tunnel_state_cover(&t->state, ev.timestamp) != OK)
-				log_warn("handshake timestamp is not kept on disk");
+				log_debug("handshake timestamp is not kept on disk");
 			continue;
 		}
 		if (ev.kind == WG_EVENT_SESSION_UP || ev.kind == WG_EVENT_ENDPOINT)
 			remember(t, ev.peer);
+		if (ev.kind == WG_EVENT_ENDPOINT)
+			os_udp_path_changed(t->udp, &ev.endpoint);
 		tunnel_dials_on_event(t, &ev);
 		if (t->cfg.on_event)
 			t->cfg.on_event(t->cfg.ctx, &ev);
@@ -97,6 +100,7 @@ static void transmit(struct tunnel *t)
 			if (t->tx_stuck)
 				return;
 		}
+		t->cipher.bytes += tx.len;
 		wg_device_tx_done(t->dev);
 	}
 	if (!t->tx_stuck && t->nif && net_if_is_blocked(t->nif)) {
@@ -119,6 +123,7 @@ static void process(struct tunnel *t)
 		transmit(t);
 	}
 	t->processing = false;
+	tunnel_cipher_turn(t);
 	tunnel_state_flush(&t->state, os_loop_now(t->loop));
 	os_timer_set(&t->timer, nsec_min(wg_device_deadline(t->dev), net_deadline()));
 }
@@ -151,8 +156,10 @@ static void on_recv(void *ctx, const struct os_udp_dgram *d, size_t n)
 	while (n > 0) {
 		size_t m = MIN(n, (size_t)N_BATCH);
 
-		for (size_t i = 0; i < m; i++)
+		for (size_t i = 0; i < m; i++) {
 			batch[i] = (struct wg_datagram){ d[i].p, d[i].len, &d[i].path };
+			t->cipher.bytes += d[i].len;
+		}
 		wg_device_input(t->dev, now, batch, m);
 		deliver(t);
 		d += m;
@@ -206,12 +213,9 @@ static enum err open_device(struct tunnel *t)
 				 .pool = pool,
 				 .rng = os_rng(),
 				 .aead = t->cfg.aead,
-				 .timestamp_watermark = t->state.watermark };
+				 .timestamp_watermark = tunnel_state_first(&t->state, os_wall_now()) };
 	nsec_t now = os_loop_now(t->loop);
 
-	if (!cfg.aead)
-		cfg.aead = wg_aead_pick(os_now);
-	log_debug("cipher aead=%s", cfg.aead);
 	t->dev = wg_device_new(&cfg, now, os_wall_now());
 	if (!t->dev)
 		return ERR_INVALID;
@@ -264,6 +268,8 @@ enum err tunnel_open(struct os_loop *loop, const struct tunnel_config *cfg, stru
 	if (e == OK)
 		e = tunnel_state_load(&t->state, cfg->state_file);
 	if (e == OK)
+		e = tunnel_cipher_init(t);
+	if (e == OK)
 		e = open_device(t);
 	if (e == OK)
 		e = open_interface(t);
@@ -298,6 +304,7 @@ void tunnel_close(struct tunnel *t)
 	t->nif = NULL;
 	/* The resets of what was still open: without them the other side keeps its half until a timeout. */
 	transmit(t);
+	tunnel_cipher_fini(t);
 	wg_device_free(t->dev);
 	os_udp_close(t->udp);
 	tunnel_state_fini(&t->state);
@@ -306,6 +313,19 @@ void tunnel_close(struct tunnel *t)
 	sodium_memzero(&t->cfg.private_key, sizeof(t->cfg.private_key));
 	free(t);
 	stack_stop();
+}
+
+void tunnel_rest(struct tunnel *t)
+{
+	pktpool_trim(pool);
+	if (t->udp)
+		os_udp_rest(t->udp);
+	os_memory_rest();
+}
+
+const char *tunnel_aead(const struct tunnel *t)
+{
+	return wg_device_aead(t->dev);
 }
 
 uint16_t tunnel_port(const struct tunnel *t)

@@ -31,7 +31,7 @@ struct tunnel_config {
 	uint16_t listen_port;    /* 0 = any */
 	bool port_fallback;      /* take another port when it is in use (transient dial-outs) */
 	uint16_t mtu;            /* 0 = 1420 */
-	const char *aead;        /* NULL = choose */
+	const char *aead;        /* provider by name, loaded at once; NULL = the fastest, while there is traffic */
 	const char *state_file;  /* watermark and last endpoints, versioned text, 0600; NULL = none */
 	bool initiate;           /* handshake with every peer that has an endpoint, at start */
 	/* A peer's session came up or went down, or its endpoint changed; may be NULL. */
@@ -39,10 +39,16 @@ struct tunnel_config {
 	void *ctx;
 };
 
-/** tunnel_open() - net_init() is done here for the first tunnel of the process. ERR_IN_USE: the port. */
+/**
+ * tunnel_open() - net_init() is done here for the first tunnel of the process
+ * Return: OK; ERR_IN_USE (the port); ERR_UNSUPPORTED (the forced provider is not to be had here); ERR_VERSION (the state
+ * file is newer than we know) ...
+ */
 MUST_CHECK enum err tunnel_open(struct os_loop *loop, const struct tunnel_config *cfg, struct tunnel **ret);
 void tunnel_close(struct tunnel *t);
 uint16_t tunnel_port(const struct tunnel *t);
+/** tunnel_aead() - the provider in use now */
+const char *tunnel_aead(const struct tunnel *t);
 struct wg_device *tunnel_device(struct tunnel *t);
 struct net_if *tunnel_if(struct tunnel *t);
 

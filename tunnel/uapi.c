@@ -294,21 +294,27 @@ static int do_set(struct tunnel *t, char *lines)
 
 /* ---- a client ---- */
 
-static void answer(struct client *c)
+void tunnel_uapi_answer(struct tunnel *t, char *request, FILE *f)
 {
-	FILE *f = open_memstream(&c->out, &c->out_len);
 	int r = EINVAL;
 
-	if (!f)
-		return;
-	if (strncmp(c->in, "get=1\n", 6) == 0) {
-		do_get(f, c->uapi->tunnel);
+	if (strncmp(request, "get=1\n", 6) == 0) {
+		do_get(f, t);
 		r = 0;
-	} else if (strncmp(c->in, "set=1\n", 6) == 0) {
-		r = do_set(c->uapi->tunnel, c->in + 6);
+	} else if (strncmp(request, "set=1\n", 6) == 0) {
+		r = do_set(t, request + 6);
 	}
 	/* Negative, as wireguard-go writes it and wg reads it. */
 	fprintf(f, "errno=%d\n\n", -r);
+}
+
+static void answer(struct client *c)
+{
+	FILE *f = open_memstream(&c->out, &c->out_len);
+
+	if (!f)
+		return;
+	tunnel_uapi_answer(c->uapi->tunnel, c->in, f);
 	fclose(f);
 }
 

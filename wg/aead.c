@@ -4,7 +4,6 @@
 #include <sodium.h>
 #include <string.h>
 
-#include "base/endian.h"
 #include "wg/aead_internal.h"
 #include "wg/wg.h"
 
@@ -16,28 +15,28 @@ static bool sodium_available(void)
 static void sodium_seal(struct wg_aead_job *jobs, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint8_t nonce[12] = { 0 };
+		uint8_t nonce[AEAD_NONCE_LEN];
 
-		put_le64(nonce + 4, jobs[i].counter);
-		crypto_aead_chacha20poly1305_ietf_encrypt(jobs[i].dst, NULL, jobs[i].src, jobs[i].len, NULL, 0,
-							  NULL, nonce, jobs[i].key);
+		aead_nonce(&jobs[i], nonce);
+		crypto_aead_chacha20poly1305_ietf_encrypt(jobs[i].dst, NULL, jobs[i].src, jobs[i].len, jobs[i].ad.p,
+							  jobs[i].ad.len, NULL, nonce, jobs[i].key);
 	}
 }
 
 static void sodium_open(struct wg_aead_job *jobs, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint8_t nonce[12] = { 0 };
+		uint8_t nonce[AEAD_NONCE_LEN];
 
-		put_le64(nonce + 4, jobs[i].counter);
+		aead_nonce(&jobs[i], nonce);
 		jobs[i].ok = jobs[i].len >= WG_TAG_LEN &&
 			     crypto_aead_chacha20poly1305_ietf_decrypt(jobs[i].dst, NULL, NULL, jobs[i].src,
-								       jobs[i].len, NULL, 0, nonce,
-								       jobs[i].key) == 0;
+								       jobs[i].len, jobs[i].ad.p, jobs[i].ad.len,
+								       nonce, jobs[i].key) == 0;
 	}
 }
 
-static const struct wg_aead aead_sodium = { "libsodium", sodium_available, sodium_seal, sodium_open };
+static const struct wg_aead aead_sodium = { "libsodium", sodium_available, sodium_seal, sodium_open, NULL };
 
 static const struct wg_aead *const providers[] = { &aead_sodium, &wg_aead_openssl, &wg_aead_ipsecmb };
 
@@ -57,9 +56,31 @@ const struct wg_aead *wg_aead_find(const char *name)
 	return NULL;
 }
 
+bool wg_aead_name_is_known(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(providers); i++)
+		if (strcmp(name, providers[i]->name) == 0)
+			return true;
+	return false;
+}
+
 bool wg_aead_name_is_available(const char *name)
 {
 	return wg_aead_find(name) != NULL;
+}
+
+bool wg_aead_name_is_sound(const char *name)
+{
+	const struct wg_aead *a = wg_aead_find(name);
+
+	return a == &aead_sodium || (a && wg_aead_agrees(a));
+}
+
+void wg_aead_release(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(providers); i++)
+		if (strcmp(name, providers[i]->name) == 0 && providers[i]->release)
+			providers[i]->release();
 }
 
 /* ---- choosing ---- */

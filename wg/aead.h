@@ -2,7 +2,8 @@
  * wg/aead.h - ChaCha20-Poly1305 in batches, by whichever library is best here.
  *
  * A table of providers with one contract; libsodium is always there and is the reference against which the tests
- * hold the others. A job is one packet: the counter is the nonce (5.4.6), there is no associated data.
+ * hold the others. A job is one packet: the counter is the nonce (5.4.6), and there is no associated data. The whole of
+ * RFC 8439 is here all the same, so that the published vectors run through the very code that seals packets.
  */
 #ifndef WG_AEAD_H
 #define WG_AEAD_H
@@ -12,7 +13,9 @@
 
 struct wg_aead_job {
 	const uint8_t *key; /* 32 bytes */
-	uint64_t counter;
+	uint64_t counter;    /* the last 8 bytes of the nonce */
+	uint32_t nonce_head; /* the 4 before them; 0 for packets */
+	struct bytes ad;     /* none for packets */
 	const uint8_t *src;
 	uint8_t *dst; /* seal: src_len + 16 bytes, may be src; open: src_len - 16 bytes */
 	size_t len;   /* of src; open: with the tag */
@@ -25,6 +28,8 @@ struct wg_aead {
 	bool (*available)(void);
 	void (*seal)(struct wg_aead_job *jobs, size_t n);
 	void (*open)(struct wg_aead_job *jobs, size_t n);
+	/* Gives back what available() loaded; available() loads it again. NULL: nothing to give back. */
+	void (*release)(void);
 };
 
 /** wg_aead_find() - by name; NULL = the reference. Return: NULL when unknown or not available. */

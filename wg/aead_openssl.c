@@ -7,10 +7,9 @@
  */
 #include "wg/aead_internal.h"
 
-#include <dlfcn.h>
 #include <string.h>
 
-#include "base/endian.h"
+#include "base/dynlib.h"
 
 #define CTRL_AEAD_GET_TAG 0x10
 #define CTRL_AEAD_SET_TAG 0x11
@@ -26,21 +25,16 @@ static struct {
 	bool tried;
 } lib;
 
-static void *resolve(void *so, const char *name)
-{
-	return so ? dlsym(so, name) : NULL;
-}
-
 static void load(void)
 {
-	void *so = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
+	void *so = dynlib_open("libcrypto.so.3");
 
-	*(void **)&lib.ctx_new = resolve(so, "EVP_CIPHER_CTX_new");
-	*(void **)&lib.chacha20_poly1305 = resolve(so, "EVP_chacha20_poly1305");
-	*(void **)&lib.init = resolve(so, "EVP_CipherInit_ex");
-	*(void **)&lib.update = resolve(so, "EVP_CipherUpdate");
-	*(void **)&lib.final = resolve(so, "EVP_CipherFinal_ex");
-	*(void **)&lib.ctrl = resolve(so, "EVP_CIPHER_CTX_ctrl");
+	*(void **)&lib.ctx_new = dynlib_find(so, "EVP_CIPHER_CTX_new");
+	*(void **)&lib.chacha20_poly1305 = dynlib_find(so, "EVP_chacha20_poly1305");
+	*(void **)&lib.init = dynlib_find(so, "EVP_CipherInit_ex");
+	*(void **)&lib.update = dynlib_find(so, "EVP_CipherUpdate");
+	*(void **)&lib.final = dynlib_find(so, "EVP_CipherFinal_ex");
+	*(void **)&lib.ctrl = dynlib_find(so, "EVP_CIPHER_CTX_ctrl");
 	if (!lib.ctx_new || !lib.chacha20_poly1305 || !lib.init || !lib.update || !lib.final || !lib.ctrl)
 		return;
 	lib.sealer = lib.ctx_new();
@@ -61,10 +55,12 @@ static bool openssl_available(void)
 
 static bool start(void *ctx, const struct wg_aead_job *job, int enc)
 {
-	uint8_t nonce[12] = { 0 };
+	uint8_t nonce[AEAD_NONCE_LEN];
+	int len;
 
-	put_le64(nonce + 4, job->counter);
-	return lib.init(ctx, NULL, NULL, job->key, nonce, enc) == 1;
+	aead_nonce(job, nonce);
+	return lib.init(ctx, NULL, NULL, job->key, nonce, enc) == 1 &&
+	       (job->ad.len == 0 || lib.update(ctx, NULL, &len, job->ad.p, (int)job->ad.len) == 1);
 }
 
 static bool seal_one(struct wg_aead_job *job)
@@ -102,4 +98,5 @@ static void openssl_open(struct wg_aead_job *jobs, size_t n)
 		jobs[i].ok = jobs[i].len >= WG_TAG_LEN && open_one(&jobs[i]);
 }
 
-const struct wg_aead wg_aead_openssl = { "libcrypto", openssl_available, openssl_seal, openssl_open };
+const struct wg_aead wg_aead_openssl = { "libcrypto", openssl_available, openssl_seal, openssl_open,
+					   NULL /* it pins itself in memory */ };

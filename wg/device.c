@@ -120,12 +120,13 @@ void wg_peer_tell_state(struct wg_peer *peer, nsec_t now)
 	bool up = wg_session_usable(peer->current, now);
 	struct wg_event ev = { .peer = peer->id };
 
-	if (up == peer->told_up)
+	if (up == peer->told_up && !(up && peer->after_gap))
 		return;
 	/* A gap that a handshake is about to close is not told. */
 	if (!up && peer->handshake_index != 0)
 		return;
 	peer->told_up = up;
+	peer->after_gap = false;
 	ev.kind = up ? WG_EVENT_SESSION_UP : WG_EVENT_SESSION_DOWN;
 	wg_device_tell(peer->dev, &ev);
 }
@@ -200,6 +201,20 @@ void wg_device_free(struct wg_device *dev)
 void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns)
 {
 	dev->wall_offset = wall_ns - dev->clock;
+}
+
+bool wg_device_set_aead(struct wg_device *dev, const char *name)
+{
+	const struct wg_aead *aead = wg_aead_find(name);
+
+	if (aead)
+		dev->aead = aead;
+	return aead;
+}
+
+const char *wg_device_aead(const struct wg_device *dev)
+{
+	return dev->aead->name;
 }
 
 void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *priv, nsec_t now)
@@ -393,11 +408,8 @@ void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id id, nsec_t now)
 	struct wg_peer *peer = wg_peer_get(dev, id);
 
 	dev->clock = now;
-	if (!peer || (peer->last_rehandshake &&
-		      now - peer->last_rehandshake < wg_scaled(dev, WG_REKEY_TIMEOUT)))
-		return;
-	peer->last_rehandshake = MAX(now, 1ULL);
-	wg_handshake_initiate(peer, now, false);
+	if (peer)
+		wg_handshake_initiate(peer, now, false);
 }
 
 void wg_peer_send_keepalive(struct wg_device *dev, wg_peer_id id, nsec_t now)

@@ -75,7 +75,6 @@ struct wg_peer {
 	uint32_t handshake_index; /* 0 = none */
 	struct wg_cookie_maker cookie;
 	nsec_t last_initiation_sent; /* 0 = never */
-	nsec_t last_rehandshake;
 	nsec_t last_initiation_accepted;
 	uint64_t latest_timestamp[2]; /* TAI64N: seconds, nanoseconds */
 	unsigned n_attempts;
@@ -94,6 +93,7 @@ struct wg_peer {
 	uint64_t last_handshake_wall;
 	uint64_t rx_bytes, tx_bytes, n_bad_source, n_replayed, n_auth_failed;
 	bool told_up;
+	bool after_gap; /* the present session did not follow a usable one: it is told, whatever was told before */
 };
 
 /* Datagrams to one destination, back to back; sealed when they are pulled. */
@@ -155,7 +155,7 @@ void wg_index_drop(struct wg_device *dev, uint32_t index);
 /* session.c */
 struct wg_keypair *wg_session_new(struct wg_peer *peer, struct noise *n, uint32_t local_index,
 				  uint32_t remote_index, bool initiator, nsec_t now);
-bool wg_session_confirm(struct wg_peer *peer, struct wg_keypair *kp);
+bool wg_session_confirm(struct wg_peer *peer, struct wg_keypair *kp, nsec_t now);
 bool wg_session_usable(const struct wg_keypair *kp, nsec_t now);
 void wg_session_drop_all(struct wg_peer *peer);
 void wg_session_bury(struct wg_device *dev);

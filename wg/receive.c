@@ -68,7 +68,7 @@ static void accept_from(struct wg_peer *peer, nsec_t now, const struct opening *
 {
 	peer->rx_bytes += o->d->len;
 	wg_peer_roam(peer, o->d->path);
-	if (wg_session_confirm(peer, o->kp)) {
+	if (wg_session_confirm(peer, o->kp, now)) {
 		wg_timers_handshake_complete(peer, now);
 		wg_send_staged(peer, now);
 		wg_peer_tell_state(peer, now);

@@ -119,6 +119,12 @@ static void close_open_run(struct wg_peer *peer)
 	peer->open_run = NULL;
 }
 
+/* Field by field: what lies between them is not ours to compare. */
+static bool same_path(const struct path_addr *a, const struct path_addr *b)
+{
+	return endpoint_equal(&a->remote, &b->remote) && ip_addr_equal(&a->local, &b->local) && a->ifindex == b->ifindex;
+}
+
 /* The run that takes a datagram of @seg_len of this session, opened if need be. */
 static struct wg_run *run_for(struct wg_peer *peer, struct wg_keypair *kp, size_t seg_len)
 {
@@ -127,7 +133,7 @@ static struct wg_run *run_for(struct wg_peer *peer, struct wg_keypair *kp, size_
 	/* The remote chooses its index, and may give two sessions the same: the counter must go on too. */
 	if (run && (run->remote_index != kp->remote_index || run->first_counter + run->n_segs != kp->send_counter ||
 		    seg_len > run->seg_len || run->n_segs == WG_RUN_SEGS || run->len + seg_len > WG_RUN_BYTES ||
-		    memcmp(&run->path, &peer->path, sizeof(run->path)) != 0))
+		    !same_path(&run->path, &peer->path)))
 		run = NULL;
 	if (!run) {
 		run = run_start(peer->dev, peer, &peer->path, seg_len);

@@ -48,6 +48,13 @@ bool wg_session_usable(const struct wg_keypair *kp, nsec_t now)
 	       kp->send_counter < WG_REJECT_AFTER_MESSAGES;
 }
 
+/* A session may run out unseen, between two timers. */
+static void note_gap(struct wg_peer *peer, nsec_t now)
+{
+	if (!wg_session_usable(peer->current, now))
+		peer->after_gap = true;
+}
+
 static void install_as_initiator(struct wg_peer *peer, struct wg_keypair *kp)
 {
 	keypair_end(&peer->previous);
@@ -85,18 +92,21 @@ struct wg_keypair *wg_session_new(struct wg_peer *peer, struct noise *n, uint32_
 	kp->born = now;
 	noise_split(n, initiator, &kp->keys);
 	e->keypair = kp;
-	if (initiator)
+	if (initiator) {
+		note_gap(peer, now);
 		install_as_initiator(peer, kp);
-	else
+	} else {
 		install_as_responder(peer, kp);
+	}
 	wg_timers_session_derived(peer, now);
 	return kp;
 }
 
-bool wg_session_confirm(struct wg_peer *peer, struct wg_keypair *kp)
+bool wg_session_confirm(struct wg_peer *peer, struct wg_keypair *kp, nsec_t now)
 {
 	if (kp != peer->next)
 		return false;
+	note_gap(peer, now);
 	keypair_end(&peer->previous);
 	peer->previous = peer->current;
 	peer->current = peer->next;

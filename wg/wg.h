@@ -72,8 +72,15 @@ void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *p
 const struct wg_public_key *wg_device_public(const struct wg_device *dev);
 const struct wg_private_key *wg_device_private(const struct wg_device *dev);
 
+/** wg_aead_name_is_known() - is @name a provider of this build, available on this machine or not? */
+bool wg_aead_name_is_known(const char *name);
 /** wg_aead_name_is_available() - can wg_config.aead be @name here? */
 bool wg_aead_name_is_available(const char *name);
+
+/** wg_aead_name_is_sound() - load @name, and does it answer as the reference does? */
+bool wg_aead_name_is_sound(const char *name);
+/** wg_aead_release() - unload @name, which no device may be using */
+void wg_aead_release(const char *name);
 
 /**
  * wg_aead_pick() - the fastest provider here that agrees with the reference, by a measurement of about a millisecond
@@ -81,6 +88,10 @@ bool wg_aead_name_is_available(const char *name);
  * Return: its name, for wg_config.aead; the same for the life of the process.
  */
 const char *wg_aead_pick(nsec_t (*clock)(void));
+
+/** wg_device_set_aead() - another provider from here on; NULL = the reference. false: not available, the old one stays. */
+bool wg_device_set_aead(struct wg_device *dev, const char *name);
+const char *wg_device_aead(const struct wg_device *dev);
 
 /* ---- peers ---- */
 
@@ -112,9 +123,9 @@ wg_peer_id wg_route(const struct wg_device *dev, const struct ip_addr *dst);
 /** wg_peer_connect() - start a handshake now unless a usable session stands or one is under way */
 void wg_peer_connect(struct wg_device *dev, wg_peer_id peer, nsec_t now);
 /**
- * wg_peer_rehandshake() - start one although the session is young; at most one in 5 s
+ * wg_peer_rehandshake() - start one although the session is young, unless the last initiation is less than 5 s old
  *
- * For an inner SYN that stayed unanswered for a second: the other side may have restarted.
+ * For an inner SYN that stays unanswered: the other side may have restarted. To be called again while it does.
  */
 void wg_peer_rehandshake(struct wg_device *dev, wg_peer_id peer, nsec_t now);
 /** wg_peer_send_keepalive() - an empty packet now if a session stands: tells the peer where we are */

@@ -12,7 +12,7 @@
 #define SYS_LIGHTWEIGHT_PROT 0
 #define LWIP_NETCONN 0
 #define LWIP_SOCKET 0
-#define LWIP_TIMERS 1
+#define LWIP_TIMERS 0 /* netstack/timer.c: no walk over all connections */
 #define LWIP_STATS 0
 
 /* Memory: pools would fix limits at compile time; net.c holds the limits. */
@@ -65,25 +65,22 @@
 /* TCP */
 #define TCP_MSS 1380
 #define LWIP_WND_SCALE 1
-#define TCP_RCV_SCALE 7
-#define TCP_WND (4u << 20)
-#define TCP_SND_BUF (4u << 20)
-#define TCP_SND_QUEUELEN 16384
+#define TCP_RCV_SCALE 10
+#define TCP_WND (32u << 20)
+#define TCP_SND_BUF (40u << 20) /* lwIP counts its buffers in 16 bits */
+#define TCP_SND_QUEUELEN 65000
 #define TCP_SNDLOWAT 32768
 #define TCP_SNDQUEUELOWAT 64
 #define TCP_WND_UPDATE_THRESHOLD (16u << 10)
 #define TCP_OVERSIZE TCP_MSS
 #define TCP_QUEUE_OOSEQ 1
-#define TCP_OOSEQ_MAX_BYTES TCP_WND
 #define LWIP_TCP_SACK_OUT 1
 #define LWIP_TCP_TIMESTAMPS 0
 #define LWIP_TCP_RTO_TIME 1000 /* RFC 6298 */
-#define TCP_SYNMAXRTX 12       /* ten minutes: the one who dials sets the time limit */
-#define TCP_TMR_INTERVAL 50    /* the retransmission timer counts in twice that, and at least 3 of them */
-#define TCP_MSL 1000           /* WireGuard lets no old packet pass, so only a lost last ACK is waited for */
+#define TCP_TMR_INTERVAL 50    /* lwIP's ticks are twice that; only tcp_ticks is left of them (timer.c) */
 #define TCP_LISTEN_BACKLOG 0   /* listen.c limits; lwIP's own stops at 255 */
-#define LWIP_TCP_PCB_NUM_EXT_ARGS 3 /* our handle, loss.c's state, the port; they tell us when a PCB dies, whatever the way */
-#define LWIP_TCP_KEEPALIVE 1
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 0
+#define LWIP_TCP_KEEPALIVE 0
 #define SO_REUSE 1
 
 /* The AEAD has authenticated every inbound packet; outbound ones carry full checksums. */
@@ -99,11 +96,22 @@ uint16_t net_checksum(const void *p, int len);
 struct ip4_addr;
 struct ip6_addr;
 struct ip_addr;
+struct tcp_pcb;
+struct net_pcb;
 uint32_t net_lwip_isn(const void *local_ip, uint16_t local_port, const void *remote_ip, uint16_t remote_port);
 /* At the end of tcp_input() in place of tcp_output(): what a batch gives rise to goes out once. */
 void net_lwip_input_done(void *pcb);
 int net_lwip_tcp_options(void *pcb, const void *hdr, uint16_t len, uint16_t len1, const void *rest);
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, hdr, len, len1, rest, p) net_lwip_tcp_options(pcb, hdr, len, len1, rest)
 #define LWIP_HOOK_TCP_ISN(lip, lport, rip, rport) net_lwip_isn(lip, lport, rip, rport)
+
+/* Called from places that third_party/lwip-edit.sh makes: demux.c, ooseq.c */
+struct net_pcb *net_lwip_pcb_new(struct tcp_pcb *pcb);
+void net_lwip_pcb_free(struct net_pcb *n);
+void net_lwip_reg(struct tcp_pcb **list, struct tcp_pcb *pcb);
+void net_lwip_rmv(struct tcp_pcb *pcb);
+struct tcp_pcb *net_lwip_find(void *netif, const void *local_ip, uint16_t local_port, const void *remote_ip,
+			      uint16_t remote_port);
+void net_lwip_out_of_order(void *pcb, void *seg);
 
 #endif

@@ -21,9 +21,9 @@ while getent passwd "$uid" >/dev/null || getent group "$uid" >/dev/null; do uid=
 base=$(mktemp -d /tmp/nefia-user.XXXXXX)
 trap 'rm -rf "$base"' EXIT
 trap 'exit 130' INT TERM HUP
-mkdir "$base/home" "$base/bin" "$base/test"
+mkdir "$base/home" "$base/bin" "$base/test" "$base/small"
 cp "$BUILD/nefia" "$BUILD/nefia-agent" "$base/bin/"
-cp "$HERE"/*.sh "$base/test/"
+cp "$HERE"/*.sh "$HERE"/../lib/*.py "$base/test/"
 [ ! -f "$HERE/../demo.sh" ] || cp "$HERE/../demo.sh" "$base/"
 { cat /etc/passwd; echo "nefia-test:x:$uid:$uid:nefia test user:$base/home:/bin/sh"; } >"$base/passwd"
 # Without a group tty, sshd may give a terminal to the user that it runs as.
@@ -43,6 +43,8 @@ env -i PATH="$PATH" HOME="$base/home" USER=nefia-test LOGNAME=nefia-test TMPDIR=
 	unshare -m sh -c '
 		mount --make-rprivate / && mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group || {
 			echo "drop.sh: no private mount namespace here" >&2; exit 1; }
+		# a disk that is soon full
+		mount -t tmpfs -o size=512k,mode=700,uid="$2",gid="$2" none "$1/small" && export NEFIA_SMALL_DISK="$1/small"
 		uid=$2; shift 2
 		cd "$HOME"
 		exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all --ambient-caps=-all \

@@ -1,9 +1,10 @@
 #!/bin/bash
-# nefia forward: local ports, SOCKS5, Unix sockets, half-close, a thousand at once, a dead hub, idle ones
+# nefia forward: local ports, SOCKS5, Unix sockets, half-close, many at once, a dead hub, idle ones
 . "$(dirname "$0")/lib.sh"
 command -v python3 >/dev/null || skip "no python3"
 setup
 start_hub
+MANY=200 # at once
 
 # At the far end: what comes is sent back in capitals when the client has ended its direction (so half-close must work).
 cat >"$T/server.py" <<'P'
@@ -70,10 +71,9 @@ check "which only we may use" equal "$(stat -c %a "$T/near.sock")" 600
 check "a Unix socket there" equal "$(client "127.0.0.1:$3" hello)" "1 HELLO|5"
 head -c 20000000 /dev/urandom | base64 -w0 | tr 'A-Z' 'a-z' >"$T/big"
 check "much, both ways" contains "$(client "127.0.0.1:$1" "@$T/big")" "|$(stat -c %s "$T/big")"
-n_sshd() { pgrep -u "$(id -u)" -fc '^sshd: .*@notty|sshd: [a-z-]*$' || true; }
 started=$(now_ms)
-check "a thousand at once" equal "$(ulimit -n 4096 2>/dev/null; client "127.0.0.1:$1" "n" 1000 | cut -d' ' -f1)" 1000
-echo "a thousand connections: $(($(now_ms) - started)) ms"
+check "$MANY at once" equal "$(ulimit -n 4096 2>/dev/null; client "127.0.0.1:$1" "n" "$MANY" | cut -d' ' -f1)" "$MANY"
+echo "$MANY connections: $(($(now_ms) - started)) ms"
 check "few SSH connections carry them" test "$(grep -c 'Accepted publickey' "$T/sshd.log")" -le 40
 
 # nothing listens there: a reset, not a hang

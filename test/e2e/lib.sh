@@ -13,7 +13,7 @@ TEST_NAME=$(basename "$0" .sh)
 PIDS=""
 N_CHECKS=0
 T=$(mktemp -d "${TMPDIR:-/tmp}/n.XXXXXX")
-export NEFIA_HOME=$T/op
+export NEFIA_HOME=$T/op XDG_STATE_HOME=$T/state
 unset XDG_RUNTIME_DIR
 
 skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
@@ -92,6 +92,13 @@ expect() {
 
 done_all() { echo "PASS $TEST_NAME ($N_CHECKS checks, $(($(now_ms) - STARTED)) ms)"; exit 0; }
 STARTED=$(now_ms)
+
+# need_python: sets $TRAFFIC; test/lib/traffic.py is checked byte by byte, which no shell can do
+need_python() {
+	command -v python3 >/dev/null || skip "python3 is not installed"
+	TRAFFIC=$E2E_DIR/traffic.py
+	[ -f "$TRAFFIC" ] || TRAFFIC=$E2E_DIR/../lib/traffic.py
+}
 
 start_sshd() {
 	mkdir -p "$T/sshd"

@@ -71,6 +71,26 @@ check "without a pause" test $(($(now_ms) - began)) -lt 3000
 set_yaml "$CONF" listen_port "$old_port"
 kill -HUP "$AGENT_PID"
 check "the old port again" wait_until 2 udp_bound "$old_port"
+
+# the hub's port and address: at its next reload, with what runs undisturbed
+nefia exec --target web -- 'sleep 1; echo done' >"$T/long.out" 2>&1 &
+long=$!
+sleep 0.3
+hub_port=$(free_port)
+set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$hub_port"
+kill -HUP "$HUB_PID"
+check "the hub's new port" wait_until 2 udp_bound "$hub_port"
+wait "$long"
+check "the command's output" equal "$(cat "$T/long.out")" done
+taken=$AGENT_PORT_web
+set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$taken"
+kill -HUP "$HUB_PID"
+hub_says() { grep -q "UDP port not changed, the old one stays port=$taken" "$T/hub.log"; }
+check "a port that somebody has is refused" wait_until 2 hub_says
+check "and the old one stays" udp_bound "$hub_port"
+set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$HUB_PORT"
+expect 0 "exec over the first port again" nefia exec --target web -- true
+check "it is the first" udp_bound "$HUB_PORT"
 nefia hub stop >/dev/null
 
 # SIGTERM: what runs may end, nothing new begins

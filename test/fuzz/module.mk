@@ -1,23 +1,36 @@
-# make fuzz-net_input FUZZ_SECONDS=60: a target under ASan and UBSan. Where clang's libFuzzer is installed:
-# make fuzz-net_input FUZZ_ENGINE=libfuzzer.
+# Fuzzing. A target is test/fuzz/<noun>_fuzz.c with LLVMFuzzerTestOneInput; its seeds, and what once broke it, are in
+# test/fuzz/corpus/<noun>/; words of its language in test/fuzz/<noun>.dict.
+#   make fuzz FUZZ_SECONDS=60   every target: clang, libFuzzer, ASan and UBSan, in a build of its own
+#   make fuzz-yaml              one of them
+#   make fuzz-replay            seeds and seeded mutations, with the compiler at hand (part of make test)
 FUZZ_SECONDS ?= 10
-FUZZ_ENGINE ?= driver
+FUZZ_SRCS := $(wildcard test/fuzz/*_fuzz.c)
+FUZZ_NAMES := $(FUZZ_SRCS:test/fuzz/%_fuzz.c=%)
+FUZZ_BINS := $(FUZZ_SRCS:test/fuzz/%.c=$(B)/bin/%)
+REPLAY_BINS := $(FUZZ_SRCS:test/fuzz/%.c=$(B)/fuzz-replay/%)
 FUZZ_ARCHIVES := $(ALL_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg) $(ARCHIVES_ssh)
-FUZZ_DRIVER := $(if $(filter driver,$(FUZZ_ENGINE)),$(B)/obj/test/fuzz/driver.o)
-FUZZ_LD := $(if $(filter driver,$(FUZZ_ENGINE)),,-fsanitize=fuzzer)
+FUZZ_MAKE = $(MAKE) --no-print-directory B=build/fuzz CC=clang OPT=-O1 HARDEN= EXTRA_CFLAGS='-Wno-missing-field-initializers -Wno-bitwise-instead-of-logical' \
+	SANFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
 
-$(B)/fuzz/%_fuzz: $(B)/obj/test/fuzz/%_fuzz.o $(FUZZ_DRIVER) $(TEST_LIB_OBJS) $(FUZZ_ARCHIVES)
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(SANFLAGS) $(FUZZ_LD) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
+define link_fuzz
+@mkdir -p $(@D)
+$(call say,LD,$@)
+$(Q)$(CC) $(LDFLAGS) $(1) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
+endef
+$(B)/bin/%: $(B)/obj/test/fuzz/%.o $(TEST_LIB_OBJS) $(FUZZ_ARCHIVES)
+	$(call link_fuzz,-fsanitize=fuzzer)
+$(B)/fuzz-replay/%: $(B)/obj/test/fuzz/%.o $(B)/obj/test/fuzz/replay_main.o $(TEST_LIB_OBJS) $(FUZZ_ARCHIVES)
+	$(call link_fuzz)
 
-fuzz-%:
-ifeq ($(FUZZ_ENGINE),driver)
-	@$(MAKE) --no-print-directory SAN=1 build/san/fuzz/$*_fuzz
-	build/san/fuzz/$*_fuzz $(FUZZ_SECONDS)
-else
-	@$(MAKE) --no-print-directory CC=clang B=build/fuzz OPT=-O1 HARDEN=-fPIE \
-		SANFLAGS="-fsanitize=fuzzer-no-link,address,undefined" build/fuzz/fuzz/$*_fuzz
-	@mkdir -p build/fuzz/corpus/$*
-	build/fuzz/fuzz/$*_fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 build/fuzz/corpus/$*
-endif
+fuzz-bins: $(FUZZ_BINS)
+fuzz:
+	@third_party/setup.sh fuzz
+	@$(FUZZ_MAKE) fuzz-bins
+	@test/fuzz/run.sh build/fuzz $(FUZZ_SECONDS) $(FUZZ_NAMES)
+$(FUZZ_NAMES:%=fuzz-%): fuzz-%:
+	@third_party/setup.sh fuzz
+	@$(FUZZ_MAKE) build/fuzz/bin/$*_fuzz
+	@test/fuzz/run.sh build/fuzz $(FUZZ_SECONDS) $*
+fuzz-replay: $(REPLAY_BINS)
+	@set -e; for f in $^; do $$f; done
+.PHONY: fuzz fuzz-bins fuzz-replay $(FUZZ_NAMES:%=fuzz-%)

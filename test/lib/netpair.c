@@ -82,7 +82,8 @@ static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcn
 		s->n_bad++;
 	}
 	s->n_sent++;
-	if (rng_chance(&p->rng.rng, p->loss_ppm)) {
+	if (s->drop_next > 0 || rng_chance(&p->rng.rng, p->loss_ppm)) {
+		s->drop_next -= s->drop_next > 0;
 		free(k);
 		return NET_OUTPUT_OK;
 	}
@@ -157,15 +158,18 @@ bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void 
 		nsec_t next;
 
 		net_set_now(p->now);
-		while (deliver(p, &p->a, &p->b) | deliver(p, &p->b, &p->a))
+		while ((int)deliver(p, &p->a, &p->b) | (int)deliver(p, &p->b, &p->a))
 			;
 		net_flush();
 		if (done && done(ctx))
 			return true;
 		next = nsec_min(net_deadline(), nsec_min(next_arrival(&p->a), next_arrival(&p->b)));
 		next = MAX(next, p->now + 10 * NSEC_PER_USEC);
-		if (next > end)
+		if (next > end) {
+			p->now = end;
+			net_set_now(end);
 			return done == NULL;
+		}
 		p->now = next;
 		net_expire(p->now);
 	}
@@ -185,6 +189,15 @@ static void side_init(struct netpair *p, struct netside *s, uint8_t last)
 void netpair_open_twin(struct netpair *p, struct netside *s, uint8_t last)
 {
 	side_init(p, s, last);
+}
+
+void netpair_reopen(struct netpair *p, struct netside *s, const struct net_if_config *cfg)
+{
+	struct net_if_config own = *cfg;
+
+	own.output = side_output;
+	own.ctx = s;
+	assert_int_equal(net_if_open(&own, &s->nif), OK);
 }
 
 void netpair_init(struct netpair *p, uint64_t seed)

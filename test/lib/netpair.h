@@ -20,6 +20,7 @@ struct netside {
 	size_t n_queued;
 	nsec_t busy_until;  /* the bottleneck's */
 	uint64_t n_dropped; /* by it */
+	uint32_t drop_next; /* so many packets are lost now */
 	uint64_t n_sent, n_bad; /* n_bad: packets that break a rule of the wire */
 };
 
@@ -40,6 +41,8 @@ void netpair_init(struct netpair *p, uint64_t seed);
 void netpair_init_limits(struct netpair *p, uint64_t seed, const struct net_config *limits);
 /** netpair_open_twin() - one more interface with the addresses of the side 10.99.0.@last; what it sends is only queued */
 void netpair_open_twin(struct netpair *p, struct netside *s, uint8_t last);
+/** netpair_reopen() - an interface in place of one that was closed */
+void netpair_reopen(struct netpair *p, struct netside *s, const struct net_if_config *cfg);
 void netpair_drop_queue(struct netside *s);
 void netpair_fini(struct netpair *p);
 /** netpair_run() - until @done(ctx) or @limit of virtual time; return: was it done? */

@@ -3,6 +3,10 @@
 
   serve ADDR PORT                        answers get, put and both of any number of clients
   get|put|both ADDR PORT BYTES [RATE]    bytes down, up, or both ways at once; RATE in bytes a second
+  via get|put|both|half-up|half-down|echo BYTES RATE COMMAND...
+                                         over a command's standard input and output. half-up: our end comes first, then
+                                         all of the answer; half-down: the server's end first, then all of ours, and it
+                                         reports the outcome in its log; echo: a server that does not read while it writes
   connect ADDR PORT SECONDS              tries connections of 250 ms each until one stands; prints the milliseconds
   ping ADDR COUNT [SIZE]                 echo requests, IPv4 or IPv6, one in 120 ms
   flood ADDR PORT PUBLIC_KEY SECONDS RATE SOURCE...
@@ -13,7 +17,7 @@
 The stream is SHAKE-128 of a seed, so either side knows every byte. A transfer ends with one line on standard output:
 "ok bytes=N ms=N gap_ms=N" (gap: the longest time without a byte), or with a message and exit status 1.
 """
-import base64, hashlib, json, os, signal, socket, struct, sys, threading, time
+import base64, hashlib, json, os, signal, socket, struct, subprocess, sys, threading, time
 
 BLOCK = 65536
 
@@ -64,6 +68,31 @@ def read_line(s):
     return line.decode()
 
 
+def expect_end(s):
+    if s.recv(1):
+        raise ValueError("more bytes than there should be")
+
+
+def serve_half(what, c, seed, total):
+    """The direction that ends first is closed for good before the other one begins."""
+    if what == "half-up":
+        recv_stream(c, seed, total)
+        expect_end(c)
+        send_stream(c, seed + 1, total, 0)
+    elif what == "half-down":
+        send_stream(c, seed + 1, total, 0)
+        c.shutdown(socket.SHUT_WR)
+        recv_stream(c, seed, total)
+        expect_end(c)
+        print("half-down %d: whole" % seed, flush=True)
+    else:
+        while True:
+            b = c.recv(BLOCK)
+            if not b:
+                break
+            c.sendall(b)
+
+
 def serve_one(c):
     with c:
         try:
@@ -71,6 +100,9 @@ def serve_one(c):
                 return  # only a look whether we are there
             what, seed, total, rate = read_line(c).split()
             seed, total, rate = int(seed), int(total), int(rate)
+            if what in ("half-up", "half-down", "echo"):
+                serve_half(what, c, seed, total)
+                return
             sender = threading.Thread(target=send_stream, args=(c, seed + 1, total, rate), daemon=True)
             if what in ("get", "both"):
                 sender.start()
@@ -96,10 +128,34 @@ def serve(addr, port):
         threading.Thread(target=serve_one, args=(s.accept()[0],), daemon=True).start()
 
 
+def half(what, s, seed, total):
+    if what == "half-up":
+        send_stream(s, seed, total, 0)
+        s.shutdown(socket.SHUT_WR)
+        recv_stream(s, seed + 1, total)
+        expect_end(s)
+    elif what == "half-down":
+        recv_stream(s, seed + 1, total)
+        expect_end(s)
+        send_stream(s, seed, total, 0)
+        s.shutdown(socket.SHUT_WR)
+    else:
+        sender = threading.Thread(target=send_stream, args=(s, seed, total, 0), daemon=True)
+        sender.start()
+        recv_stream(s, seed, total)
+        sender.join()
+        s.shutdown(socket.SHUT_WR)
+        expect_end(s)
+
+
 def transfer(what, s, total, rate):
     seed, began, gap = int.from_bytes(os.urandom(4), "big"), time.monotonic(), 0
     s.sendall(("%s %d %d %d\n" % (what, seed, total, rate)).encode())
     failed = []
+    if what in ("half-up", "half-down", "echo"):
+        half(what, s, seed, total)
+        print("ok seed=%d bytes=%d ms=%d" % (seed, total, (time.monotonic() - began) * 1000), flush=True)
+        return
 
     def upload():
         try:
@@ -127,6 +183,23 @@ def client(what, addr, port, total, rate="0"):
     with socket.create_connection((addr, int(port)), 15) as s:
         s.settimeout(30)
         transfer(what, s, int(total), int(rate))
+
+
+def via(what, total, rate, *command):
+    a, b = socket.socketpair()
+    child = subprocess.Popen(command, stdin=b, stdout=b)
+    b.close()
+    a.settimeout(30)
+    try:
+        transfer(what, a, int(total), int(rate))
+        a.shutdown(socket.SHUT_WR)
+        status = child.wait(10)
+        if status != 0:
+            raise ValueError("the command ended with status %d" % status)
+    finally:
+        a.close()
+        child.kill()
+        child.wait()
 
 
 def connect(addr, port, seconds):
@@ -248,7 +321,7 @@ def main():
     if name in ("get", "put", "both"):
         client(name, *args)
     else:
-        {"serve": serve, "connect": connect, "ping": ping, "flood": flood, "sniff": sniff, "dial": dial}[name](*args)
+        {"serve": serve, "via": via, "connect": connect, "ping": ping, "flood": flood, "sniff": sniff, "dial": dial}[name](*args)
 
 
 if __name__ == "__main__":

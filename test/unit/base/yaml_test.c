@@ -28,6 +28,8 @@ static void refuses(void **state)
 	static const char *const bad[] = {
 		"a: 1\na: 2\n", "a: &x 1\nb: *x\n", "a: [1\n", "a: 'x\n", "a: 1\n---\nb: 2\n", "\ta: 1\n", "? [a]\n: 1\n",
 		"a: !!str 1\n", "a: \"x\\0y\"\n",
+		/* line separators that no editor shows, and UTF-16 */
+		"a: 1\rb: 2\n", "a: 1\xc2\x85z: 2\n", "# a\xe2\x80\xa8z: 1\n", "# a\xe2\x80\xa9z: 1\n", "\xff\xfe" "a: 1\n",
 	};
 	struct yaml_doc d;
 

@@ -74,6 +74,63 @@ static void open_one(struct netpair *p, struct server *s, struct peer *a, struct
 	assert_true(a->connected && s->ends[0].connected);
 }
 
+static bool has_failed(void *ctx)
+{
+	return ((struct peer *)ctx)->failed;
+}
+
+/* An outage of 100 s is survived, a longer one ends the connection on either side. */
+static void a_silent_connection_ends_when_its_other_end_is_gone(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = SIZE_MAX };
+	struct net_listener *l;
+	uint64_t sent;
+
+	netpair_init(&p, 34);
+	open_one(&p, &s, &a, &l);
+	sent = p.a.n_sent;
+	netpair_run(&p, 600 * NSEC_PER_SEC, never, NULL);
+	assert_false(a.failed || s.ends[0].failed);
+	assert_in_range(p.a.n_sent - sent, 30, 90); /* a probe and an answer in 15 s, from both sides */
+	p.loss_ppm = 1000000;
+	netpair_run(&p, 100 * NSEC_PER_SEC, never, NULL);
+	assert_false(a.failed || s.ends[0].failed);
+	p.loss_ppm = 0;
+	netpair_run(&p, 60 * NSEC_PER_SEC, never, NULL);
+	assert_false(a.failed || s.ends[0].failed);
+	p.loss_ppm = 1000000;
+	netpair_run(&p, 150 * NSEC_PER_SEC, never, NULL);
+	assert_true(a.failed && s.ends[0].failed);
+	assert_int_equal(a.error, ERR_TIMEOUT);
+	net_tcp_close(a.c);
+	net_tcp_close(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+/* The other end has forgotten the connection, as after a restart: the first probe finds out. */
+static void a_silent_connection_ends_when_its_other_end_has_restarted(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = SIZE_MAX };
+	struct net_listener *l;
+
+	netpair_init(&p, 35);
+	open_one(&p, &s, &a, &l);
+	p.loss_ppm = 1000000;
+	net_tcp_abort(s.ends[0].c); /* whose reset is lost */
+	run_ms(&p, 10);
+	p.loss_ppm = 0;
+	assert_true(netpair_run(&p, 16 * NSEC_PER_SEC, has_failed, &a));
+	assert_int_equal(a.error, ERR_RESET);
+	net_tcp_close(a.c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
 /* Key rotation: the old interface goes, connections on the new one with the same address stay. */
 static void closing_a_twin_interface_spares_the_other(void **state)
 {
@@ -296,7 +353,7 @@ static void the_window_is_as_configured(void **state)
 	for (int i = 0; i < 500; i++) {
 		net_tcp_write(a.c, block, sizeof(block));
 		net_tcp_read(s.ends[0].c, block, sizeof(block));
-		run_ms(&p, 1);
+		netpair_run(&p, 200 * NSEC_PER_USEC, never, NULL);
 	}
 	for (int i = 0; i < 50; i++) {
 		net_tcp_write(a.c, block, sizeof(block));
@@ -400,6 +457,7 @@ static void blocked_output_is_shared(void **state)
 		low = MIN(low, s.ends[i].got);
 		high = MAX(high, s.ends[i].got);
 	}
+	print_message("from %zu to %zu\n", low, high);
 	assert_true(low > 0 && high < 1 << 20 && high < 4 * low);
 	for (int ms = 0; ms < 60000 && !all_sent(&s); ms++) {
 		feed(a, left, block);
@@ -417,6 +475,8 @@ static void blocked_output_is_shared(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_is_gone),
+		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_has_restarted),
 		cmocka_unit_test(closing_a_twin_interface_spares_the_other),
 		cmocka_unit_test(a_twin_interface_cannot_reach_my_connection),
 		cmocka_unit_test(a_handle_outlives_time_wait),

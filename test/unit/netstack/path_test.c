@@ -86,10 +86,10 @@ static double upload(const struct path *path, uint64_t seed, unsigned seconds)
 }
 
 static const struct path paths[] = {
-	{ "200 Mb/s, 20 ms, queue 50", 10, 200, 50, 0, 0, 110 },
-	{ "200 Mb/s, 20 ms, queue 200", 10, 200, 200, 0, 0, 170 },
+	{ "200 Mb/s, 20 ms, queue 50", 10, 200, 50, 0, 0, 165 },
+	{ "200 Mb/s, 20 ms, queue 200", 10, 200, 200, 0, 0, 180 },
 	{ "200 Mb/s, 20 ms, queue 1,000", 10, 200, 1000, 0, 0, 180 },
-	{ "50 Mb/s, 100 ms, queue 100", 50, 50, 100, 0, 0, 25 },
+	{ "50 Mb/s, 100 ms, queue 100", 50, 50, 100, 0, 0, 40 },
 	{ "200 Mb/s, 20 ms, 1e-4", 10, 200, 200, 100, 0, 60 },
 	{ "200 Mb/s, 20 ms, 1e-3", 10, 200, 200, 1000, 0, 20 },
 	{ "200 Mb/s, 20 ms, 1e-2", 10, 200, 200, 10000, 0, 4 },

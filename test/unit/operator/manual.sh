@@ -14,6 +14,10 @@ for c in $commands; do
 	for o in $("$B/nefia" "$c" --help | grep -oE -- '--[a-z][a-z-]+' | sort -u); do page_has nefia.1 "$o"; done
 done
 commands=$("$B/nefia-agent" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) *.*/\1/p' | grep .)
-for c in $commands; do page_has nefia-agent.1 "Cm $c"; done
+[ "$(wc -w <<<"$commands")" -ge 3 ] || { echo "no list of the agent's commands"; exit 1; }
+for c in $commands; do
+	page_has nefia-agent.1 "Cm $c"
+	for o in $("$B/nefia-agent" "$c" --help | grep -oE -- '--[a-z][a-z-]+' | sort -u); do page_has nefia-agent.1 "$o"; done
+done
 for o in $("$B/nefia-agent" --help | grep -oE -- '--[a-z][a-z-]+' | sort -u); do page_has nefia-agent.1 "$o"; done
 exit $bad

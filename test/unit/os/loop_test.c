@@ -1,3 +1,7 @@
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "os/loop.h"
 #include "test/lib/testing.h"
 
@@ -107,6 +111,96 @@ static void short_timers_are_exact(void **state)
 	os_loop_free(loop);
 }
 
+/* ---- asking before sleeping ---- */
+
+struct drops {
+	struct os_loop *loop;
+	int fd, left;
+};
+
+static void on_drop(void *ctx, int events)
+{
+	struct drops *d = ctx;
+	char c;
+
+	assert_int_equal(read(d->fd, &c, 1), 1);
+	if (--d->left == 0)
+		os_loop_stop(d->loop);
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* A byte every @every nanoseconds from a child, @n of them. Return: processor seconds that the loop took. */
+static double take_drops(int n, long every)
+{
+	struct drops d = { .loop = os_loop_new(), .left = n };
+	struct timespec pause = { 0, every };
+	struct os_watch *w;
+	int p[2], status;
+	double before;
+	pid_t pid;
+
+	assert_int_equal(pipe(p), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	for (int i = 0; pid == 0; i++) {
+		nanosleep(&pause, NULL);
+		if (i == n)
+			_exit(0);
+		if (write(p[1], "x", 1) != 1)
+			_exit(1);
+	}
+	d.fd = p[0];
+	assert_int_equal(os_watch_new(d.loop, p[0], on_drop, &d, &w), OK);
+	os_watch_set(w, OS_READ);
+	before = cpu_seconds();
+	os_loop_run(d.loop);
+	before = cpu_seconds() - before;
+	assert_int_equal(d.left, 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	os_watch_free(w);
+	os_loop_free(d.loop);
+	close(p[0]);
+	close(p[1]);
+	return before;
+}
+
+/* What comes now and then is slept for: less than a twentieth of the time. */
+static void rare_events_cost_no_asking(void **state)
+{
+	assert_true(take_drops(150, 2 * 1000 * 1000) < 0.015);
+}
+
+/* What comes a little too late to be worth it: bounded. */
+static void asking_in_vain_ends(void **state)
+{
+	nsec_t start = os_now();
+	double cpu = take_drops(2000, 60 * 1000);
+
+	assert_true(cpu < 0.7 * (double)(os_now() - start) / 1e9);
+}
+
+static void a_stop_before_the_run_counts(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct shot s = { .last = true };
+
+	os_timer_init(&s.timer, loop, on_shot, &s);
+	os_timer_set(&s.timer, os_now() + 20 * NSEC_PER_SEC);
+	os_loop_stop(loop);
+	os_loop_run(loop);
+	assert_int_equal(s.n_fired, 0);
+	os_timer_cancel(&s.timer);
+	os_loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -114,6 +208,9 @@ int main(void)
 		cmocka_unit_test(cancelled_timers_stay_silent),
 		cmocka_unit_test(a_later_set_replaces_the_earlier),
 		cmocka_unit_test(short_timers_are_exact),
+		cmocka_unit_test(rare_events_cost_no_asking),
+		cmocka_unit_test(asking_in_vain_ends),
+		cmocka_unit_test(a_stop_before_the_run_counts),
 	};
 
 	return RUN_TESTS(tests);

@@ -146,6 +146,29 @@ static void a_connection_outlives_a_rebuild(void **state)
 	drop(c);
 }
 
+static bool never(void *ctx)
+{
+	return false;
+}
+
+/* The simulator found two initiations in one turn: the peer answers the first, which is forgotten, and drops the second. */
+static void a_rebuild_with_data_waiting_starts_one_handshake(void **state)
+{
+	struct net_tcp *c = connect_to("10.99.0.2:7");
+	struct wg_private_key key = *wg_device_private(tunnel_device(pair.agent));
+
+	assert_alive(c);
+	/* A peer takes one initiation in 20 ms. */
+	tunpair_run(&pair, never, NULL, 30 * NSEC_PER_MSEC);
+	wg_device_set_private(tunnel_device(pair.agent), &key, os_now());
+	assert_int_equal(net_tcp_write(served, "z", 1), 1);
+	net_flush();
+	assert_int_equal(tunnel_rebuild(pair.agent), OK);
+	assert_true(tunpair_run(&pair, both_up, NULL, 3 * NSEC_PER_SEC));
+	assert_alive(c);
+	drop(c);
+}
+
 static uint16_t free_port(void)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET };
@@ -203,6 +226,7 @@ int main(void)
 		cmocka_unit_test(an_address_more_disturbs_nobody),
 		cmocka_unit_test(what_stands_on_a_lost_address_is_reset),
 		cmocka_unit_test(a_connection_outlives_a_rebuild),
+		cmocka_unit_test(a_rebuild_with_data_waiting_starts_one_handshake),
 		cmocka_unit_test(a_rebuild_without_descriptors_is_repeated),
 	};
 

@@ -270,6 +270,26 @@ static void psk_change_counts_at_the_next_handshake(void **state)
 	wgpair_fini(&p);
 }
 
+/* A refused wish must not use up the next one: whoever waits for an answer asks again each second. */
+static void a_rehandshake_that_came_too_early_may_be_asked_for_again(void **state)
+{
+	struct wgpair p;
+
+	wgpair_init(&p, 14);
+	wgpair_connect(&p);
+	wgpair_run(&p, 4 * NSEC_PER_SEC);
+	p.a.n_init = 0;
+	wg_peer_rehandshake(p.a.dev, p.a.peer, p.now);
+	wgpair_pump(&p);
+	assert_int_equal(p.a.n_init, 0);
+	wgpair_run(&p, 2 * NSEC_PER_SEC);
+	wg_peer_rehandshake(p.a.dev, p.a.peer, p.now);
+	wg_peer_rehandshake(p.a.dev, p.a.peer, p.now);
+	wgpair_pump(&p);
+	assert_int_equal(p.a.n_init, 1);
+	wgpair_fini(&p);
+}
+
 static void runs_are_packed_and_blocked_when_full(void **state)
 {
 	struct wgpair p;
@@ -287,6 +307,59 @@ static void runs_are_packed_and_blocked_when_full(void **state)
 	wgpair_pump(&p);
 	assert_int_equal(p.b.n_rx, n);
 	assert_int_equal(wg_device_tx_bytes(p.a.dev), 0);
+	wgpair_fini(&p);
+}
+
+/* The simulator found dials that waited in vain: the session had run out unseen, so the next one was no news. */
+static void session_after_a_gap_is_told(void **state)
+{
+	struct wgpair p;
+
+	wgpair_init(&p, 16);
+	wgpair_connect(&p);
+	assert_int_equal(p.a.n_up, 1);
+	assert_int_equal(p.b.n_up, 1);
+	wgpair_run(&p, 200 * NSEC_PER_SEC);
+	assert_false(wg_peer_is_up(p.a.dev, p.a.peer, p.now));
+	wgpair_connect(&p);
+	assert_int_equal(p.a.n_up, 2);
+	assert_int_equal(p.b.n_up, 2);
+	/* One that follows a usable one is no news. */
+	wgpair_run(&p, 6 * NSEC_PER_SEC);
+	wg_peer_rehandshake(p.a.dev, p.a.peer, p.now);
+	wgpair_pump(&p);
+	assert_int_equal(p.a.n_up, 2);
+	assert_int_equal(p.b.n_up, 2);
+	wgpair_fini(&p);
+}
+
+/* The simulator found runs that ended because of bytes between the fields of an address. */
+static void run_goes_on_whatever_lies_between_the_fields_of_a_path(void **state)
+{
+	struct wgpair p;
+	struct path_addr path;
+	struct wg_datagram d = { .path = &path };
+	struct wg_tx tx;
+
+	wgpair_init(&p, 15);
+	wgpair_connect(&p);
+	assert_int_equal(wgpair_send(&p, &p.a, 1420, NULL), WG_SEND_OK);
+	assert_int_equal(wgpair_send(&p, &p.b, 1420, NULL), WG_SEND_OK);
+	assert_true(wg_device_next_tx(p.b.dev, p.now, &tx));
+	memset(&path, 0xff, sizeof(path));
+	memcpy(&path.remote.ip, &p.b.ep.ip, sizeof(p.b.ep.ip));
+	path.remote.port = p.b.ep.port;
+	path.remote.scope_id = 0;
+	memcpy(&path.local, &p.a.ep.ip, sizeof(p.a.ep.ip));
+	path.ifindex = 0;
+	d.p = tx.p;
+	d.len = tx.len;
+	wg_device_input(p.a.dev, p.now, &d, 1);
+	wg_device_tx_done(p.b.dev);
+	assert_int_equal(wgpair_send(&p, &p.a, 1420, NULL), WG_SEND_OK);
+	assert_true(wg_device_next_tx(p.a.dev, p.now, &tx));
+	assert_int_equal(tx.n_segs, 2);
+	wgpair_pump(&p);
 	wgpair_fini(&p);
 }
 
@@ -325,7 +398,10 @@ int main(void)
 		cmocka_unit_test(low_order_peers_never_get_a_packet),
 		cmocka_unit_test(datagrams_of_every_length_do_no_harm),
 		cmocka_unit_test(psk_change_counts_at_the_next_handshake),
+		cmocka_unit_test(a_rehandshake_that_came_too_early_may_be_asked_for_again),
 		cmocka_unit_test(runs_are_packed_and_blocked_when_full),
+		cmocka_unit_test(session_after_a_gap_is_told),
+		cmocka_unit_test(run_goes_on_whatever_lies_between_the_fields_of_a_path),
 		cmocka_unit_test(padding_stays_within_the_mtu),
 	};
 	return RUN_TESTS(tests);

@@ -1,6 +1,7 @@
 /*
  * test/unit/wg/differential_test.c - the replay window and the allowed-IPs trie against twins that are too simple to be
- * wrong: a set of all counters ever accepted, and a list that is walked from end to end.
+ * wrong: a set of all counters ever accepted, and a list that is walked from end to end. A few long runs, and thousands of
+ * short ones from TEST_SEED (1 unless given) on; a failure prints the seed that repeats it.
  */
 #include "test/lib/testing.h"
 
@@ -8,19 +9,29 @@
 #include "wg/allowedips.h"
 #include "wg/replay.h"
 
+#define N_SHORT 3000
+
+static uint64_t first_seed(void)
+{
+	const char *s = getenv("TEST_SEED");
+
+	return s ? strtoull(s, NULL, 0) : 1;
+}
+
 /* ---- replay ---- */
 
 #define WINDOW 8128 /* as wg/replay.h promises */
 #define SET_BITS 21
 
 static uint64_t *set; /* of counter + 1; 0 = free */
+static unsigned set_bits;
 
 /* Return: was it in? It is now, if @add. */
 static bool set_has(uint64_t counter, bool add)
 {
-	size_t i = (size_t)(counter * 0x9e3779b97f4a7c15u >> (64 - SET_BITS));
+	size_t i = (size_t)(counter * 0x9e3779b97f4a7c15u >> (64 - set_bits));
 
-	for (; set[i] != 0; i = (i + 1) & ((1u << SET_BITS) - 1))
+	for (; set[i] != 0; i = (i + 1) & ((1u << set_bits) - 1))
 		if (set[i] == counter + 1)
 			return true;
 	if (add)
@@ -57,14 +68,15 @@ static void compare(uint64_t seed, uint64_t from, int n)
 	struct rng_seeded rng;
 	uint64_t next = 0;
 
-	memset(set, 0, sizeof(*set) << SET_BITS);
+	set_bits = n > 1000 ? SET_BITS : 11;
+	memset(set, 0, sizeof(*set) << set_bits);
 	rng_seeded_init(&rng, seed);
 	for (int i = 0; i < n; i++) {
 		uint64_t c = i == 0 ? from : some_counter(&rng.rng, next);
 		bool want = model_check(next, c), got = wg_replay_check(&r, c);
 
 		if (got != want || wg_replay_accept(&r, c) != want)
-			fail_msg("seed %llu, step %d: counter %llu at %llu, wanted %d", (unsigned long long)seed, i,
+			fail_msg("TEST_SEED=%llu, step %d: counter %llu at %llu, wanted %d", (unsigned long long)seed, i,
 				 (unsigned long long)c, (unsigned long long)next, want);
 		if (want) {
 			set_has(c, true);
@@ -84,6 +96,35 @@ static void replay_window_equals_a_set(void **state)
 	compare(5, 1ULL << 63, 100000);
 	compare(6, WG_REJECT_AFTER_MESSAGES - 20000, 100000);
 	compare(7, WG_REJECT_AFTER_MESSAGES - 1, 1000);
+	free(set);
+}
+
+/* From anywhere: near the beginning, the end, the borders of words of the map, or far out. */
+static uint64_t some_start(uint64_t seed)
+{
+	struct rng_seeded rng;
+
+	rng_seeded_init(&rng, ~seed);
+	switch (rng_below(&rng.rng, 4)) {
+	case 0:
+		return rng_below(&rng.rng, 3 * WG_REPLAY_BITS);
+	case 1:
+		return WG_REJECT_AFTER_MESSAGES - 1 - rng_below(&rng.rng, 1000);
+	case 2:
+		return (uint64_t)rng_u32(&rng.rng) * WG_REPLAY_BITS + rng_below(&rng.rng, 3) - 1;
+	default:
+		return (uint64_t)rng_u32(&rng.rng) << rng_below(&rng.rng, 28);
+	}
+}
+
+static void replay_window_from_many_seeds(void **state)
+{
+	uint64_t first = first_seed();
+
+	set = calloc(1u << 11, sizeof(*set));
+	assert_non_null(set);
+	for (uint64_t seed = first; seed < first + N_SHORT; seed++)
+		compare(seed, some_start(seed), 1000);
 	free(set);
 }
 
@@ -216,13 +257,14 @@ static void compare_listings(const struct wg_allowedips *t)
 	assert_int_equal(t->n, n_rows);
 }
 
-static void trie_equals_a_list(void **state)
+static void compare_tries(uint64_t seed, int n_steps, int n_lookups)
 {
 	struct wg_allowedips t = { 0 };
 	struct rng_seeded rng;
 
-	rng_seeded_init(&rng, 42);
-	for (int step = 0; step < 12000; step++) {
+	n_rows = 0;
+	rng_seeded_init(&rng, seed);
+	for (int step = 0; step < n_steps; step++) {
 		uint64_t what = rng_below(&rng.rng, 100);
 
 		if (what < 60)
@@ -231,11 +273,11 @@ static void trie_equals_a_list(void **state)
 			remove_both(&t, &rng.rng);
 		else
 			remove_all_both(&t, &rng.rng);
-		for (int i = 0; i < 100; i++) {
+		for (int i = 0; i < n_lookups; i++) {
 			struct ip_addr a = some_addr(&rng.rng);
 
 			if (wg_allowedips_lookup(&t, &a) != list_lookup(&a))
-				fail_msg("seed 42, step %d, look-up %d differ", step, i);
+				fail_msg("TEST_SEED=%llu: step %d, look-up %d differ", (unsigned long long)seed, step, i);
 		}
 		if (step % 16 == 0)
 			compare_listings(&t);
@@ -246,12 +288,27 @@ static void trie_equals_a_list(void **state)
 	wg_allowedips_fini(&t);
 }
 
+static void trie_equals_a_list(void **state)
+{
+	compare_tries(42, 12000, 100);
+}
+
+static void trie_equals_a_list_from_many_seeds(void **state)
+{
+	uint64_t first = first_seed();
+
+	for (uint64_t seed = first; seed < first + N_SHORT; seed++)
+		compare_tries(seed, 60, 20);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replay_window_equals_a_set),
+		cmocka_unit_test(replay_window_from_many_seeds),
 		cmocka_unit_test(replay_window_edges),
 		cmocka_unit_test(trie_equals_a_list),
+		cmocka_unit_test(trie_equals_a_list_from_many_seeds),
 	};
 	return RUN_TESTS(tests);
 }

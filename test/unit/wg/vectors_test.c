@@ -1,7 +1,8 @@
 /*
  * test/unit/wg/vectors_test.c - the published answers: BLAKE2s (RFC 7693 and the reference's own list), X25519 (RFC 7748),
  * the two AEADs (RFC 8439, draft-irtf-cfrg-xchacha), the key derivation (wireguard-go's), and a whole handshake of
- * Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s with four transport messages (Cacophony's).
+ * Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s with four transport messages (Cacophony's). What Wycheproof has for X25519 and the
+ * AEADs is in test/vectors/, a line each; every provider of the cipher runs it.
  */
 #include "test/lib/testing.h"
 
@@ -10,9 +11,11 @@
 #include <blake2.h>
 #include <blake2-kat.h>
 
+#include "base/endian.h"
 #include "wg/aead.h"
 #include "wg/hash.h"
 #include "wg/noise.h"
+#include "wg/wg.h"
 
 /* Return: the bytes of @hex, in one of a few static buffers; *@len when wanted. */
 static uint8_t *un(const char *hex, size_t *len)
@@ -195,6 +198,135 @@ static void aead_answers(void **state)
 			"21f9664c97637da9768812f615c68b13b52ec0875924c1c7987947deafd8780acf49");
 }
 
+/* ---- Wycheproof ---- */
+
+#define N_FIELDS 6
+
+/* A line of test/vectors/ cut at its blanks; "-" is an empty field. Return: how many lines were checked. */
+static unsigned each_line(const char *path, size_t n_fields, void (*check)(struct bytes *f, const char *last, unsigned line))
+{
+	static uint8_t bytes[N_FIELDS][512];
+	static char text[2048];
+	FILE *file = fopen(path, "r");
+	unsigned line = 0, n = 0;
+
+	assert_non_null(file);
+	for (; fgets(text, sizeof(text), file); line++) {
+		struct bytes f[N_FIELDS];
+		char *save = NULL, *word = strtok_r(text, " \n", &save);
+
+		if (text[0] == '#')
+			continue;
+		for (size_t i = 0; i < n_fields; i++, word = strtok_r(NULL, " \n", &save)) {
+			assert_non_null(word);
+			f[i] = (struct bytes){ bytes[i], word[0] == '-' ? 0 : strlen(word) / 2 };
+			assert_true(f[i].len <= sizeof(bytes[i]));
+			assert_int_equal(hex_decode(word[0] == '-' ? "" : word, bytes[i], f[i].len), OK);
+		}
+		assert_non_null(word);
+		check(f, word, line + 1);
+		n++;
+	}
+	fclose(file);
+	return n;
+}
+
+enum { F_KEY, F_NONCE, F_AD, F_PLAIN, F_SEALED, N_AEAD_FIELDS };
+
+static void seal_and_open(const struct wg_aead *a, const struct bytes *f, bool valid, unsigned line)
+{
+	uint8_t out[512 + WG_TAG_LEN];
+	struct wg_aead_job job = { .key = f[F_KEY].p, .counter = get_le64(f[F_NONCE].p + 4),
+				   .nonce_head = get_le32(f[F_NONCE].p), .ad = f[F_AD], .src = f[F_PLAIN].p, .dst = out,
+				   .len = f[F_PLAIN].len };
+
+	a->seal(&job, 1);
+	if ((memcmp(out, f[F_SEALED].p, f[F_SEALED].len) == 0) != valid)
+		fail_msg("%s seals line %u differently", a->name, line);
+	job.src = f[F_SEALED].p;
+	job.len = f[F_SEALED].len;
+	a->open(&job, 1);
+	if (job.ok != valid || (valid && memcmp(out, f[F_PLAIN].p, f[F_PLAIN].len) != 0))
+		fail_msg("%s opens line %u differently", a->name, line);
+}
+
+static void chacha_line(struct bytes *f, const char *last, unsigned line)
+{
+	const struct wg_aead *const *list;
+	size_t n;
+
+	assert_int_equal(f[F_NONCE].len, 12);
+	assert_int_equal(f[F_SEALED].len, f[F_PLAIN].len + WG_TAG_LEN);
+	list = wg_aead_list(&n);
+	for (size_t i = 0; i < n; i++)
+		if (list[i]->available())
+			seal_and_open(list[i], f, strcmp(last, "valid") == 0, line);
+}
+
+static void wycheproof_chacha20_poly1305(void **state)
+{
+	assert_int_equal(each_line("test/vectors/chacha20poly1305.txt", N_AEAD_FIELDS, chacha_line), 294);
+}
+
+/* By the calls that wg/cookie.c makes. */
+static void xchacha_line(struct bytes *f, const char *last, unsigned line)
+{
+	bool valid = strcmp(last, "valid") == 0;
+	uint8_t out[512 + WG_TAG_LEN];
+
+	assert_int_equal(f[F_NONCE].len, WG_COOKIE_NONCE_LEN);
+	crypto_aead_xchacha20poly1305_ietf_encrypt(out, NULL, f[F_PLAIN].p, f[F_PLAIN].len, f[F_AD].p, f[F_AD].len, NULL,
+						   f[F_NONCE].p, f[F_KEY].p);
+	if ((memcmp(out, f[F_SEALED].p, f[F_SEALED].len) == 0) != valid)
+		fail_msg("line %u is sealed differently", line);
+	if ((crypto_aead_xchacha20poly1305_ietf_decrypt(out, NULL, NULL, f[F_SEALED].p, f[F_SEALED].len, f[F_AD].p,
+							f[F_AD].len, f[F_NONCE].p, f[F_KEY].p) == 0) != valid)
+		fail_msg("line %u is opened differently", line);
+}
+
+static void wycheproof_xchacha20_poly1305(void **state)
+{
+	assert_int_equal(each_line("test/vectors/xchacha20poly1305.txt", N_AEAD_FIELDS, xchacha_line), 280);
+}
+
+/* A secret of zeros: the key counts as not valid, and neither side goes on with it. */
+static void refused(const uint8_t *pub, const uint8_t *priv, unsigned line)
+{
+	struct noise_static self;
+	struct wg_public_key key;
+	struct noise n;
+	uint8_t msg[200];
+
+	memcpy(key.b, pub, KEY_LEN);
+	memcpy(self.priv, priv, KEY_LEN);
+	noise_pub(self.priv, self.pub);
+	noise_start(&n, bytes_of(""), pub);
+	if (wg_public_key_is_valid(&key) ||
+	    noise_write_1(&n, &self, pub, priv, bytes_of(""), msg, msg + 32, msg + 80))
+		fail_msg("line %u: the initiator goes on with a key of low order", line);
+	noise_start(&n, bytes_of(""), self.pub);
+	if (noise_read_1_static(&n, &self, pub, msg, msg + 100))
+		fail_msg("line %u: the responder goes on with an ephemeral of low order", line);
+}
+
+static void x25519_line(struct bytes *f, const char *last, unsigned line)
+{
+	uint8_t secret[KEY_LEN];
+	bool zero = strcmp(last, "zero") == 0;
+
+	if (zero)
+		refused(f[1].p, f[2].p, line);
+	if ((crypto_scalarmult_curve25519(secret, f[2].p, f[1].p) == 0) == zero)
+		fail_msg("line %u: a secret of zeros is told wrongly", line);
+	if (!zero && memcmp(secret, un(last, NULL), KEY_LEN) != 0)
+		fail_msg("line %u: another secret", line);
+}
+
+static void wycheproof_x25519(void **state)
+{
+	assert_int_equal(each_line("test/vectors/x25519.txt", 3, x25519_line), 67);
+}
+
 /* ---- the handshake ---- */
 
 static const struct { const char *payload, *sealed; } messages[] = {
@@ -309,6 +441,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(blake2s_answers), cmocka_unit_test(blake2s_self_test), cmocka_unit_test(key_derivation),
 		cmocka_unit_test(x25519_answers),  cmocka_unit_test(aead_answers),	cmocka_unit_test(noise_handshake),
+		cmocka_unit_test(wycheproof_chacha20_poly1305),
+		cmocka_unit_test(wycheproof_xchacha20_poly1305),
+		cmocka_unit_test(wycheproof_x25519),
 	};
 
 	return sodium_init() < 0 ? 1 : RUN_TESTS(tests);

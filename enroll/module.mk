@@ -1,0 +1,2 @@
+CPPFLAGS_enroll :=
+LIBS_enroll := -lsodium -ljansson

@@ -1,0 +1,158 @@
+/*
+ * netstack/ooseq.c - segments that came before those in front of them, and the SACKs that tell of them.
+ *
+ * lwIP keeps one entry for each packet and walks all of them several times at every arrival: at a window of 10 MB the
+ * receiver of a lossy path does little else. Here a segment that continues the one before it is chained to it (up to
+ * 64 KiB), so the list has about as many entries as there are holes. It stays lwIP's list: tcp_receive() takes
+ * from its front what has become in order.
+ *
+ * Limits: the window bounds the bytes, N_ENTRIES the list and so the walk. A segment of a few bytes is copied to the heap,
+ * or it would hold a unit of 2 KiB each.
+ */
+#include <string.h>
+
+#include "netstack/net_internal.h"
+
+#define N_ENTRIES 1024
+#define SMALL 512
+
+static uint32_t from_of(const struct tcp_seg *seg)
+{
+	return seg->tcphdr->seqno;
+}
+
+static uint32_t end_of(const struct tcp_seg *seg)
+{
+	return seg->tcphdr->seqno + seg->len;
+}
+
+static bool has_fin(const struct tcp_seg *seg)
+{
+	return TCPH_FLAGS(seg->tcphdr) & TCP_FIN;
+}
+
+static void cut_tail(struct tcp_seg *seg, uint32_t end)
+{
+	if (!TCP_SEQ_GT(end_of(seg), end))
+		return;
+	seg->len = (uint16_t)(end - from_of(seg));
+	pbuf_realloc(seg->p, seg->len);
+	TCPH_FLAGS_SET(seg->tcphdr, TCPH_FLAGS(seg->tcphdr) & ~(unsigned)TCP_FIN);
+}
+
+static void cut_front(struct tcp_seg *seg, uint32_t from)
+{
+	uint16_t off = (uint16_t)(from - from_of(seg)), tot = (uint16_t)(seg->p->tot_len - off);
+	struct pbuf *p = seg->p;
+
+	seg->len = (uint16_t)(seg->len - off);
+	seg->tcphdr->seqno = from;
+	for (; p->len < off; p = p->next) {
+		off = (uint16_t)(off - p->len);
+		p->tot_len = tot;
+		p->len = 0;
+	}
+	pbuf_remove_header(p, off);
+}
+
+/* A segment of its own, header included, in a buffer of its size. */
+static struct tcp_seg *copy_small(const struct tcp_seg *in)
+{
+	struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)(sizeof(struct tcp_hdr) + in->len), PBUF_RAM);
+	struct tcp_seg own = *in, *seg;
+
+	if (!p)
+		return NULL;
+	memcpy(p->payload, in->tcphdr, sizeof(struct tcp_hdr));
+	pbuf_copy_partial(in->p, (uint8_t *)p->payload + sizeof(struct tcp_hdr), in->len, 0);
+	own.tcphdr = p->payload;
+	own.p = p;
+	pbuf_remove_header(p, sizeof(struct tcp_hdr));
+	seg = tcp_seg_copy(&own); /* with a reference of its own */
+	pbuf_free(p);
+	return seg;
+}
+
+/* Return: was it kept? */
+static bool insert(struct tcp_seg *in, struct tcp_seg **at, struct tcp_seg *prev)
+{
+	struct tcp_seg *seg;
+
+	if (prev && end_of(prev) == from_of(in) && !has_fin(in) && in->len >= SMALL && prev->len >= SMALL &&
+	    prev->len + in->len <= 0xffff) {
+		pbuf_chain(prev->p, in->p);
+		prev->len = (uint16_t)(prev->len + in->len);
+		return true;
+	}
+	seg = in->len < SMALL ? copy_small(in) : tcp_seg_copy(in);
+	if (!seg)
+		return false;
+	seg->next = *at;
+	*at = seg;
+	return true;
+}
+
+/* The newest block first (RFC 2018 section 4); those that it swallows go. */
+static void tell_sack(struct tcp_pcb *pcb, uint32_t left, uint32_t right)
+{
+	struct tcp_sack_range next[LWIP_TCP_MAX_SACK_NUM] = { { left, right } };
+	unsigned n = 1;
+
+	if (!(pcb->flags & TF_SACK))
+		return;
+	for (unsigned i = 0; i < LWIP_TCP_MAX_SACK_NUM && LWIP_TCP_SACK_VALID(pcb, i); i++) {
+		struct tcp_sack_range r = pcb->rcv_sacks[i];
+
+		if (n < LWIP_TCP_MAX_SACK_NUM && (TCP_SEQ_LT(r.right, left) || TCP_SEQ_LT(right, r.left)))
+			next[n++] = r;
+	}
+	memcpy(pcb->rcv_sacks, next, sizeof(next));
+}
+
+/* What follows and is part of @in goes; what sticks out cuts @in's end. */
+static void swallow(struct tcp_seg *in, struct tcp_seg **at)
+{
+	while (*at && TCP_SEQ_LEQ(end_of(*at), end_of(in))) {
+		struct tcp_seg *gone = *at;
+
+		if (has_fin(gone))
+			TCPH_SET_FLAG(in->tcphdr, TCP_FIN);
+		*at = gone->next;
+		tcp_seg_free(gone);
+	}
+	if (*at)
+		cut_tail(in, from_of(*at));
+}
+
+void net_lwip_out_of_order(void *arg, void *seg)
+{
+	struct tcp_pcb *pcb = arg;
+	struct tcp_seg *in = seg, *prev = NULL, **at = &pcb->ooseq, *it;
+	uint32_t block = from_of(in), end;
+	unsigned n = 0;
+
+	cut_tail(in, pcb->rcv_nxt + pcb->rcv_wnd);
+	for (; *at && TCP_SEQ_LEQ(from_of(*at), from_of(in)); at = &(*at)->next) {
+		if (!prev || end_of(prev) != from_of(*at))
+			block = from_of(*at);
+		prev = *at;
+		n++;
+	}
+	if (n > N_ENTRIES || (prev && has_fin(prev)))
+		return;
+	if (!prev || TCP_SEQ_LT(end_of(prev), from_of(in)))
+		block = from_of(in);
+	end = prev ? end_of(prev) : from_of(in);
+	if (TCP_SEQ_GT(end, from_of(in)) && TCP_SEQ_LEQ(end, end_of(in)))
+		cut_front(in, end);
+	if (TCP_SEQ_LEQ(end, from_of(in)) && (in->len > 0 || has_fin(in))) {
+		swallow(in, at);
+		if (!insert(in, at, prev))
+			return;
+		end = end_of(in);
+	}
+	for (it = *at; it && TCP_SEQ_LEQ(from_of(it), end); it = it->next)
+		end = TCP_SEQ_GT(end_of(it), end) ? end_of(it) : end;
+	if (TCP_SEQ_LT(block, end))
+		tell_sack(pcb, block, end);
+}

@@ -1,0 +1,173 @@
+/*
+ * netstack/output.c - who may send, how much, and when.
+ *
+ * Connections with something to send stand in a queue and get a turn each: at most TURN_BYTES, then the next. When the
+ * interface answers "not now", those of it wait with it and come back in the same order, so none starves. lwIP's
+ * tcp_output() sends new data; how much it may is said through its cwnd for the time of the call, and outside of it lwIP
+ * has no room at all: whatever calls it on the way can only send ACKs.
+ *
+ * Pacing: what was sent takes its time at the rate of the congestion control, and a connection may be ahead of that
+ * by PACE_AHEAD: so a timer wakes it once for a batch, not for a packet. Above PACE_RATE_MAX there is none. What leaves into
+ * silence may be ten segments at once.
+ */
+#include "netstack/loss.h"
+
+#define TURN_BYTES (64u << 10)
+#define PACE_AHEAD (1 * NSEC_PER_MSEC)
+#define PACE_LATE (2 * NSEC_PER_MSEC) /* a late timer may be made up for */
+#define PACE_RATE_MAX (500u * 1000 * 1000) /* 4 Gb/s */
+
+err_t tcp_output_segment(struct tcp_seg *seg, struct tcp_pcb *pcb, struct netif *netif);
+
+/* ---- pacing ---- */
+
+static uint64_t pace_of(const struct net_sender *s)
+{
+	return s->cc.pace < PACE_RATE_MAX ? s->cc.pace : 0;
+}
+
+static nsec_t pace_time(uint64_t rate, uint64_t bytes)
+{
+	return bytes * NSEC_PER_SEC / rate;
+}
+
+/* Bytes that may leave now. */
+static uint32_t pace_budget(struct net_sender *s)
+{
+	uint64_t rate = pace_of(s);
+	nsec_t ahead;
+
+	s->pace_due = 0;
+	if (!rate)
+		return UINT32_MAX;
+	ahead = MAX(PACE_AHEAD, pace_time(rate, 2 * s->cc.mss));
+	s->pace_at = MAX(s->pace_at, net_g.now - MIN(net_g.now, PACE_LATE));
+	if (s->in_flight == 0)
+		return NET_CWND_FIRST * s->cc.mss;
+	if (s->pace_at >= net_g.now + ahead)
+		return 0;
+	return (uint32_t)MAX((net_g.now + ahead - s->pace_at) * rate / NSEC_PER_SEC, (uint64_t)s->cc.mss);
+}
+
+static void pace_sent(struct net_sender *s, uint32_t bytes)
+{
+	uint64_t rate = pace_of(s);
+
+	if (rate && bytes > 0)
+		s->pace_at = MAX(s->pace_at, net_g.now - MIN(net_g.now, PACE_LATE)) + pace_time(rate, bytes);
+}
+
+/* ---- a turn ---- */
+
+static bool wants_output(const struct tcp_pcb *pcb)
+{
+	return pcb->unsent || pcb->flags & (TF_ACK_NOW | TF_NAGLEMEMERR);
+}
+
+/* Does the first unsent segment fit in the other side's window? */
+static bool has_room(const struct tcp_pcb *pcb)
+{
+	return pcb->unsent &&
+	       lwip_ntohl(pcb->unsent->tcphdr->seqno) - pcb->lastack + pcb->unsent->len <= pcb->snd_wnd;
+}
+
+/* Behind those that have not had their turn: all of them go to wait with the interface, in this order. */
+static void to_the_end(struct net_pcb *n)
+{
+	list_del(&n->turn);
+	list_add_tail(&net_g.dirty, &n->turn);
+}
+
+static uint32_t send_new(struct net_pcb *n, uint32_t budget)
+{
+	struct tcp_pcb *pcb = n->pcb;
+	uint32_t sent;
+
+	pcb->cwnd = pcb->snd_nxt - pcb->lastack + budget;
+	tcp_output(pcb);
+	sent = net_loss_note_sent(n);
+	pcb->cwnd = pcb->snd_nxt - pcb->lastack;
+	return sent;
+}
+
+/* Why did it stop, and what makes it go on? */
+static void after_turn(struct net_pcb *n, uint32_t by_window, uint32_t by_pace, uint32_t sent)
+{
+	struct net_sender *s = n->snd;
+	bool more = s->lost > 0 || has_room(n->pcb);
+	uint32_t mss = s->cc.mss;
+
+	if (n->nif->blocked && (more || wants_output(n->pcb))) {
+		to_the_end(n);
+		return;
+	}
+	if (!more) {
+		/* What is sampled until these have arrived says nothing about the path. */
+		if (!n->pcb->unsent && s->in_flight < s->cc.cwnd)
+			s->app_limited_until = MAX(s->delivered + s->in_flight, (uint64_t)1);
+		return;
+	}
+	if (by_window < sent + mss) {
+		s->limited = true;
+		s->limited_until = n->pcb->snd_nxt;
+	} else if (by_pace < sent + mss) {
+		s->pace_due = MAX(s->pace_at, net_g.now + PACE_AHEAD / 2);
+	} else if (sent > 0) {
+		to_the_end(n);
+	}
+}
+
+void net_output_push(struct net_pcb *n)
+{
+	struct net_sender *s = net_loss_state(n);
+	uint32_t window, by_window, by_pace, budget, sent;
+
+	if (!s) {
+		/* A handshake, or what is left of a connection: SYN, FIN and ACKs. */
+		tcp_output(n->pcb);
+		if (n->nif && n->nif->blocked && wants_output(n->pcb))
+			to_the_end(n);
+		net_timer_arm(n);
+		return;
+	}
+	window = net_loss_window(s);
+	by_window = window > s->in_flight ? window - s->in_flight : 0;
+	by_pace = pace_budget(s);
+	budget = MIN(MIN(by_window, by_pace), TURN_BYTES);
+	sent = s->lost > 0 ? net_loss_resend(n, budget) : 0;
+	sent += send_new(n, s->lost > 0 || sent >= budget ? 0 : budget - sent);
+	pace_sent(s, sent);
+	s->prr_out += sent;
+	after_turn(n, by_window, by_pace, sent);
+	net_timer_arm(n);
+}
+
+bool net_output_probe(struct net_pcb *n)
+{
+	if (!has_room(n->pcb))
+		return false;
+	return send_new(n, n->snd->cc.mss) > 0;
+}
+
+/* ---- turns ---- */
+
+void net_output_mark(struct net_pcb *n)
+{
+	if (list_empty(&n->turn))
+		list_add_tail(&net_g.dirty, &n->turn);
+}
+
+void net_output_all(void)
+{
+	struct list *first;
+
+	while ((first = list_first(&net_g.dirty))) {
+		struct net_pcb *n = container_of(first, struct net_pcb, turn);
+
+		list_del(first);
+		if (n->nif && n->nif->blocked)
+			list_add_tail(&n->nif->waiting, first);
+		else
+			net_output_push(n);
+	}
+}

@@ -1,0 +1,157 @@
+#!/bin/bash
+# files that are wrong, unreadable, open to others or not there: each a clear error that names file, line and column
+. "$(dirname "$0")/lib.sh"
+start_sshd
+operator_init
+add_agent web
+CONF=$NEFIA_HOME/nefia.yaml
+ACONF=$T/web/agent.yaml
+cp "$CONF" "$T/good.yaml"
+cp "$ACONF" "$T/agood.yaml"
+key=$(sed -n 's/.*private_key: *//p' "$CONF" | tr -d '"')
+
+# wrong FILE GOOD "SED EXPRESSION" "WHAT IS SAID" COMMAND...: refused with status 1, FILE:LINE:COL of the line that was changed
+wrong() {
+	local file=$1 good=$2 edit=$3 said=$4 line
+	shift 4
+	sed "$edit" "$good" >"$file"
+	line=$(cmp -l "$good" "$file" 2>/dev/null | head -1 | awk '{ print $1 }')
+	[ -n "$line" ] || fail "the edit changes nothing: $edit"
+	line=$(head -c "$((line - 1))" "$good" | wc -l)
+	expect 1 "$edit" timeout 5 "$@"
+	# what opens a bracket is noticed a little later
+	lines="($(seq -s "|" $((line + 1)) $((line + 4))))"
+	check "$edit: $ERR" grep -Eq "$(basename "$file"):$lines:[0-9]+: " "$T/err"
+	check "$edit: the reason" contains "$ERR" "$said"
+}
+hub_wrong() {
+	wrong "$CONF" "$T/good.yaml" "$1" "$2" "$NEFIA" host list
+	check "$1: its code" contains "$ERR" "Error: [E1002]"
+	check "$1: the next step" contains "$ERR" "Try: "
+}
+agent_wrong() { wrong "$ACONF" "$T/agood.yaml" "$1" "$2" "$AGENT" run --config "$ACONF"; }
+
+hub_wrong 's/^vpn:/vpn: [/' ''
+hub_wrong 's/^\( *\)address:.*/\1address: 10.99.0.1\/99/' 'address'
+hub_wrong 's/^\( *\)address:.*/\1address: [10.99.0.1\/24, nonsense]/' 'address'
+hub_wrong 's/^\( *\)listen_port:.*/\1listen_port: 70000/' ''
+hub_wrong 's/^\( *\)listen_port:.*/\1listen_port: many/' ''
+hub_wrong 's/^\( *\)private_key:.*/\1private_key: AAAA/' 'key'
+hub_wrong "s|^\( *\)private_key:.*|\1private_key: ${key%=}!|" 'key'
+hub_wrong 's/^\( *\)public_key:.*/\1public_key: not-a-key/' 'key'
+hub_wrong 's/^\( *\)endpoint:.*/\1endpoint: 127.0.0.1/' ''
+hub_wrong 's/^\( *\)endpoint:.*/\1endpoint: 127.0.0.1:99999/' ''
+hub_wrong 's/^\( *\)addr:.*/\1addr: 10.99.0.300/' 'address'
+hub_wrong 's/^\( *\)- id:.*/\1- id: "-x y"/' 'id'
+hub_wrong 's/^\( *\)version:.*/\1version: 99/' 'newer'
+hub_wrong 's/^\( *\)address:/\1adress:/' ''
+
+agent_wrong 's/^peers:/peers: {/' ''
+agent_wrong 's/^address:.*/address: 10.99.0.2/' 'address'
+agent_wrong 's/^listen_port:.*/listen_port: -1/' ''
+agent_wrong 's/^private_key:.*/private_key: AAAA/' 'key'
+agent_wrong 's/^private_key:.*/private_key: ""/' 'private_key'
+agent_wrong 's/^\( *-* *\)public_key:.*/\1public_key: AAAA/' 'key'
+agent_wrong 's/^\( *-* *\)vpn_addr:.*/\1vpn_addr: nowhere/' 'vpn_addr'
+agent_wrong 's/^ssh_addr:.*/derp_probe_interval: 3s/' '30s'
+agent_wrong 's/^ssh_addr:.*/derp_probe_interval: soon/' 'duration'
+
+# bytes that no person writes: an error, in bounded time, never a crash
+for good in "$T/good.yaml" "$T/agood.yaml"; do
+	{ head -c 200 "$good"; head -c 300 /dev/urandom; } >"$T/noise"
+	head -c $(($(grep -bo "private_key" "$good" | head -1 | cut -d: -f1) + 30)) "$good" >"$T/short" # in the middle of the key
+	: >"$T/empty"
+	head -c 2000000 /dev/zero | tr '\0' a >"$T/long"
+	{ printf 'a: &a [x, x]\n'; for c in b c d e f g h i; do printf '%s: &%s [*%s, *%s]\n' $c $c "$(echo $c | tr b-i a-h)" "$(echo $c | tr b-i a-h)"; done; } >"$T/bomb"
+	head -c 100000 /dev/zero | tr '\0' '[' >"$T/deep"
+	for f in noise short empty long bomb deep; do
+		chmod 600 "$T/$f"
+		if [ "$good" = "$T/good.yaml" ]; then
+			cp "$T/$f" "$CONF"
+			expect 1 "operator: $f" timeout 5 "$NEFIA" host list
+			check "operator: $f: $ERR" contains "$ERR" "Error: [E100"
+		else
+			cp "$T/$f" "$ACONF"
+			expect 1 "agent: $f" timeout 5 "$AGENT" run --config "$ACONF"
+			check "agent: $f: $ERR" contains "$ERR" "agent.yaml"
+		fi
+	done
+done
+cp "$T/good.yaml" "$CONF"
+cp "$T/agood.yaml" "$ACONF"
+chmod 600 "$CONF" "$ACONF"
+
+# open to others, unreadable, a folder, not there
+for mode in 640 604 622 660; do
+	chmod $mode "$CONF" "$ACONF"
+	expect 1 "operator: mode $mode" nefia host list
+	check "its code" contains "$ERR" "Error: [E1003]"
+	expect 1 "agent: mode $mode" timeout 5 "$AGENT" run --config "$ACONF"
+	check "how to mend it" contains "$ERR" "chmod 600"
+done
+chmod 600 "$CONF" "$ACONF"
+if [ "$(id -u)" != 0 ]; then
+	chmod 000 "$CONF" "$ACONF"
+	expect 1 "operator: unreadable" nefia host list
+	check "named" contains "$ERR" "$CONF"
+	expect 1 "agent: unreadable" timeout 5 "$AGENT" run --config "$ACONF"
+	check "named" contains "$ERR" "$ACONF"
+	chmod 600 "$CONF" "$ACONF"
+fi
+expect 1 "agent: a folder" timeout 5 "$AGENT" run --config "$T"
+expect 1 "agent: not there" timeout 5 "$AGENT" run --config "$T/nowhere/agent.yaml"
+check "named" contains "$ERR" "$T/nowhere/agent.yaml"
+expect 1 "operator: not there" env NEFIA_HOME="$T/nowhere" "$NEFIA" host list
+check "its code" contains "$ERR" "Error: [E1001]"
+
+# keys for ssh: open to others, unreadable, nonsense, one with a passphrase
+start_agent web
+try_identity() { # try_identity "what" "what is said"
+	expect 255 "identity: $1" nefia exec --target web -- true
+	check "identity: $1: its code: $ERR" contains "$ERR" "Error: [E1034]"
+	check "identity: $1: the file" contains "$ERR" "$T/id"
+	check "identity: $1: the reason" contains "$ERR" "$2"
+	wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "the hub stayed"
+}
+cp "$T/id" "$T/id.good"
+chmod 644 "$T/id"
+try_identity "open to others" "others"
+chmod 600 "$T/id"
+echo nonsense >"$T/id"
+try_identity "nonsense" "key"
+rm "$T/id"
+ssh-keygen -q -t ed25519 -N secret -f "$T/id" </dev/null
+try_identity "with a passphrase" "passphrase"
+rm -f "$T/id"
+try_identity "not there" "not found"
+if [ "$(id -u)" != 0 ]; then
+	cp "$T/id.good" "$T/id"
+	chmod 000 "$T/id"
+	try_identity "unreadable" "permission"
+	chmod 600 "$T/id"
+fi
+rm -f "$T/id"
+cp "$T/id.good" "$T/id"
+chmod 600 "$T/id"
+expect 0 "with the right one all is well" nefia exec --target web -- true
+
+# ports in use
+expect 1 "a second agent on the port" timeout 5 "$AGENT" run --config "$ACONF"
+check "the port" contains "$ERR" "$AGENT_PORT_web"
+check "the reason" contains "$ERR" "in use"
+
+# arguments
+wg_key=$(sed -n 's/.*public_key: *//p' "$CONF")
+expect 1 "host add: a bad key" nefia host add x --public-key AAAA --vpn-addr 10.99.0.9
+check "its code" contains "$ERR" "[E1023]"
+expect 1 "host add: an address in use" nefia host add x --public-key "$wg_key" --vpn-addr 10.99.0.2
+expect 1 "host add: an address of no kind" nefia host add x --vpn-addr 300.1.1.1 --agent-config "$T/x.yaml"
+check "its code" contains "$ERR" "[E1024]"
+expect 1 "host add: a name in use" nefia host add web --agent-config "$T/x.yaml"
+check "its code" contains "$ERR" "[E1022]"
+check "nothing was written" test ! -e "$T/x.yaml"
+check "the file is as it was" cmp "$CONF" "$T/good.yaml"
+expect 1 "init again" nefia init
+check "its code" contains "$ERR" "[E1005]"
+check "the file is as it was" cmp "$CONF" "$T/good.yaml"
+done_all
