@@ -5,10 +5,12 @@
  * connection, whose end ends the forward. All else is carried by this process, see forward.h.
  */
 #include <errno.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <sodium.h>
 
@@ -42,7 +44,7 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 }
 
 struct forward_flags {
-	bool raw, dynamic;
+	bool raw, dynamic, remote;
 	const char *auth_file;
 	nsec_t idle;
 };
@@ -50,6 +52,8 @@ struct forward_flags {
 const struct cli_option forward_options[] = {
 	{ "dynamic", 'D', NULL, "[BIND:]PORT is a SOCKS5 server; names are resolved at the host", option_flag,
 	  offsetof(struct forward_flags, dynamic) },
+	{ "remote", 'R', NULL, "listen at the host; TARGET is seen from here", option_flag,
+	  offsetof(struct forward_flags, remote) },
 	{ "auth-file", 0, "FILE", "the USER:PASSWORD that SOCKS clients must give", option_text,
 	  offsetof(struct forward_flags, auth_file) },
 	{ "idle", 0, "DURATION", "close connections that carry nothing for so long", option_duration,
@@ -103,7 +107,32 @@ static int read_login(struct forward_run *r, const char *path, char **ret)
 	return 0;
 }
 
-static int take_specs(struct forward_run *r, bool dynamic, int n, char **args)
+/* A name becomes an address now, while waiting for an answer holds nobody up. */
+static int resolve_target(struct forward_run *r, struct forward_end *e)
+{
+	struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG }, *found;
+	int failure;
+
+	if (forward_end_is_path(e) || strcmp(e->host, "localhost") == 0)
+		return 0;
+	failure = getaddrinfo(e->host, NULL, &hint, &found);
+	if (failure == 0) {
+		failure = getnameinfo(found->ai_addr, found->ai_addrlen, e->host, sizeof(e->host), NULL, 0, NI_NUMERICHOST);
+		freeaddrinfo(found);
+	}
+	return failure ? cli_usage(r->cli, "%s: %s", e->host, gai_strerror(failure)) : 0;
+}
+
+static int take_remote(struct forward_run *r, struct forward *f)
+{
+	f->kind = FORWARD_REMOTE;
+	if (forward_end_is_path(&f->spec.listen))
+		return cli_usage(r->cli, "%s: a Unix socket at the host cannot be listened on: choose a port",
+				 f->spec.listen.host);
+	return resolve_target(r, &f->spec.target);
+}
+
+static int take_specs(struct forward_run *r, bool dynamic, bool remote, int n, char **args)
 {
 	if (n > FORWARDS_MAX)
 		return cli_usage(r->cli, "at most %d forwards at once", FORWARDS_MAX);
@@ -115,6 +144,8 @@ static int take_specs(struct forward_run *r, bool dynamic, int n, char **args)
 		if (forward_spec_parse(args[i], !dynamic, &f->spec) != OK)
 			return cli_usage(r->cli, "'%s' is not %s", args[i], dynamic ? "[BIND:]PORT" :
 					 "[BIND:]PORT:TARGET:PORT; for the agent's ssh_addr give --raw");
+		if (remote && take_remote(r, f) != 0)
+			return EXIT_USAGE;
 	}
 	return 0;
 }
@@ -128,6 +159,8 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
+	if (flags.remote && (flags.raw || flags.dynamic))
+		return cli_usage(cli, "--remote does not go with --raw and --dynamic");
 	if (flags.raw && (flags.dynamic || argc != 3))
 		return cli_usage(cli, "--raw goes with one [BIND:]PORT");
 	if (flags.auth_file && !flags.dynamic)
@@ -135,7 +168,7 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 	if (flags.raw)
 		return raw(cli, argv[1], argv[2]);
 	run = (struct forward_run){ .cli = cli, .host = argv[1], .idle = flags.idle };
-	r = take_specs(&run, flags.dynamic, argc - 2, argv + 2);
+	r = take_specs(&run, flags.dynamic, flags.remote, argc - 2, argv + 2);
 	if (r == 0 && flags.auth_file)
 		r = read_login(&run, flags.auth_file, &login);
 	if (r == 0)

@@ -1,6 +1,8 @@
 /*
  * operator/forward_conn.c - one forwarded connection: a local stream on one side, a session's frames on the other.
  *
+ *	WAITING   at a port of the host's, for a connection to come
+ *	DIALING   it came; the target here is dialled
  *	SOCKS     the client says where it wants to go
  *	OPENING   the worker opens the channel; what the client sends already waits
  *	OPEN      bytes both ways; the end of one direction is passed on, the other goes on
@@ -23,13 +25,16 @@
 #define WAITING_MAX (512u << 10)  /* bytes of one direction */
 #define EARLY_MAX (64u << 10)     /* before the channel stands */
 #define READ_MAX (64u << 10)
+#define DIAL_MAX (10 * NSEC_PER_SEC)
 
-enum phase { SOCKS, OPENING, OPEN };
+enum phase { WAITING, DIALING, SOCKS, OPENING, OPEN };
 
 struct conn {
 	struct list link;
 	struct forward_run *run;
-	struct os_stream *local, *session;
+	struct forward *forward;
+	struct os_stream *local, *session; /* NULL: not yet */
+	struct os_dial *dial;
 	enum phase phase;
 	struct socks socks;
 	bool is_socks;
@@ -61,26 +66,23 @@ static void queue(struct conn *c, enum ssh_frame type, struct bytes a)
 
 static void on_session(void *ctx, struct os_stream *s, int events);
 
-static void open_channel(struct conn *c, const char *host, uint16_t port)
+static void open_session(struct conn *c, enum ssh_frame kind, const char *text, uint32_t number)
 {
-	struct ssh_buf b = { 0 };
 	int fd = -1;
 	enum err e = forward_session(c->run, &fd);
 
 	if (e == OK && (e = os_stream_new(c->run->loop, fd, on_session, c, &c->session)) != OK)
 		close(fd);
 	if (e == OK)
-		e = ssh_put_u32(&b, SSH_SESSION_VERSION);
-	if (e == OK)
-		e = ssh_put_string(&b, host, strlen(host));
-	if (e == OK)
-		e = ssh_put_u32(&b, port);
-	if (e == OK)
-		queue(c, SSH_F_DIRECT, (struct bytes){ b.p, ssh_buf_used(&b) });
-	else
+		e = forward_frame(&c->up, kind, text, number);
+	if (e != OK)
 		fail(c, e, "no session with the host");
-	ssh_buf_fini(&b);
+}
+
+static void open_channel(struct conn *c, const char *host, uint16_t port)
+{
 	c->phase = OPENING;
+	open_session(c, SSH_F_DIRECT, host, port);
 }
 
 /* ---- from the client ---- */
@@ -134,10 +136,30 @@ static void read_local(struct conn *c)
 
 /* ---- from the host ---- */
 
+static void on_dialed(void *ctx, enum err e, int fd);
+
+/* A connection came in there: it is carried to the target here, and another session waits for the next. */
+static void take_accepted(struct conn *c)
+{
+	const struct forward_end *to = &c->forward->spec.target;
+	char target[FORWARD_END_STR_MAX + 5], text[FORWARD_END_STR_MAX];
+
+	c->phase = DIALING;
+	c->forward->n_waiting--;
+	forward_remote_refill(c->forward);
+	snprintf(target, sizeof(target), "%s%s", forward_end_is_path(to) ? "unix:" : "", forward_end_format(to, text));
+	if (os_dial_start(c->run->loop, target, os_loop_now(c->run->loop) + DIAL_MAX, on_dialed, c, &c->dial) != OK)
+		fail(c, ERR_REFUSED, "the target cannot be dialled");
+}
+
 static void take_ready(struct conn *c)
 {
 	uint8_t out[SOCKS_OUT_MAX];
 
+	if (c->phase == WAITING) {
+		take_accepted(c);
+		return;
+	}
 	c->phase = OPEN;
 	if (c->is_socks)
 		answer(c, out, socks_reply(SOCKS_REPLY_OK, out));
@@ -223,11 +245,15 @@ static void conn_free(struct conn *c)
 {
 	struct forward_run *r = c->run;
 
-	if (c->result != OK && c->why[0] && c->result != ERR_CLOSED)
+	if (c->result != OK && c->why[0] && c->result != ERR_CLOSED && c->phase != WAITING)
 		fprintf(stderr, "nefia: %s: a forwarded connection ended: %s\n", r->host, c->why);
-	if (c->result == OK || c->is_socks)
+	if (c->phase == WAITING)
+		c->forward->n_waiting--;
+	if (c->dial)
+		os_dial_cancel(c->dial);
+	if (c->local && (c->result == OK || c->is_socks))
 		os_stream_close(c->local);
-	else
+	else if (c->local)
 		os_stream_reset(c->local);
 	if (c->session)
 		os_stream_close(c->session);
@@ -253,7 +279,8 @@ static void want(struct conn *c)
 	if (ssh_buf_used(&c->up) > 0)
 		session |= OS_WRITE;
 	/* No OS_HANGUP: the end of one direction is one already. What has gone for good is found when it is read or written. */
-	os_stream_want(c->local, local);
+	if (c->local)
+		os_stream_want(c->local, local);
 	if (c->session)
 		os_stream_want(c->session, session);
 }
@@ -263,16 +290,16 @@ static void settle(struct conn *c)
 {
 	if (c->session && !c->over && drain(c->session, &c->up) != OK)
 		ssh_buf_drop(&c->up, ssh_buf_used(&c->up)); /* its last words are still to be read */
-	if (drain(c->local, &c->down) != OK) {
+	if (c->local && drain(c->local, &c->down) != OK) {
 		ssh_buf_drop(&c->down, ssh_buf_used(&c->down));
 		fail(c, ERR_CLOSED, "the local connection was closed");
 		c->over = true;
 	}
-	if (c->down_eof && !c->down_shut && ssh_buf_used(&c->down) == 0) {
+	if (c->local && c->down_eof && !c->down_shut && ssh_buf_used(&c->down) == 0) {
 		c->down_shut = true;
 		os_stream_shutdown(c->local);
 	}
-	if (c->over && ssh_buf_used(&c->down) == 0)
+	if (c->over && (ssh_buf_used(&c->down) == 0 || !c->local))
 		conn_free(c);
 	else
 		want(c);
@@ -298,6 +325,59 @@ static void on_local(void *ctx, struct os_stream *s, int events)
 
 /* ---- coming and going ---- */
 
+static void on_dialed(void *ctx, enum err e, int fd)
+{
+	struct conn *c = ctx;
+
+	c->dial = NULL;
+	c->phase = OPEN;
+	if (e == OK && (e = os_stream_new(c->run->loop, fd, on_local, c, &c->local)) != OK)
+		close(fd);
+	if (e != OK)
+		fail(c, e, err_text(e));
+	settle(c);
+}
+
+static struct conn *conn_new(struct forward *f)
+{
+	struct forward_run *r = f->run;
+	struct conn *c = r->n_conns < FORWARD_CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
+
+	if (!c)
+		return NULL;
+	c->run = r;
+	c->forward = f;
+	c->last = os_loop_now(r->loop);
+	c->is_socks = f->kind == FORWARD_DYNAMIC;
+	socks_init(&c->socks, r->login);
+	c->phase = c->is_socks ? SOCKS : OPENING;
+	list_add_tail(&r->conns, &c->link);
+	r->n_conns++;
+	return c;
+}
+
+void forward_conn_await(struct forward *f)
+{
+	struct conn *c = conn_new(f);
+
+	if (!c)
+		return;
+	c->phase = WAITING;
+	f->n_waiting++;
+	open_session(c, SSH_F_ACCEPT, "", f->id);
+	settle(c);
+}
+
+void forward_conns_drop_waiting(struct forward *f)
+{
+	list_for_each_safe(it, &f->run->conns) {
+		struct conn *c = container_of(it, struct conn, link);
+
+		if (c->forward == f && c->phase == WAITING)
+			conn_free(c);
+	}
+}
+
 /* A client whose machine vanished is noticed after some minutes, though it never sends anything. */
 static void keep_alive(int fd)
 {
@@ -312,21 +392,15 @@ static void keep_alive(int fd)
 
 void forward_conn_accept(struct forward *f, int fd)
 {
-	struct forward_run *r = f->run;
-	struct conn *c = r->n_conns < FORWARD_CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	struct conn *c = conn_new(f);
 
 	keep_alive(fd);
-	if (!c || os_stream_new(r->loop, fd, on_local, c, &c->local) != OK) {
-		free(c);
+	if (!c || os_stream_new(f->run->loop, fd, on_local, c, &c->local) != OK) {
 		close(fd);
+		if (c)
+			conn_free(c);
 		return;
 	}
-	c->run = r;
-	c->last = os_loop_now(r->loop);
-	c->is_socks = f->kind == FORWARD_DYNAMIC;
-	list_add_tail(&r->conns, &c->link);
-	r->n_conns++;
-	socks_init(&c->socks, r->login);
 	if (!c->is_socks)
 		open_channel(c, f->spec.target.host, f->spec.target.port);
 	settle(c);
@@ -337,7 +411,7 @@ void forward_conns_sweep(struct forward_run *r, nsec_t now)
 	list_for_each_safe(it, &r->conns) {
 		struct conn *c = container_of(it, struct conn, link);
 
-		if (now >= c->last + r->idle) {
+		if (c->phase != WAITING && now >= c->last + r->idle) {
 			c->result = ERR_TIMEOUT;
 			conn_free(c);
 		}

@@ -58,8 +58,13 @@ static int listen_all(struct forward_run *r)
 
 	for (size_t i = 0; i < r->n_forwards; i++) {
 		struct forward *f = &r->forwards[i];
-		enum err e = listen_on(f);
+		enum err e;
 
+		if (f->kind == FORWARD_REMOTE) {
+			forward_remote_start(f);
+			continue;
+		}
+		e = listen_on(f);
 		forward_end_format(&f->spec.listen, at);
 		if (e != OK)
 			return cli_error(r->cli, 1016, "%s: %s", at, err_text(e));
@@ -115,11 +120,16 @@ int forward_run(struct forward_run *r)
 	if (r->idle)
 		on_sweep(r);
 	code = listen_all(r);
-	if (code == 0)
+	if (code == 0) {
 		os_loop_run(r->loop);
-	for (size_t i = 0; i < r->n_forwards; i++)
+		code = r->code;
+	}
+	for (size_t i = 0; i < r->n_forwards; i++) {
 		if (r->forwards[i].listener)
 			os_listener_close(r->forwards[i].listener);
+		if (r->forwards[i].kind == FORWARD_REMOTE && r->forwards[i].again.loop)
+			forward_remote_stop(&r->forwards[i]);
+	}
 	forward_conns_close(r);
 	os_timer_cancel(&r->sweep);
 out:

@@ -17,6 +17,7 @@
 
 #include "base/endian.h"
 #include "ssh/direct.h"
+#include "ssh/listen.h"
 #include "ssh/shell.h"
 
 #define DATA_MAX (1024 * 1024)
@@ -40,6 +41,7 @@ struct ssh_job *ssh_job_new(int fd)
 
 void ssh_job_free(struct ssh_job *j)
 {
+	ssh_listen_close(j);
 	if (j->conn && j->conn->opening == j)
 		j->conn->opening = NULL;
 	if (j->conn && j->conn->file_job == j)
@@ -186,7 +188,7 @@ static void take_frame(struct ssh_job *j, uint8_t type, struct bytes body)
 
 	if (j->state == JOB_NEW) {
 		if (type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT ||
-		    type == SSH_F_SHELL)
+		    type == SSH_F_SHELL || type == SSH_F_LISTEN || type == SSH_F_ACCEPT)
 			take_first(j, type, body);
 		else
 			fail(j, ERR_PROTOCOL, "unknown request");
@@ -273,6 +275,49 @@ static void pump_out(struct ssh_job *j)
 static bool is_file(const struct ssh_job *j)
 {
 	return j->kind == SSH_F_GET || j->kind == SSH_F_PUT;
+}
+
+static void open_listener(struct ssh_job *j)
+{
+	struct ssh_conn *c = j->conn;
+	uint32_t id, port;
+	uint8_t body[8];
+	enum err e = ERR_AGAIN;
+
+	if (!c->opening || c->opening == j)
+		e = ssh_listen_open(j, &id, &port);
+	if (e == ERR_AGAIN) {
+		c->opening = c->opening ? c->opening : j;
+		return;
+	}
+	c->opening = NULL;
+	if (e == OK) {
+		put_le32(body, id);
+		put_le32(body + 4, port);
+		say(j, SSH_F_READY, (struct bytes){ body, sizeof(body) }, nothing);
+		j->state = JOB_RUN;
+	} else if (e == ERR_UNSUPPORTED) {
+		fail(j, e, "the SSH library cannot ask for a Unix socket to listen on: choose a port");
+	} else {
+		fail(j, e, "the server refused to listen on port %u (in use, or forbidden there)", j->number);
+	}
+}
+
+/* From then on it is a direct connection as any other. */
+static void accept_channel(struct ssh_job *j)
+{
+	enum err e = ssh_listen_accept(j);
+
+	if (e == ERR_AGAIN)
+		return;
+	if (e != OK) {
+		fail(j, e, "nobody listens there any more");
+		return;
+	}
+	j->kind = SSH_F_DIRECT;
+	j->conn->n_channels++;
+	j->state = JOB_RUN;
+	say(j, SSH_F_READY, nothing, nothing);
 }
 
 static void open_channel(struct ssh_job *j)
@@ -572,16 +617,28 @@ static void abandon(struct ssh_job *j)
 	j->in_eof |= !j->failed;
 }
 
+static void open_any(struct ssh_job *j)
+{
+	if (j->kind == SSH_F_LISTEN)
+		open_listener(j);
+	else if (j->kind == SSH_F_ACCEPT)
+		accept_channel(j);
+	else if (is_file(j))
+		open_file(j);
+	else
+		open_channel(j);
+}
+
 void ssh_job_step(struct ssh_job *j, nsec_t now)
 {
 	pump_in(j);
 	if ((j->in_eof || j->want_close) && j->state != JOB_DONE)
 		j->state = j->state < JOB_OPEN ? JOB_DONE : JOB_CLOSE;
 	if (j->state == JOB_OPEN && j->conn->state == SSH_READY)
-		is_file(j) ? open_file(j) : open_channel(j);
+		open_any(j);
 	if (j->state == JOB_START)
 		is_file(j) ? start_file(j) : start_exec(j);
-	if (j->state == JOB_RUN) {
+	if (j->state == JOB_RUN && j->kind != SSH_F_LISTEN) {
 		if (is_file(j))
 			j->kind == SSH_F_GET ? run_get(j) : run_put(j);
 		else

@@ -26,6 +26,9 @@ enum ssh_frame {
 	SSH_F_CLOSE = 8,    /* close the channel now */
 	SSH_F_SHELL = 14,   /* u32 version, string command (empty: the login shell), u32 has_tty, string term, u32 columns,
 			     * rows, string modes (RFC 4254, 8), u32 n, n x (string name, string value): environment */
+	SSH_F_LISTEN = 16,  /* u32 version, string host, u32 port (0 = any): the server listens while this session stands;
+			     * READY with u32 number, u32 port */
+	SSH_F_ACCEPT = 17,  /* u32 version, string (empty), u32 number: READY when a connection came, then as DIRECT */
 	SSH_F_WINDOW = 15,  /* u32 columns, rows: the terminal has another size */
 	/* worker -> command */
 	SSH_F_READY = 64,   /* the job runs: u64 size for GET (UINT64_MAX unknown), u32 mode */

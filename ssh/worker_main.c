@@ -20,6 +20,7 @@
 #include "os/proc.h"
 #include "os/stream.h"
 #include "ssh/job.h"
+#include "ssh/listen.h"
 #include "ssh/worker.h"
 
 #define N_JOBS_MAX 256
@@ -205,6 +206,13 @@ static unsigned n_jobs_of(const struct process *p, const struct ssh_conn *c)
 /* A connection with a free channel, or a new one. */
 static void find_connection(struct process *p, struct ssh_job *j)
 {
+	if (j->kind == SSH_F_ACCEPT) {
+		j->conn = ssh_listen_conn(j->number);
+		j->state = JOB_OPEN;
+		if (!j->conn)
+			ssh_job_conn_dead(j, ERR_CLOSED, "nobody listens there any more");
+		return;
+	}
 	list_for_each(it, &p->conns) {
 		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
 
@@ -236,6 +244,7 @@ static void bury(struct process *p, struct ssh_conn *c)
 		else
 			ssh_job_conn_dead(j, c->error, c->message);
 	}
+	ssh_listen_conn_dead(c);
 	ssh_conn_free(c);
 	p->n_conns--;
 }

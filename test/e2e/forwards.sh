@@ -1,5 +1,5 @@
 #!/bin/bash
-# nefia forward: local ports, SOCKS5, Unix sockets, half-close, many at once, a dead hub, idle ones
+# nefia forward: local ports, ports at the host, SOCKS5, Unix sockets, half-close, many at once, a dead hub, idle ones
 . "$(dirname "$0")/lib.sh"
 command -v python3 >/dev/null || skip "no python3"
 setup
@@ -139,6 +139,32 @@ P
 	check "none" contains "$(get --proxy "socks5h://127.0.0.1:$PORTS" "http://localhost:$W/p")" "curl:"
 	end_forward
 fi
+
+# ports at the host
+forward web --remote "0:127.0.0.1:$FAR" "127.0.0.1:0:localhost:$FAR" "0:$T/far.sock"
+wait_until 5 sh -c "[ \$(grep -c Forwarding '$T/f.out') = 3 ]" || fail "remote forwards: $(cat "$T/f.out" "$T/forward.log")"
+PORTS=$(sed -n 's/^Forwarding [^ ]*:\([0-9]*\) at web to.*/\1/p' "$T/f.out")
+set -- $PORTS
+check "a port there" equal "$(client "127.0.0.1:$1" hello)" "1 HELLO|5"
+check "another" equal "$(client "127.0.0.1:$2" hello)" "1 HELLO|5"
+check "to a Unix socket here" equal "$(client "127.0.0.1:$3" hello)" "1 HELLO|5"
+check "much, both ways" contains "$(client "127.0.0.1:$1" "@$T/big")" "|$(stat -c %s "$T/big")"
+check "fifty at once" equal "$(client "127.0.0.1:$1" n 50 | cut -d' ' -f1)" 50
+kill -9 "$HUB_PID"
+wait "$HUB_PID" 2>/dev/null
+check "the port comes back after the hub's end" wait_until 10 client "127.0.0.1:$1" hello
+end_forward
+check "the port there is closed" wait_until 5 sh -c "! (exec 3<>/dev/tcp/127.0.0.1/$1) 2>/dev/null"
+wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock"
+start_hub
+expect 1 "a port there that is taken" nefia forward web --remote "$SSH_PORT:127.0.0.1:$FAR"
+check "says so" contains "$ERR" "refused to listen on port $SSH_PORT"
+expect 2 "a Unix socket there" nefia forward web --remote "/tmp/x:127.0.0.1:$FAR"
+check "says so" contains "$ERR" "cannot be listened on"
+forward web --remote "0:127.0.0.1:$forward_dead"
+PORTS=$(sed -n 's/^Forwarding [^ ]*:\([0-9]*\) at web to.*/\1/p' "$T/f.out")
+contains "$(client "127.0.0.1:$PORTS" x 2>&1)" Error 2>/dev/null || contains "$(client "127.0.0.1:$PORTS" x 2>&1)" Assertion || fail "a closed target here"
+end_forward
 
 # what is refused
 expect 2 "no target" nefia forward web 8080
