@@ -16,6 +16,7 @@ struct agent_options {
 };
 
 int agent_cmd_run(const struct agent_options *opt, int argc, char **argv);
+int agent_cmd_enroll(const struct agent_options *opt, int argc, char **argv);
 int agent_cmd_status(const struct agent_options *opt, int argc, char **argv);
 int agent_cmd_keygen(const struct agent_options *opt, int argc, char **argv);
 

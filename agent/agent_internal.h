@@ -6,6 +6,7 @@
 #include "agent/health.h"
 #include "agent/watchdog.h"
 #include "base/list.h"
+#include "os/file.h"
 #include "os/loop.h"
 #include "tunnel/tunnel.h"
 
@@ -18,6 +19,7 @@ struct agent {
 	struct tunnel_uapi *uapi;
 	const char *uapi_dir;
 	char state_path[4096];
+	struct os_lock *lock;
 	/* forward.c */
 	struct net_listener *listener;
 	struct list forwards;
@@ -29,7 +31,10 @@ struct agent {
 	/* monitor.c */
 	struct agent_health health;
 	struct watchdog dog;
-	struct os_timer report_timer, dog_timer;
+	struct os_timer report_timer, dog_timer, net_timer;
+	struct os_netmon *netmon; /* NULL: this machine does not tell */
+	uint64_t ways;            /* a digest of our addresses on the way to the peers */
+	bool net_pending;
 	/* run.c */
 	struct os_timer drain_timer;
 	bool draining;

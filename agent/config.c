@@ -14,6 +14,7 @@
 
 #include "agent/keyring.h"
 #include "base/log.h"
+#include "netstack/net.h"
 #include "os/file.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
@@ -21,7 +22,7 @@
 static const char *const fields[] = {
 	"version",	 "private_key", "listen_port", "address", "dns", "ssh_addr", "peers", "update_server_url",
 	"agent_token",	 "agent_token_expires_at", "host_id", "stun_servers", "endpoint_refresh", "cloud_api_base",
-	"derp_servers",	 "derp_auto_select", "derp_probe_interval", "beacons", "aead", NULL,
+	"derp_servers",	 "derp_auto_select", "derp_probe_interval", "beacons", "aead", "congestion", NULL,
 };
 
 static void add_address(struct conf_reader *r, const struct yaml_node *item, void *ctx)
@@ -152,6 +153,13 @@ static void check_peers(struct conf_reader *r, const struct yaml_node *list, con
 	}
 }
 
+static void read_congestion(struct conf_reader *r, const struct yaml_node *n, struct agent_config *c)
+{
+	conf_read_text(r, n, c->congestion, sizeof(c->congestion));
+	if (r->e == OK && c->congestion[0] && !net_congestion_is_known(c->congestion))
+		conf_wrong(r, n, "congestion is not known: cubic or bbr");
+}
+
 static void read_root(struct conf_reader *r, const struct yaml_node *root, void *ctx)
 {
 	struct agent_config *c = ctx;
@@ -171,6 +179,7 @@ static void read_root(struct conf_reader *r, const struct yaml_node *root, void 
 		conf_wrong(r, root, "address is missing: ADDRESS/LENGTH is expected, as in 10.99.0.2/24");
 	read_ssh_addr(r, yaml_get(root, "ssh_addr"), c);
 	read_aead(r, yaml_get(root, "aead"), c);
+	read_congestion(r, yaml_get(root, "congestion"), c);
 	conf_read_text(r, yaml_get(root, "host_id"), c->host_id, sizeof(c->host_id));
 	agent_config_read_later(r, root, c);
 	yaml_for_each(n, peers && peers->kind == YAML_SEQ ? peers : NULL)

@@ -22,6 +22,7 @@ struct agent_config {
 	size_t n_addrs;
 	char ssh_addr[128];
 	char host_id[64];
+	char congestion[16]; /* empty: cubic */
 	char aead[32]; /* forced cipher provider; empty: choose */
 	struct tunnel_peer peers[N_AGENT_PEERS];
 	size_t n_peers;

@@ -73,22 +73,24 @@ static void on_dialled(void *ctx, enum err e, int fd)
 {
 	struct forward *f = ctx;
 	struct agent *a = f->a;
+	struct net_syn *syn = f->syn;
 
 	f->dial = NULL;
+	f->syn = NULL;
 	note_reachable(a, e == OK, e);
-	if (!f->syn) { /* it ended while we dialled */
+	if (!syn) { /* it ended while we dialled */
 		if (e == OK)
 			close(fd);
 		forward_free(f);
 		return;
 	}
-	net_syn_set_gone(f->syn, NULL, NULL);
+	net_syn_set_gone(syn, NULL, NULL);
 	if (e != OK) {
-		net_syn_refuse(f->syn);
+		net_syn_refuse(syn);
 		forward_free(f);
 	} else {
 		f->fd = fd;
-		if (net_syn_accept(f->syn, on_accepted, f, &f->c) != OK) {
+		if (net_syn_accept(syn, on_accepted, f, &f->c) != OK) {
 			close(fd);
 			forward_free(f);
 		}
@@ -147,6 +149,10 @@ void agent_forward_close(struct agent *a)
 		if (f->bridge)
 			tunnel_bridge_abort(f->bridge);
 		os_dial_cancel(f->dial);
+		if (f->syn) {
+			net_syn_set_gone(f->syn, NULL, NULL);
+			net_syn_refuse(f->syn);
+		}
 		list_del(it);
 		free(f);
 	}

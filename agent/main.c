@@ -31,6 +31,18 @@ static const struct command commands[] = {
 	  "  --auto-update-interval D      look for updates so often (default 0 = off)\n"
 	  "  --uapi-dir DIR                folder of the socket for the wg tool\n\n"
 	  "SIGHUP reads the configuration again, SIGTERM ends after open connections (30 s).\n" },
+	{ "enroll", agent_cmd_enroll, "join an operator's tunnel by a token", "enroll [OPTION...]",
+	  "  --token-file FILE  a file that holds the token; '-' = standard input\n"
+	  "  --token TOKEN      the token itself; others on this machine may see it in\n"
+	  "                     the process list\n"
+	  "  --out-dir DIR      where agent.yaml is written (default ~/.nefia)\n"
+	  "  --ssh-addr ADDR    the local SSH server (default 127.0.0.1:22)\n"
+	  "  --listen-port PORT UDP port of its WireGuard (default 51820)\n"
+	  "  --force            replace a configuration that is there\n"
+	  "  --yes              do not ask\n"
+	  "  --run              then stay in the foreground, as the command run does\n"
+	  "  --install          then install and start a service (systemd)\n\n"
+	  "A run that was interrupted is repeated with the same token.\n" },
 	{ "status", agent_cmd_status, "show the last health report", "status [--json]",
 	  "  --json  the report as JSON, with its age and whether the agent runs\n\n"
 	  "Exit status: 0 ok, 3 degraded, 4 unhealthy, 1 no report or the agent does not run.\n" },

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "os/netmon.h"
 
+#define SETTLE (500 * NSEC_PER_MSEC)
 #define REPORT_EVERY (15 * NSEC_PER_SEC)
 
 struct look {
@@ -63,6 +65,37 @@ static void on_report_timer(void *ctx)
 	os_timer_set(&a->report_timer, os_loop_now(a->loop) + REPORT_EVERY);
 }
 
+/* ---- our way to the peers ---- */
+
+/*
+ * Containers come and go on a server, each with addresses and routes; what counts is our own address on the way to a
+ * peer. Changes come in bursts, so it is looked at half a second after the first.
+ */
+static uint64_t digest_ways(struct agent *a, bool *ret_any)
+{
+	struct wg_device *dev = tunnel_device(a->tunnel);
+	uint64_t h = 14695981039346656037ULL;
+	bool any = false;
+
+	for (wg_peer_id id = wg_peer_next(dev, 0); id; id = wg_peer_next(dev, id)) {
+		struct ip_addr src = { 0 };
+		struct wg_peer_info info;
+
+		if (!wg_peer_get_info(dev, id, os_loop_now(a->loop), &info))
+			continue;
+		explicit_bzero(&info.psk, sizeof(info.psk));
+		if (endpoint_is_set(&info.endpoint) && os_route_source(&info.endpoint, &src))
+			any = true;
+		else
+			src = (struct ip_addr){ 0 };
+		for (size_t i = 0; i < sizeof(src.b); i++)
+			h = (h ^ src.b[i]) * 1099511628211ULL;
+	}
+	if (ret_any)
+		*ret_any = any;
+	return h;
+}
+
 /* ---- watchdog ---- */
 
 static void nudge(struct agent *a)
@@ -76,14 +109,14 @@ static void nudge(struct agent *a)
 
 static void rebuild(struct agent *a)
 {
-	log_warn("no peer answers: the tunnel is rebuilt rebuild=%u state=%s next_look_s=%llu", a->dog.n_rebuilds,
-		 watchdog_state_name(a->dog.state),
+	log_warn("the tunnel is rebuilt: no peer answers, or the network changed rebuild=%u next_look_s=%llu", a->dog.n_rebuilds,
 		 (unsigned long long)((watchdog_deadline(&a->dog) - os_loop_now(a->loop)) / NSEC_PER_SEC));
 	a->health.rebuild_count++;
 	a->health.last_rebuild_wall = os_wall_now();
 	/* Without a port it stays silent, and the watchdog comes back to it. */
 	if (tunnel_rebuild(a->tunnel) != OK)
 		log_warn("the tunnel is silent until the next rebuild");
+	a->ways = digest_ways(a, NULL); /* endpoints went back to the configuration's */
 	agent_monitor_report(a);
 }
 
@@ -111,6 +144,34 @@ static void on_dog_timer(void *ctx)
 	os_timer_set(&a->dog_timer, watchdog_deadline(&a->dog));
 }
 
+/* ---- changes of the network ---- */
+
+static void on_network_settled(void *ctx)
+{
+	struct agent *a = ctx;
+	bool any;
+	uint64_t ways = digest_ways(a, &any);
+
+	a->net_pending = false;
+	if (ways == a->ways)
+		return;
+	a->ways = ways;
+	log_info("the way to a peer changed: %s", any ? "the tunnel is rebuilt at once" : "there is none to any now");
+	if (!any)
+		return;
+	watchdog_network_changed(&a->dog, os_loop_now(a->loop));
+	os_timer_set(&a->dog_timer, watchdog_deadline(&a->dog));
+}
+
+static void on_network(void *ctx)
+{
+	struct agent *a = ctx;
+
+	if (!a->net_pending)
+		os_timer_set(&a->net_timer, os_loop_now(a->loop) + SETTLE);
+	a->net_pending = true;
+}
+
 /* ---- events ---- */
 
 void agent_monitor_event(void *ctx, const struct wg_event *ev)
@@ -132,6 +193,9 @@ void agent_monitor_event(void *ctx, const struct wg_event *ev)
 		break;
 	case WG_EVENT_ENDPOINT:
 		log_info("peer endpoint=%s", endpoint_format(&ev->endpoint, text));
+		/* Another way, but not because of a change here. */
+		if (!a->net_pending)
+			a->ways = digest_ways(a, NULL);
 		return;
 	case WG_EVENT_UNDER_LOAD:
 		log_warn("handshakes are %s", ev->on ? "limited: under load" : "no longer limited");
@@ -147,6 +211,9 @@ void agent_monitor_start(struct agent *a)
 {
 	watchdog_init(&a->dog, os_loop_now(a->loop));
 	os_timer_set(&a->dog_timer, watchdog_deadline(&a->dog));
+	a->ways = digest_ways(a, NULL);
+	if (os_netmon_start(a->loop, on_network, a, &a->netmon) != OK)
+		log_info("changes of the network are not told here: the watchdog finds them later");
 	on_report_timer(a);
 }
 
@@ -154,10 +221,14 @@ void agent_monitor_init(struct agent *a)
 {
 	os_timer_init(&a->report_timer, a->loop, on_report_timer, a);
 	os_timer_init(&a->dog_timer, a->loop, on_dog_timer, a);
+	os_timer_init(&a->net_timer, a->loop, on_network_settled, a);
 }
 
 void agent_monitor_stop(struct agent *a)
 {
 	os_timer_cancel(&a->report_timer);
 	os_timer_cancel(&a->dog_timer);
+	os_timer_cancel(&a->net_timer);
+	os_netmon_stop(a->netmon);
+	a->netmon = NULL;
 }

@@ -18,6 +18,7 @@
 #include "os/log.h"
 #include "os/proc.h"
 
+#define N_FDS 256 /* 100 forwards, the control port and what the agent itself needs, twice over */
 #define DRAIN_TIMEOUT (30 * NSEC_PER_SEC)
 
 /* ---- signals ---- */
@@ -93,6 +94,7 @@ static enum err start_tunnel(struct agent *a)
 				     .n_addrs = a->cfg.n_addrs,
 				     .listen_port = a->cfg.listen_port,
 				     .state_file = a->state_path,
+				     .congestion = a->cfg.congestion[0] ? a->cfg.congestion : NULL,
 				     .aead = a->cfg.aead[0] ? a->cfg.aead : NULL,
 				     .initiate = true,
 				     .on_event = agent_monitor_event,
@@ -144,6 +146,11 @@ static enum err start_signals(struct agent *a)
 
 static void say_started(const struct agent *a)
 {
+	unsigned n_fds = os_raise_fds(N_FDS);
+
+	if (n_fds < N_FDS)
+		log_warn("few descriptors are allowed, connections beyond them are refused limit=%u wanted=%d (ulimit -n)", n_fds,
+			 N_FDS);
 	log_info("agent started version=%s config=%s peers=%zu port=%u ssh_addr=%s auto_update=off keyring=%s",
 		 NEFIA_VERSION, a->config_path, a->cfg.n_peers, tunnel_port(a->tunnel), a->cfg.ssh_addr,
 		 agent_keyring_name(a->cfg.keyring));
@@ -164,7 +171,25 @@ static void agent_stop(struct agent *a)
 	tunnel_uapi_close(a->uapi);
 	tunnel_close(a->tunnel);
 	os_loop_free(a->loop);
+	os_lock_free(a->lock);
 	agent_config_wipe(&a->cfg);
+}
+
+/* One process a key. Where no lock can be made (a folder that is not ours), the person sees to that. */
+static enum err take_lock(struct agent *a)
+{
+	char path[4096];
+	enum err e;
+
+	snprintf(path, sizeof(path), "%s.lock", a->config_path);
+	e = os_lock_take(path, 2, &a->lock); /* one that is just ending gets a second */
+	if (e == ERR_IN_USE) {
+		fprintf(stderr, "nefia-agent: another nefia-agent runs with %s\n", a->config_path);
+		return e;
+	}
+	if (e != OK)
+		log_warn("no lock against a second agent path=%s error=%s", path, err_text(e));
+	return OK;
 }
 
 static int run(struct agent *a)
@@ -176,7 +201,7 @@ static int run(struct agent *a)
 		return 1;
 	agent_monitor_init(a);
 	os_timer_init(&a->drain_timer, a->loop, on_drain_end, a);
-	if (start_signals(a) != OK || start_tunnel(a) != OK) {
+	if (take_lock(a) != OK || start_signals(a) != OK || start_tunnel(a) != OK) {
 		agent_stop(a);
 		return 1;
 	}

@@ -38,6 +38,7 @@ static enum watchdog_action rebuild(struct watchdog *w, nsec_t now)
 	w->backoff = w->n_rebuilds++ == 0 ? WATCHDOG_BACKOFF_MIN : MIN(2 * w->backoff, WATCHDOG_BACKOFF_MAX);
 	w->n_stale = 0;
 	w->rebuild_now = false;
+	w->last_rebuild = now;
 	set_state(w, WATCHDOG_REBUILT, now + w->backoff);
 	return WATCHDOG_DO_REBUILD;
 }
@@ -95,10 +96,10 @@ void watchdog_session_up(struct watchdog *w, nsec_t now)
 
 void watchdog_network_changed(struct watchdog *w, nsec_t now)
 {
-	if (w->state == WATCHDOG_COOLING)
-		return;
 	w->rebuild_now = true;
-	w->deadline = now;
+	if (w->state == WATCHDOG_COOLING)
+		w->n_rebuilds = 0;
+	w->deadline = w->last_rebuild ? MAX(now, w->last_rebuild + WATCHDOG_BACKOFF_MIN) : now;
 }
 
 const char *watchdog_state_name(enum watchdog_state s)

@@ -38,6 +38,7 @@ struct watchdog {
 	unsigned n_rebuilds; /* since the last session */
 	nsec_t backoff;     /* what the last rebuild got */
 	nsec_t cool_until;
+	nsec_t last_rebuild; /* 0 = never */
 	nsec_t deadline;
 	bool rebuild_now;
 };
@@ -47,7 +48,11 @@ void watchdog_init(struct watchdog *w, nsec_t now);
 enum watchdog_action watchdog_tick(struct watchdog *w, nsec_t now, enum watchdog_seen seen);
 /** watchdog_session_up() - a session stands: whatever was suspected is over */
 void watchdog_session_up(struct watchdog *w, nsec_t now);
-/** watchdog_network_changed() - the next tick, due at once, rebuilds unless a cooldown runs */
+/**
+ * watchdog_network_changed() - the next tick, due at once, rebuilds: whatever failed before was another network
+ *
+ * Not within WATCHDOG_BACKOFF_MIN of the last rebuild: a network that flaps is looked at when that is over.
+ */
 void watchdog_network_changed(struct watchdog *w, nsec_t now);
 static inline nsec_t watchdog_deadline(const struct watchdog *w)
 {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const struct net_cc_ops *const controls[] = { &net_cubic_ops };
+static const struct net_cc_ops *const controls[] = { &net_cubic_ops, &net_bbr_ops };
 
 void net_cc_init(struct net_cc *cc, const struct net_cc_ops *ops, uint32_t mss, nsec_t now)
 {

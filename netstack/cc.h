@@ -53,10 +53,31 @@ struct net_cubic {
 	float old_w_max;
 	nsec_t epoch; /* 0: not begun */
 	/* HyStart++ */
-	nsec_t rtt_last, rtt_now, rtt_base; /* least of the last round, of this one, and when it was left */
+	nsec_t rtt_last, rtt_now, rtt_base; /* least of the last round, of this one; below the last no queue stands */
 	uint32_t round_end;
 	uint8_t n_samples, n_css;
-	bool in_css, round_begun;
+	bool in_css, by_delay, round_begun; /* by_delay: it was left because of the delay */
+};
+
+/* BBR (draft-ietf-ccwg-bbr) */
+struct net_bbr_max {
+	uint64_t bw;
+	uint32_t round;
+};
+
+struct net_bbr {
+	struct net_bbr_max bw[3]; /* best, second and third best of the last rounds */
+	nsec_t rtt_min, rtt_min_at, probe_rtt_until, phase_at;
+	uint64_t round_end;   /* delivered */
+	uint64_t full_bw;
+	uint64_t round_start, round_lost; /* delivered when the round began; lost since */
+	uint32_t round;
+	nsec_t rtt_round, rtt_last; /* least of this round and of the last */
+	uint32_t bound;       /* a window beside the model, after losses that a queue explains; 0: none */
+	struct net_cubic cubic; /* its growth */
+	uint32_t old_cwnd;
+	uint8_t mode, phase, n_full, cut_in_round;
+	bool full, round_over;
 };
 
 struct net_cc {
@@ -66,10 +87,16 @@ struct net_cc {
 	uint64_t pace; /* 0: as fast as the window lets */
 	union {
 		struct net_cubic cubic;
+		struct net_bbr bbr;
 	};
 };
 
-extern const struct net_cc_ops net_cubic_ops;
+extern const struct net_cc_ops net_cubic_ops, net_bbr_ops;
+
+/** net_cubic_cut() - the window after a loss */
+uint32_t net_cubic_cut(struct net_cubic *c, uint32_t mss, uint32_t window);
+/** net_cubic_grow() - the window after an acknowledgement in congestion avoidance */
+uint32_t net_cubic_grow(struct net_cubic *c, uint32_t mss, uint32_t window, const struct net_cc_ack *a);
 
 /** net_cc_init() - a new connection */
 void net_cc_init(struct net_cc *cc, const struct net_cc_ops *ops, uint32_t mss, nsec_t now);

@@ -4,7 +4,8 @@
  * Slow start doubles a round trip's bytes with every round trip, paced at twice the rate of the window, so that a
  * short queue in front of the bottleneck does not overflow at half of what the path holds. It ends at a loss, or when
  * the least delay of a round has grown by an eighth over that of the round before: then five rounds of a
- * quarter of the growth show whether that was chance. After a loss the window is 0.7 of what it was and grows along a cubic
+ * quarter of the growth show whether that was chance. As long as nothing was lost a short delay shows it later too, and
+ * slow start goes on: on a busy machine whole rounds are late. After a loss the window is 0.7 of what it was and grows along a cubic
  * of time that is flat around the place of the loss, never slower than Reno would. Congestion avoidance is paced a little
  * faster than the window, so that it is the window which decides.
  */
@@ -45,24 +46,30 @@ static void look_at_delay(struct net_cc *cc, const struct net_cc_ack *a)
 	nsec_t thresh;
 
 	if (!c->round_begun || SEQ_GEQ(a->una, c->round_end)) {
-		if (c->in_css && ++c->n_css >= CSS_ROUNDS)
+		if (c->in_css && ++c->n_css >= CSS_ROUNDS) {
 			cc->ssthresh = cc->cwnd;
+			c->in_css = false;
+		}
 		next_round(c, a->nxt);
 	}
 	if (!a->rtt)
 		return;
 	c->rtt_now = nsec_min(c->rtt_now, a->rtt);
-	if (c->n_samples < RTT_SAMPLES && ++c->n_samples < RTT_SAMPLES)
-		return;
-	if (c->in_css) {
-		/* It was chance after all. */
-		c->in_css = c->rtt_now >= c->rtt_base;
-	} else if (c->rtt_last != NSEC_NEVER) {
-		thresh = MIN(MAX(c->rtt_last / 8, THRESH_MIN), THRESH_MAX);
-		c->in_css = c->rtt_now >= c->rtt_last + thresh;
-		c->rtt_base = c->rtt_now;
-		c->n_css = 0;
+	if (c->n_samples < RTT_SAMPLES)
+		c->n_samples++;
+	/* It was chance after all: no queue stands, or this one would have waited too. */
+	if (c->by_delay && a->rtt < c->rtt_base) {
+		c->in_css = c->by_delay = false;
+		cc->ssthresh = NET_CWND_MAX;
 	}
+	if (c->by_delay || c->n_samples < RTT_SAMPLES || c->rtt_last == NSEC_NEVER)
+		return;
+	thresh = MIN(MAX(c->rtt_last / 8, THRESH_MIN), THRESH_MAX);
+	if (c->rtt_now < c->rtt_last + thresh)
+		return;
+	c->in_css = c->by_delay = true;
+	c->rtt_base = c->rtt_last + thresh / 2;
+	c->n_css = 0;
 }
 
 static void slow_start(struct net_cc *cc, const struct net_cc_ack *a)
@@ -74,35 +81,44 @@ static void slow_start(struct net_cc *cc, const struct net_cc_ack *a)
 
 /* ---- congestion avoidance ---- */
 
-static void begin_epoch(struct net_cc *cc, nsec_t now)
+static void begin_epoch(struct net_cubic *c, float mss, float cwnd, nsec_t now)
 {
-	struct net_cubic *c = &cc->cubic;
-	float cwnd = (float)cc->cwnd;
-
 	c->epoch = now;
 	c->w_est = cwnd;
 	if (c->w_max > cwnd) {
-		c->k = cbrtf((c->w_max - cwnd) / (CUBIC_C * (float)cc->mss));
+		c->k = cbrtf((c->w_max - cwnd) / (CUBIC_C * mss));
 	} else {
 		c->k = 0;
 		c->w_max = cwnd;
 	}
 }
 
-static void avoid_congestion(struct net_cc *cc, const struct net_cc_ack *a)
+uint32_t net_cubic_grow(struct net_cubic *c, uint32_t mss, uint32_t window, const struct net_cc_ack *a)
 {
-	struct net_cubic *c = &cc->cubic;
-	double t, target, cwnd = cc->cwnd;
+	double t, target, cwnd = window;
 
 	if (!c->epoch)
-		begin_epoch(cc, a->now);
+		begin_epoch(c, (float)mss, (float)window, a->now);
 	t = (double)(a->now + a->srtt - c->epoch) / 1e9 - c->k;
-	target = MIN((double)CUBIC_C * cc->mss * t * t * t + c->w_max, 1.5 * cwnd);
-	c->w_est += RENO_ALPHA * (float)cc->mss * (float)a->acked / (float)cwnd;
+	target = MIN((double)CUBIC_C * mss * t * t * t + c->w_max, 1.5 * cwnd);
+	/* As Reno with this BETA would grow, and as fast as Reno itself beyond the place of the loss (4.3). */
+	c->w_est += (c->w_est < (float)c->old_cwnd ? RENO_ALPHA : 1) * (float)mss * (float)a->acked / (float)cwnd;
 	if (target > cwnd)
 		cwnd += (target - cwnd) * a->acked / cwnd;
 	cwnd = MAX(cwnd, (double)c->w_est);
-	cc->cwnd = (uint32_t)MIN(cwnd, (double)NET_CWND_MAX);
+	return (uint32_t)MIN(cwnd, (double)NET_CWND_MAX);
+}
+
+uint32_t net_cubic_cut(struct net_cubic *c, uint32_t mss, uint32_t window)
+{
+	float cwnd = (float)window;
+
+	c->old_cwnd = window;
+	c->old_w_max = c->w_max;
+	/* Fast convergence: who is losing share gives up a little more (4.7). */
+	c->w_max = cwnd < c->w_max ? cwnd * (1 + BETA) / 2 : cwnd;
+	c->epoch = 0;
+	return MAX((uint32_t)(cwnd * BETA), 2 * mss);
 }
 
 static void set_pace(struct net_cc *cc, nsec_t srtt)
@@ -116,7 +132,7 @@ static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	bool slow = cc->cwnd < cc->ssthresh;
 
-	if (slow && !a->in_recovery)
+	if ((slow || cc->cubic.by_delay) && !a->in_recovery)
 		look_at_delay(cc, a);
 	/* A window that was not used proves nothing (RFC 7661). */
 	if (a->in_recovery || a->acked == 0)
@@ -124,7 +140,7 @@ static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 	else if (slow && (a->cwnd_limited || cc->cwnd < 2 * (uint64_t)a->prior_in_flight))
 		slow_start(cc, a);
 	else if (!slow && a->cwnd_limited)
-		avoid_congestion(cc, a);
+		cc->cwnd = net_cubic_grow(&cc->cubic, cc->mss, cc->cwnd, a);
 	set_pace(cc, a->srtt);
 }
 
@@ -133,17 +149,10 @@ static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 static void lost(struct net_cc *cc, nsec_t now)
 {
 	struct net_cubic *c = &cc->cubic;
-	float cwnd = (float)cc->cwnd;
 
-	c->old_cwnd = cc->cwnd;
 	c->old_ssthresh = cc->ssthresh;
-	c->old_w_max = c->w_max;
-	/* Fast convergence: who is losing share gives up a little more (4.7). */
-	c->w_max = cwnd < c->w_max ? cwnd * (1 + BETA) / 2 : cwnd;
-	cc->ssthresh = MAX((uint32_t)(cwnd * BETA), 2 * cc->mss);
-	cc->cwnd = cc->ssthresh;
-	c->epoch = 0;
-	c->in_css = false;
+	cc->ssthresh = cc->cwnd = net_cubic_cut(c, cc->mss, cc->cwnd);
+	c->in_css = c->by_delay = false;
 }
 
 static void timeout(struct net_cc *cc, nsec_t now)

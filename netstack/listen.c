@@ -243,6 +243,7 @@ enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct ne
 		return ERR_NOMEM;
 	}
 	net_tcp_adopt(c, pcb);
+	net_window_hold(c);
 	c->listener = l;
 	l->n_used++;
 	syn_free(syn);

@@ -483,7 +483,7 @@ static void fill_ack(struct net_pcb *n, struct reading *r)
 	r->ack.prior_delivered = r->prior_delivered;
 	r->ack.app_limited = r->app_limited;
 	/* Shorter than a round trip it would be the spacing of ACKs. */
-	if (r->sampled && elapsed >= rtt_min(s) / 2 && elapsed > 0)
+	if (r->sampled && elapsed >= rtt_min(s) / 4 * 3 && elapsed > 0)
 		r->ack.rate = (s->delivered - r->prior_delivered) * NSEC_PER_SEC / elapsed;
 	if (s->app_limited_until && s->delivered > s->app_limited_until)
 		s->app_limited_until = 0;

@@ -66,11 +66,14 @@ struct net_if_config {
 	void *ctx;
 	bool answer_echo;          /* answer pings to our addresses, 10/s a source */
 	bool reset_closed;         /* a SYN to a port without a listener gets a reset (else silence) */
-	const char *congestion;    /* "cubic"; NULL too */
+	const char *congestion;    /* "cubic" (NULL too) or "bbr" */
 	nsec_t rto_min;            /* floor of the retransmission timeout; 200 ms at least */
 };
 /** net_if_open() - ERR_INVALID: there is no congestion control of that name */
 MUST_CHECK enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret);
+bool net_congestion_is_known(const char *name);
+/** net_if_set_congestion() - of connections that begin to send from now on; ERR_INVALID: there is none of that name */
+MUST_CHECK enum err net_if_set_congestion(struct net_if *nif, const char *name);
 /** net_if_set_addrs() - these and no others from now on; connections on one that is gone are reset and fail with ERR_CLOSED */
 void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t n);
 /** net_if_set_rto_min() - the path has changed its kind: a relay wants a second, or its pauses look like losses */

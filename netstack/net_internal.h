@@ -164,6 +164,8 @@ uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip);
 bool net_port_take(struct net_if *nif, struct tcp_pcb *pcb, const ip_addr_t *local, const ip_addr_t *remote, uint16_t rport);
 
 /* window.c */
+/** net_window_hold() - before anything but a SYN is acknowledged: what was offered cannot be taken back */
+void net_window_hold(struct net_tcp *c);
 void net_window_start(struct net_tcp *c);
 void net_window_note(struct net_tcp *c);
 size_t net_window_drained(struct net_tcp *c, size_t len);

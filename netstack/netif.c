@@ -64,6 +64,21 @@ void net_if_resume(struct net_if *nif)
 	net_flush();
 }
 
+bool net_congestion_is_known(const char *name)
+{
+	return net_cc_find(name) != NULL;
+}
+
+enum err net_if_set_congestion(struct net_if *nif, const char *name)
+{
+	const struct net_cc_ops *cc = net_cc_find(name);
+
+	if (!cc)
+		return ERR_INVALID;
+	nif->cc = cc;
+	return OK;
+}
+
 void net_if_set_rto_min(struct net_if *nif, nsec_t rto_min)
 {
 	nif->rto_min = rto_min;

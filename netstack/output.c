@@ -13,8 +13,8 @@
 #include "netstack/loss.h"
 
 #define TURN_BYTES (64u << 10)
-#define PACE_AHEAD (1 * NSEC_PER_MSEC)
-#define PACE_LATE (2 * NSEC_PER_MSEC) /* a late timer may be made up for */
+#define PACE_AHEAD (500 * NSEC_PER_USEC)
+#define PACE_LATE (1 * NSEC_PER_MSEC) /* a timer that comes late is made up for */
 #define PACE_RATE_MAX (500u * 1000 * 1000) /* 4 Gb/s */
 
 err_t tcp_output_segment(struct tcp_seg *seg, struct tcp_pcb *pcb, struct netif *netif);
@@ -35,13 +35,13 @@ static nsec_t pace_time(uint64_t rate, uint64_t bytes)
 static uint32_t pace_budget(struct net_sender *s)
 {
 	uint64_t rate = pace_of(s);
-	nsec_t ahead;
+	nsec_t ahead, late = s->pace_due ? PACE_LATE : 0;
 
 	s->pace_due = 0;
 	if (!rate)
 		return UINT32_MAX;
 	ahead = MAX(PACE_AHEAD, pace_time(rate, 2 * s->cc.mss));
-	s->pace_at = MAX(s->pace_at, net_g.now - MIN(net_g.now, PACE_LATE));
+	s->pace_at = MAX(s->pace_at, net_g.now - late);
 	if (s->in_flight == 0)
 		return NET_CWND_FIRST * s->cc.mss;
 	if (s->pace_at >= net_g.now + ahead)
@@ -54,7 +54,7 @@ static void pace_sent(struct net_sender *s, uint32_t bytes)
 	uint64_t rate = pace_of(s);
 
 	if (rate && bytes > 0)
-		s->pace_at = MAX(s->pace_at, net_g.now - MIN(net_g.now, PACE_LATE)) + pace_time(rate, bytes);
+		s->pace_at += pace_time(rate, bytes);
 }
 
 /* ---- a turn ---- */

@@ -21,22 +21,27 @@
 #define RTT_LEAST (20 * NSEC_PER_USEC)
 #define GROW 3
 
-void net_window_start(struct net_tcp *c)
+void net_window_hold(struct net_tcp *c)
 {
 	struct tcp_pcb *pcb = c->pcb;
 
+	if (pcb->rcv_wnd <= WND_START)
+		return;
+	c->wnd_held = pcb->rcv_wnd - WND_START;
+	pcb->rcv_wnd = WND_START;
+	pcb->rcv_ann_wnd = MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)WND_START);
+	/* lwIP notes the whole window as offered by its SYN, whose field holds 65,535 at most. */
+	pcb->rcv_ann_right_edge = pcb->rcv_nxt + MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)0xffff);
+}
+
+void net_window_start(struct net_tcp *c)
+{
 	c->wnd_max = net_g.cfg.wnd_bytes_max ? MIN(net_g.cfg.wnd_bytes_max, (uint32_t)TCP_WND) : (uint32_t)TCP_WND;
 	c->wnd_max = MAX(c->wnd_max, WND_START);
-	if (pcb->rcv_wnd > WND_START) {
-		c->wnd_held = pcb->rcv_wnd - WND_START;
-		pcb->rcv_wnd = WND_START;
-		pcb->rcv_ann_wnd = MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)WND_START);
-		/* lwIP notes the whole window as offered by its SYN, whose field holds 65,535 at most. */
-		pcb->rcv_ann_right_edge = pcb->rcv_nxt + MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)0xffff);
-	}
+	net_window_hold(c);
 	/* Includes what the other side did before it answered; later samples are better. */
 	c->rtt_min = MAX(net_g.now - c->rtt_since, RTT_LEAST);
-	c->rtt_edge = pcb->rcv_ann_right_edge;
+	c->rtt_edge = c->pcb->rcv_ann_right_edge;
 	c->rtt_since = c->drain_since = net_g.now;
 }
 

@@ -41,6 +41,16 @@ int cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 extern const struct cli_option exec_options[], forward_options[], host_add_options[], host_json_options[];
 extern const struct cli_option hub_options[], nc_options[], shell_options[], vpn_status_options[], wg_options[];
 
+extern const struct cli_option invite_options[], reinvite_options[], listen_options[], approve_options[];
+extern const struct cli_option enroll_status_options[], token_info_options[], revoke_options[];
+
+int cmd_vpn_invite(struct cli *cli, int argc, char **argv);
+int cmd_vpn_reinvite(struct cli *cli, int argc, char **argv);
+int cmd_vpn_listen(struct cli *cli, int argc, char **argv);
+int cmd_vpn_approve(struct cli *cli, int argc, char **argv);
+int cmd_vpn_enroll_status(struct cli *cli, int argc, char **argv);
+int cmd_vpn_token_info(struct cli *cli, int argc, char **argv);
+int cmd_vpn_revoke(struct cli *cli, int argc, char **argv);
 int cmd_init(struct cli *cli, int argc, char **argv);
 int cmd_host_add(struct cli *cli, int argc, char **argv);
 int cmd_host_list(struct cli *cli, int argc, char **argv);

@@ -144,14 +144,35 @@ static int keep(struct transfer *t, const char *temp)
 	return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(errno));
 }
 
+static char temp[PATH_MAX]; /* of get; empty: none */
+
+/* Ctrl-C and its like end us as they always do, but leave no half file. */
+static void on_signal(int signum)
+{
+	if (temp[0])
+		unlink(temp);
+	signal(signum, SIG_DFL);
+	raise(signum);
+}
+
+static void catch_signals(void)
+{
+	static const int signums[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction sa = { .sa_handler = on_signal }, old;
+
+	for (size_t i = 0; i < ARRAY_SIZE(signums); i++)
+		if (sigaction(signums[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+			sigaction(signums[i], &sa, NULL);
+}
+
 static int get(struct transfer *t, const char *host, const char *remote)
 {
 	struct hub_client *hc;
-	char temp[PATH_MAX];
 	int r;
 
 	if (snprintf(temp, sizeof(temp), "%s.nefia-%ld.part", t->local, (long)getpid()) >= (int)sizeof(temp))
 		return cli_error(t->cli, 1041, "%s: the name is too long", t->local);
+	catch_signals();
 	t->fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (t->fd < 0)
 		return cli_error(t->cli, 1041, "%s: %s", t->local, strerror(errno));

@@ -58,6 +58,16 @@ enum err hub_client_open(struct cli *cli, bool may_start, struct hub_client **re
 	return e;
 }
 
+void hub_tell_reload(struct cli *cli)
+{
+	struct hub_client *hc = NULL;
+	json_t *reply;
+
+	if (hub_attach(cli->home, cli->config, false, &hc) == OK && hub_client_call(hc, "reload", NULL, CALL_MAX, &reply, NULL) == OK)
+		json_decref(reply);
+	hub_client_close(hc);
+}
+
 /* ---- stop, reload ---- */
 
 /* A hub that was asked to stop is gone when nobody holds its lock any more. */

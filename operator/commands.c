@@ -25,6 +25,17 @@ static const struct command fs_words[] = {
 static const struct command vpn_words[] = {
 	{ .name = "status", .fn = cmd_vpn_status, .summary = "show the tunnel and its hosts",
 	  .options = vpn_status_options },
+	{ .name = "invite", .fn = cmd_vpn_invite, .summary = "a token for a new host, and wait for it",
+	  .options = invite_options },
+	{ .name = "reinvite", .fn = cmd_vpn_reinvite, .summary = "a new token for a host, which keeps its address",
+	  .options = reinvite_options },
+	{ .name = "listen", .fn = cmd_vpn_listen, .summary = "wait for invited hosts", .options = listen_options },
+	{ .name = "approve", .fn = cmd_vpn_approve, .summary = "let hosts in that wait for approval",
+	  OPERANDS(0, -1, "[HOST]..."), .options = approve_options },
+	{ .name = "enroll-status", .fn = cmd_vpn_enroll_status, .summary = "what became of an invite",
+	  .options = enroll_status_options },
+	{ .name = "token-info", .fn = cmd_vpn_token_info, .summary = "what a token says", .options = token_info_options },
+	{ .name = "revoke", .fn = cmd_vpn_revoke, .summary = "shut a host out of the tunnel", .options = revoke_options },
 	{ .name = NULL },
 };
 
@@ -72,7 +83,7 @@ const struct command commands[] = {
 	  OPERANDS(2, -1, "HOST [BIND:]PORT:TARGET:PORT..."), .options = forward_options,
 	  .notes = "BIND is 127.0.0.1 unless given, * every address; PORT 0 = any. A path stands for a Unix socket:\n"
 		   "/tmp/db.sock:localhost:5432, 8080:/run/app.sock." },
-	{ .name = "vpn", .summary = "look at the tunnel", .words = vpn_words },
+	{ .name = "vpn", .summary = "look at the tunnel, bring hosts into it", .words = vpn_words },
 	{ .name = "hub", .fn = cmd_hub, .summary = "keep the tunnel up", .options = hub_options, .words = hub_words },
 	{ .name = "wg", .fn = cmd_wg_show, .summary = "the wg tool's view of a running hub or agent", .words = wg_words,
 	  .options = wg_options,

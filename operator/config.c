@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/conf.h"
+#include "netstack/net.h"
 #include "os/file.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
@@ -35,20 +36,29 @@ static void add_prefix(struct conf_reader *r, const struct yaml_node *item, void
 static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct config *c)
 {
 	static const char *const fields[] = { "enabled",    "private_key", "address",	"listen_port", "mtu",
-					      "derp_servers", "magic_dns", "multipath", NULL };
+					      "derp_servers", "magic_dns", "multipath",	"aead",	      "enroll_port",
+					      "congestion", NULL };
 	const struct yaml_node *dns = yaml_get(vpn, "magic_dns"), *key = yaml_get(vpn, "private_key");
-	unsigned long long port = 51820, mtu = 1420;
+	unsigned long long port = 51820, mtu = 1420, enroll_port = 19820;
 
 	conf_known_fields(r, vpn, fields);
 	conf_read_key(r, key, c->private_key.b);
 	conf_each(r, yaml_get(vpn, "address"), add_prefix, c);
 	conf_read_number(r, yaml_get(vpn, "listen_port"), 65535, &port);
+	conf_read_number(r, yaml_get(vpn, "enroll_port"), 65535, &enroll_port);
 	conf_read_number(r, yaml_get(vpn, "mtu"), WG_MTU_MAX, &mtu);
 	if (mtu < WG_MTU_MIN)
 		conf_wrong(r, yaml_get(vpn, "mtu"), "mtu must be from %d to %d", WG_MTU_MIN, WG_MTU_MAX);
+	conf_read_text(r, yaml_get(vpn, "aead"), c->aead, sizeof(c->aead));
+	if (r->e == OK && c->aead[0] && !wg_aead_name_is_known(c->aead))
+		conf_wrong(r, yaml_get(vpn, "aead"), "aead is not known: libsodium, libcrypto or libIPSec_MB");
 	conf_read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
 	conf_read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
+	conf_read_text(r, yaml_get(vpn, "congestion"), c->congestion, sizeof(c->congestion));
+	if (r->e == OK && c->congestion[0] && !net_congestion_is_known(c->congestion))
+		conf_wrong(r, yaml_get(vpn, "congestion"), "congestion is not known: cubic or bbr");
 	c->listen_port = (uint16_t)port;
+	c->enroll_port = (uint16_t)enroll_port;
 	c->mtu = (uint16_t)mtu;
 }
 
@@ -130,9 +140,25 @@ static void read_host_vpn(struct conf_reader *r, const struct yaml_node *vpn, st
 	h->has_key = memcmp(&h->public_key, &none, sizeof(none)) != 0;
 }
 
+static void read_invite(struct conf_reader *r, const struct yaml_node *n, struct host_config *h)
+{
+	static const char *const fields[] = { "nonce", "expires", NULL };
+	char hex[2 * sizeof(h->invite.nonce) + 1] = "";
+	unsigned long long expires = 0;
+
+	conf_known_fields(r, n, fields);
+	conf_read_text(r, yaml_get(n, "nonce"), hex, sizeof(hex));
+	conf_read_number(r, yaml_get(n, "expires"), INT64_MAX, &expires);
+	h->invite.expires = expires;
+	h->invite.is_set = hex[0] != '\0';
+	if (h->invite.is_set && hex_decode(hex, h->invite.nonce, sizeof(h->invite.nonce)) != OK)
+		conf_wrong(r, yaml_get(n, "nonce"), "a nonce is 32 hex digits");
+}
+
 static void read_host(struct conf_reader *r, const struct yaml_node *n, struct config *c)
 {
-	static const char *const fields[] = { "id", "group", "tags", "user", "identity", "state", "os", "vpn", NULL };
+	static const char *const fields[] = { "id", "group", "tags", "user", "identity", "state", "os", "vpn",
+					      "invite", NULL };
 	struct host_config *h = &c->hosts[c->n_hosts];
 
 	conf_known_fields(r, n, fields);
@@ -143,7 +169,10 @@ static void read_host(struct conf_reader *r, const struct yaml_node *n, struct c
 	conf_read_text(r, yaml_get(n, "user"), h->user, sizeof(h->user));
 	conf_read_text(r, yaml_get(n, "identity"), h->identity, sizeof(h->identity));
 	conf_read_text(r, yaml_get(n, "state"), h->state, sizeof(h->state));
+	conf_read_text(r, yaml_get(n, "os"), h->os, sizeof(h->os));
 	read_host_vpn(r, yaml_get(n, "vpn"), h);
+	if (yaml_get(n, "invite"))
+		read_invite(r, yaml_get(n, "invite"), h);
 	if (r->e != OK)
 		return;
 	if (!config_host_id_ok(h->id))
@@ -253,6 +282,16 @@ const struct host_config *config_host(const struct config *c, const char *id)
 		if (strcmp(c->hosts[i].id, id) == 0)
 			return &c->hosts[i];
 	return NULL;
+}
+
+bool config_host_is_active(const struct host_config *h)
+{
+	return h->has_key && strcmp(h->state, "active") == 0;
+}
+
+bool config_host_is_pending(const struct host_config *h)
+{
+	return h->invite.is_set && strcmp(h->state, "pending") == 0;
 }
 
 const char *config_user(const struct config *c, const struct host_config *h)

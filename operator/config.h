@@ -6,6 +6,7 @@
  *	  private_key: <base64>
  *	  address: 10.99.0.1/24        # or a list, for IPv6 beside it
  *	  listen_port: 51820
+ *	  enroll_port: 19820
  *	ssh:
  *	  identities: [~/.ssh/id_ed25519]
  *	  user: root
@@ -19,6 +20,11 @@
  *	      public_key: <base64>
  *	      endpoint: 192.0.2.7:51820
  *	      preshared_key: <base64>
+ *	    state: active              # pending, pending-approval, revoked
+ *	    os: linux
+ *	    invite:                    # written by nefia vpn invite
+ *	      nonce: <32 hex digits>
+ *	      expires: 1764000000      # Unix seconds
  *
  * Unknown fields are ignored with a warning; a greater version is refused.
  */
@@ -49,13 +55,21 @@ struct host_config {
 	bool has_key;
 	struct endpoint endpoint, local_endpoint; /* unset = none */
 	struct wg_psk psk;
+	char os[16];
+	struct {
+		uint8_t nonce[16];
+		bool is_set;
+		uint64_t expires; /* Unix seconds */
+	} invite; /* the last one; used when the host has a key */
 };
 
 struct config {
 	struct wg_private_key private_key;
 	struct ip_prefix addrs[N_CONFIG_ADDRS];
 	size_t n_addrs;
-	uint16_t listen_port, mtu;
+	uint16_t listen_port, mtu, enroll_port;
+	char aead[32]; /* forced cipher provider; empty: choose */
+	char congestion[16]; /* empty: cubic */
 	bool magic_dns;
 	char magic_dns_domain[64];
 	char *identities[N_IDENTITIES]; /* "~" expanded */
@@ -73,6 +87,10 @@ MUST_CHECK enum err config_parse(const char *file, const char *text, size_t len,
 MUST_CHECK enum err config_load(const char *file, struct config *ret, char *why, size_t why_size);
 void config_free(struct config *c);
 const struct host_config *config_host(const struct config *c, const char *id);
+/** config_host_is_active() - its agent has a place in the tunnel */
+bool config_host_is_active(const struct host_config *h);
+/** config_host_is_pending() - invited, and not enrolled yet */
+bool config_host_is_pending(const struct host_config *h);
 /** config_user() - whom to be on @h */
 const char *config_user(const struct config *c, const struct host_config *h);
 /** config_next_addr() - the lowest free address of the first IPv4 prefix; ERR_FULL */

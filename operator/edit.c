@@ -259,6 +259,113 @@ enum err edit_rename_host(const char *text, size_t len, const char *id, const ch
 	return e;
 }
 
+/* ---- changing a host ---- */
+
+/* Before the closing brace of a map in { } form. */
+static enum err add_flow_field(const char *text, size_t len, const struct yaml_node *map, const char *key, const char *value,
+			       char **ret)
+{
+	size_t at = map->end - 1;
+	char *field;
+
+	if (map->end == 0 || text[at] != '}' || strchr(value, '\n'))
+		return ERR_UNSUPPORTED;
+	while (at > map->start && (text[at - 1] == ' ' || text[at - 1] == '\n'))
+		at--;
+	if (asprintf(&field, "%s%s: %s", map->first ? ", " : " ", key, value) < 0)
+		return ERR_NOMEM;
+	*ret = splice(text, len, at, at, field);
+	free(field);
+	return *ret ? OK : ERR_NOMEM;
+}
+
+/* A new "key: value" below the last line of @map, in the column of its keys. */
+static enum err add_field(const char *text, size_t len, const struct yaml_node *map, const char *key, const char *value, char **ret)
+{
+	char *line = NULL, *lines;
+	enum err e = ERR_NOMEM;
+
+	if (map->flow)
+		return add_flow_field(text, len, map, key, value, ret);
+	if (!map->first)
+		return ERR_UNSUPPORTED;
+	if (asprintf(&line, "%s:%s%s\n", key, value[0] == '\n' ? "" : " ", value) < 0)
+		return ERR_NOMEM;
+	lines = indented(text, "", line, map->first->key->column - 1);
+	if (lines)
+		e = insert_lines(text, len, item_end(text, len, map, map->first->key->column - 2), lines, ret);
+	free(lines);
+	free(line);
+	return e;
+}
+
+/* A map that is not there yet, with one field. */
+static enum err add_map(const char *text, size_t len, const struct yaml_node *host, const char *map, const char *key,
+			const char *value, char **ret)
+{
+	char *field = NULL;
+	enum err e;
+
+	if (host->flow)
+		return ERR_UNSUPPORTED;
+	/* The column of the host's keys is put before each line, so that the second brings only what it has more. */
+	if (asprintf(&field, "\n  %s: %s", key, value) < 0)
+		return ERR_NOMEM;
+	e = add_field(text, len, host, map, field, ret);
+	free(field);
+	return e;
+}
+
+enum err edit_set_host(const char *text, size_t len, const char *id, const char *map, const char *key, const char *value,
+		       char **ret)
+{
+	const struct yaml_node *host, *m, *v;
+	struct yaml_doc doc;
+	enum err e = yaml_parse(&doc, text, len);
+
+	host = e == OK ? find_host(&doc, id) : NULL;
+	m = map ? yaml_get(host, map) : host;
+	v = yaml_get(m, key);
+	if (e == OK && !host)
+		e = ERR_NOT_FOUND;
+	else if (e == OK && (!m || m->kind != YAML_MAP))
+		e = m && m->end > m->start ? ERR_UNSUPPORTED : add_map(text, len, host, map, key, value, ret);
+	else if (e == OK && v && (v->kind != YAML_SCALAR || v->end == v->start))
+		e = ERR_UNSUPPORTED;
+	else if (e == OK && v)
+		e = (*ret = splice(text, len, v->start, v->end, value)) ? OK : ERR_NOMEM;
+	else if (e == OK)
+		e = add_field(text, len, m, key, value, ret);
+	yaml_doc_free(&doc);
+	return e;
+}
+
+enum err edit_set_fields(const char *text, size_t len, const char *id, const struct edit_field *fields, size_t n, char **ret)
+{
+	char *now = splice(text, len, 0, 0, "");
+	enum err e = now ? OK : ERR_NOMEM;
+
+	for (size_t i = 0; e == OK && i < n; i++) {
+		char *next = NULL;
+
+		if (!fields[i].value)
+			continue;
+		e = edit_set_host(now, strlen(now), id, fields[i].map, fields[i].key, fields[i].value, &next);
+		if (e != OK)
+			break;
+		sodium_memzero(now, strlen(now));
+		free(now);
+		now = next;
+	}
+	if (e == OK) {
+		*ret = now;
+	} else if (now) {
+		sodium_memzero(now, strlen(now));
+		free(now);
+	}
+	return e;
+}
+
 /* Parses what would be written: an edit never leaves a file that does not load. */
 static enum err verify(const char *file, const char *text, char *why, size_t why_size)
 {
@@ -299,20 +406,31 @@ static enum err edit_locked(const char *file, config_edit_fn fn, void *ctx, char
 	return e;
 }
 
-enum err config_edit(const char *file, config_edit_fn fn, void *ctx, char *why, size_t why_size)
+static enum err edit_with(const char *file, unsigned tries, config_edit_fn fn, void *ctx, char *why, size_t why_size)
 {
 	char lock_path[4096];
 	struct os_lock *lock;
 	enum err e;
 
 	snprintf(lock_path, sizeof(lock_path), "%s.lock", file);
-	e = os_lock_take(lock_path, LOCK_TRIES, &lock);
+	e = os_lock_take(lock_path, tries, &lock);
 	if (e != OK) {
 		snprintf(why, why_size, "%s: %s", lock_path, err_text(e));
 		return e;
 	}
 	why[0] = '\0';
+	os_file_sweep(file);
 	e = edit_locked(file, fn, ctx, why, why_size);
 	os_lock_free(lock);
 	return e;
+}
+
+enum err config_edit(const char *file, config_edit_fn fn, void *ctx, char *why, size_t why_size)
+{
+	return edit_with(file, LOCK_TRIES, fn, ctx, why, why_size);
+}
+
+enum err config_edit_now(const char *file, config_edit_fn fn, void *ctx, char *why, size_t why_size)
+{
+	return edit_with(file, 1, fn, ctx, why, why_size);
 }

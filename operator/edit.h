@@ -15,6 +15,8 @@ typedef enum err (*config_edit_fn)(const char *text, size_t len, const struct co
 
 /** config_edit() - under @file.lock; ERR_IN_USE after 30 s; @why as config_load's */
 MUST_CHECK enum err config_edit(const char *file, config_edit_fn fn, void *ctx, char *why, size_t why_size);
+/** config_edit_now() - the same, without waiting for the lock: for who must not block */
+MUST_CHECK enum err config_edit_now(const char *file, config_edit_fn fn, void *ctx, char *why, size_t why_size);
 
 /** edit_add_host() - @entry: the lines of a list item, "- id: x" first, without indentation */
 MUST_CHECK enum err edit_add_host(const char *text, size_t len, const char *entry, char **ret);
@@ -22,5 +24,18 @@ MUST_CHECK enum err edit_add_host(const char *text, size_t len, const char *entr
 MUST_CHECK enum err edit_remove_host(const char *text, size_t len, const char *id, char **ret);
 /** edit_rename_host() - the value of its id */
 MUST_CHECK enum err edit_rename_host(const char *text, size_t len, const char *id, const char *new_id, char **ret);
+
+/** edit_set_host() - the value of @key in the host's own map, or in its map @map; added when it is not there */
+MUST_CHECK enum err edit_set_host(const char *text, size_t len, const char *id, const char *map, const char *key,
+				  const char *value, char **ret);
+
+/* One of several changes to a host; @map NULL: its own. */
+struct edit_field {
+	const char *map, *key, *value;
+};
+
+/** edit_set_fields() - all of @fields whose value is not NULL */
+MUST_CHECK enum err edit_set_fields(const char *text, size_t len, const char *id, const struct edit_field *fields, size_t n,
+				    char **ret);
 
 #endif

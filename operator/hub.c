@@ -225,7 +225,8 @@ static enum err open_tunnel(struct hub *h)
 		.listen_port = h->listen_port,
 		.port_fallback = h->opt.transient,
 		.mtu = h->mtu,
-		.aead = h->aead,
+		.congestion = h->congestion[0] ? h->congestion : NULL,
+		.aead = h->aead[0] ? h->aead : NULL,
 		.state_file = h->paths.state,
 		.initiate = true,
 		.on_event = on_tunnel_event,
@@ -238,6 +239,8 @@ static enum err open_tunnel(struct hub *h)
 	sodium_memzero(&cfg.private_key, sizeof(cfg.private_key));
 	if (e == ERR_IN_USE)
 		report(h, e, HUB_ECODE_PORT, "VPN setup failed");
+	else if (e == ERR_UNSUPPORTED)
+		report(h, e, HUB_ECODE_CONFIG, "vpn.aead names a provider that is not available on this machine");
 	else if (e != OK)
 		report(h, e, HUB_ECODE_START, err_text(e));
 	return e;
@@ -253,8 +256,10 @@ static unsigned config_ecode(enum err e)
 static enum err open_all(struct hub *h)
 {
 	char *why = NULL;
-	enum err e = hub_setup_load(h, &why);
+	enum err e = hub_enroll_open(h);
 
+	if (e == OK)
+		e = hub_setup_load(h, &why);
 	if (e != OK) {
 		report(h, e, config_ecode(e), why ? why : err_text(e));
 		free(why);
@@ -299,6 +304,7 @@ static void close_all(struct hub *h)
 {
 	h->stopping = true;
 	hub_conns_close(h);
+	hub_enroll_close(h);
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_stop(h->hosts[i]);
 	if (h->tunnel) {
@@ -311,7 +317,6 @@ static void close_all(struct hub *h)
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_free(h->hosts[i]);
 	free(h->hosts);
-	free(h->aead);
 	sodium_memzero(&h->private_key, sizeof(h->private_key));
 	if (h->loop) {
 		os_timer_cancel(&h->linger);

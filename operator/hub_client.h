@@ -18,6 +18,8 @@ struct hub_client;
 
 /** hub_client_open() - attach, or start a transient hub first. Prints the error for the user itself. */
 MUST_CHECK enum err hub_client_open(struct cli *cli, bool may_start, struct hub_client **ret);
+/** hub_tell_reload() - have a hub that runs read nefia.yaml again; nothing when none does */
+void hub_tell_reload(struct cli *cli);
 void hub_client_close(struct hub_client *hc);
 /**
  * hub_client_call() - one request {"op": op, ...@args}; steals @args (may be NULL)

@@ -44,6 +44,8 @@ struct hub_host {
 };
 
 struct hub_bridge;
+struct hub_conn;
+struct hub_enroll;
 
 struct hub {
 	struct hub_options opt;
@@ -60,10 +62,12 @@ struct hub {
 	struct ip_prefix addrs[8];
 	size_t n_addrs;
 	uint16_t listen_port, mtu;
-	char *aead;
+	char aead[32]; /* forced; empty: choose */
+	char congestion[16];
 	struct list conns;
 	size_t n_conns;
 	struct list bridges; /* of dials that a client asked for */
+	struct hub_enroll *enroll;
 	struct os_timer linger, persist;
 	nsec_t started;
 	bool stopping;
@@ -88,6 +92,15 @@ bool hub_setup_changed(const struct hub *h);
 /** hub_setup_apply() - give the tunnel the peers that the configuration has */
 MUST_CHECK enum err hub_setup_apply(struct hub *h);
 void hub_host_free(struct hub_host *hh);
+
+/* ---- hub_enroll.c: the enrollment listener ---- */
+struct config;
+MUST_CHECK enum err hub_enroll_open(struct hub *h);
+void hub_enroll_close(struct hub *h);
+/** hub_enroll_take_config() - the invites that nefia.yaml has now; a long-running hub listens for them */
+void hub_enroll_take_config(struct hub *h, const struct config *c);
+void hub_op_enroll_listen(struct hub_conn *c, const json_t *req);
+void hub_op_enroll_events(struct hub_conn *c, const json_t *req);
 
 /* ---- hub_host.c: workers and dials ---- */
 /**

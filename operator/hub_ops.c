@@ -418,6 +418,7 @@ static const struct op {
 } ops[] = {
 	{ "hello", op_hello }, { "status", op_status },	  { "ping", op_ping },	   { "dial", op_dial },
 	{ "stop", op_stop },   { "session", op_session }, { "reload", op_reload }, { "forward", op_forward },
+	{ "enroll-listen", hub_op_enroll_listen },	{ "enroll-events", hub_op_enroll_events },
 };
 
 void hub_op_run(struct hub_conn *c, const json_t *req)

@@ -126,9 +126,9 @@ static enum err set_host(struct hub_host *hh, const struct config *c, const stru
 		hh->ip = hc->addrs[0];
 		ip_addr_format(&hh->ip, hh->addr);
 	}
-	hh->has_key = hc->has_key && hc->n_addrs > 0;
+	hh->has_key = config_host_is_active(hc) && hc->n_addrs > 0;
 	hh->gone = false;
-	if (hh->worker && !(same && same_ids))
+	if (hh->worker && !(same && same_ids && hh->has_key))
 		hub_host_stop(hh);
 	return OK;
 }
@@ -192,11 +192,14 @@ static enum err take_config(struct hub *h, const struct config *c)
 			e = set_host(hh, c, &c->hosts[i]);
 	}
 	drop_gone(h);
+	hub_enroll_take_config(h, c);
 	h->private_key = c->private_key;
 	h->n_addrs = MIN(c->n_addrs, ARRAY_SIZE(h->addrs));
 	memcpy(h->addrs, c->addrs, h->n_addrs * sizeof(h->addrs[0]));
 	h->listen_port = c->listen_port;
 	h->mtu = c->mtu;
+	memcpy(h->aead, c->aead, sizeof(h->aead));
+	memcpy(h->congestion, c->congestion, sizeof(h->congestion));
 	return e;
 }
 

@@ -20,6 +20,16 @@ const char *option_flag(const char *value, void *field)
 	return NULL;
 }
 
+const char *option_switch(const char *value, void *field)
+{
+	bool on = !value || strcmp(value, "true") == 0;
+
+	if (!on && strcmp(value, "false") != 0)
+		return "true or false";
+	*(bool *)field = on;
+	return NULL;
+}
+
 const char *option_text(const char *value, void *field)
 {
 	*(const char **)field = value;
@@ -146,7 +156,7 @@ static int parse_one(const struct cli *cli, int argc, char **argv, int *i, void 
 	value = argv[*i][len] ? argv[*i] + len : NULL;
 	if (!o)
 		return unknown(cli, name);
-	if (value && !o->arg)
+	if (value && !o->arg && o->parse != option_switch)
 		return cli_usage(cli, "%s takes no value", name);
 	if (value)
 		value += *value == '=';

@@ -55,6 +55,7 @@ bool options_want_help(const struct command *cmd, int argc, char **argv);
 
 /* Parsers. Fields: bool; const char *; nsec_t; int. */
 const char *option_flag(const char *value, void *field);
+const char *option_switch(const char *value, void *field); /* --name, --name=false */
 const char *option_text(const char *value, void *field);
 const char *option_duration(const char *value, void *field);
 const char *option_number(const char *value, void *field);

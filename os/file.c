@@ -1,11 +1,13 @@
 /* os/file.c - see file.h: reading whole files, replacing them atomically, locks. */
 #include "os/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <limits.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/log.h"
+#include "os/loop.h"
 
 static enum err read_fd(int fd, size_t max, char **ret, size_t *ret_len)
 {
@@ -165,7 +170,41 @@ enum err os_file_write_atomic(const char *path, const void *buf, size_t len, uns
 			unlink(temp);
 		return e;
 	}
-	return sync_folder(target);
+	/* The new content stands, whatever a power cut would leave of it: an error here would be taken for the old one. */
+	e = sync_folder(target);
+	if (e != OK)
+		log_warn("folder not synced path=%s error=%s", target, err_text(e));
+	return OK;
+}
+
+static bool is_left_behind(const char *name, const char *base, size_t base_len)
+{
+	char *end;
+	long pid;
+
+	if (strncmp(name, base, base_len) != 0 || strncmp(name + base_len, ".tmp.", 5) != 0)
+		return false;
+	pid = strtol(name + base_len + 5, &end, 10);
+	return *end == '.' && pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+void os_file_sweep(const char *path)
+{
+	char target[PATH_MAX], folder[PATH_MAX];
+	const char *slash, *base;
+	struct dirent *d;
+	DIR *dir;
+
+	follow_link(path, target);
+	slash = strrchr(target, '/');
+	base = slash ? slash + 1 : target;
+	snprintf(folder, sizeof(folder), "%.*s", slash ? (int)(slash - target) + 1 : 1, slash ? target : ".");
+	dir = opendir(folder);
+	while (dir && (d = readdir(dir)))
+		if (is_left_behind(d->d_name, base, strlen(base)))
+			unlinkat(dirfd(dir), d->d_name, 0);
+	if (dir)
+		closedir(dir);
 }
 
 enum err os_file_mode(const char *path, unsigned *ret_mode, unsigned *ret_uid)
@@ -215,7 +254,8 @@ struct os_lock {
 static enum err flock_tries(int fd, unsigned tries)
 {
 	for (unsigned i = 0; i < tries; i++) {
-		struct timespec second = { 1, 0 };
+		/* About a second: those who wait together do not come back together. */
+		struct timespec second = { 0, 500 * NSEC_PER_MSEC + rng_below(os_rng(), 499 * NSEC_PER_MSEC) };
 
 		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 			return OK;

@@ -208,6 +208,21 @@ pid_t os_child_pid(const struct os_child *c)
 
 /* ---- hardening ---- */
 
+unsigned os_raise_fds(unsigned want)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) != 0)
+		return want;
+	if (r.rlim_cur < want && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = MIN(r.rlim_max, (rlim_t)want);
+		/* Refused: what we have stays. */
+		if (setrlimit(RLIMIT_NOFILE, &r) != 0)
+			getrlimit(RLIMIT_NOFILE, &r);
+	}
+	return (unsigned)MIN(r.rlim_cur, (rlim_t)want);
+}
+
 void os_harden(void)
 {
 	struct rlimit none = { 0, 0 };

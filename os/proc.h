@@ -28,6 +28,8 @@ void os_child_kill(struct os_child *c, int signum);
 void os_child_free(struct os_child *c);
 pid_t os_child_pid(const struct os_child *c);
 
+/** os_raise_fds() - as many descriptors as the hard limit and @want allow. Return: how many that is. */
+unsigned os_raise_fds(unsigned want);
 /** os_harden() - no core dumps, not traceable, no new privileges; keys stay in memory */
 void os_harden(void);
 

@@ -559,6 +559,11 @@ void os_udp_rest(struct os_udp *u)
 		log_debug("receive slots stay in memory");
 }
 
+bool os_udp_has(const struct os_udp *u, uint8_t family)
+{
+	return (family == IP_V6 ? &u->v6 : &u->v4)->fd >= 0;
+}
+
 uint16_t os_udp_port(const struct os_udp *u)
 {
 	return u->port;

@@ -37,6 +37,8 @@ struct os_udp_handler {
 MUST_CHECK enum err os_udp_open(struct os_loop *loop, uint16_t port, const struct os_udp_handler *h,
 				struct os_udp **ret);
 void os_udp_close(struct os_udp *u);
+/** os_udp_has() - does this machine have @family (enum ip_family)? */
+bool os_udp_has(const struct os_udp *u, uint8_t family);
 uint16_t os_udp_port(const struct os_udp *u);
 /**
  * os_udp_send() - one run of datagrams of @seg_len bytes each (the last may be shorter)

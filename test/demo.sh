@@ -22,10 +22,22 @@ say "The operator's key and configuration"
 operator_init
 cat "$T/init.out"
 
-say "A host \"web\" with its agent (its own process, TCP/IP stack and UDP socket)"
-add_agent web
+say "A host \"web\": an invite here, one line there"
+ENROLL_PORT=$(free_port)
+AGENT_PORT_web=$(free_port)
+sed -i "s|identities: .*|identities: [\"$T/id\"]|; s/^ssh:/&\n  user: $TEST_USER/" "$NEFIA_HOME/nefia.yaml"
+begin=$(now_ms)
+echo "\$ nefia vpn invite --name web --os linux --endpoint 127.0.0.1:$HUB_PORT"
+nefia vpn invite --name web --os linux --endpoint "127.0.0.1:$HUB_PORT" --enroll-port "$ENROLL_PORT" \
+	--token-out "$T/token" --no-print-token >"$T/invite.out" 2>&1 &
+INVITE=$!
+wait_until 10 test -s "$T/token" || fail "nefia vpn invite: $(cat "$T/invite.out")"
+run "$AGENT" enroll --token-file "$T/token" --out-dir "$T/web" --ssh-addr "127.0.0.1:$SSH_PORT" --listen-port "$AGENT_PORT_web"
+wait $INVITE || fail "nefia vpn invite: $(cat "$T/invite.out")"
+cat "$T/invite.out"
 start_agent web
-echo "nefia-agent runs, UDP port $AGENT_PORT_web"
+echo "nefia-agent runs, its own process, TCP/IP stack and UDP socket, port $AGENT_PORT_web ($(($(now_ms) - begin)) ms since the invite)"
+wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock" # invite's own hub
 
 say "The hub"
 start_hub

@@ -48,6 +48,5 @@ sim: $(B)/test/sim
 # Other seeds each time, for so many minutes
 SIM_MINUTES ?= 10
 sim-long: $(B)/test/sim
-	$(B)/test/sim --self-test
-	$(B)/test/sim --first $$(date +%s)000 --minutes $(SIM_MINUTES)
+	@B=$(B) SIM_MINUTES=$(SIM_MINUTES) test/long/sim.sh
 .PHONY: sim sim-long

@@ -73,7 +73,7 @@ mapfile -t e2e < <(printf '%s\n' test/e2e/*.sh | grep -vE '/(lib|run|drop)\.sh$'
 dropped() { local t; for t; do one test/e2e/drop.sh "$PWD/$t"; done; }
 suite_of e2e dropped "${e2e[@]}"
 suite lint test/lint.sh test/manual.sh test/clang.sh
-# these take the protocols' real time
-[ -n "$long" ] && LIMIT=600 suite long test/long/*.sh
+# minutes each; SIM_MINUTES and the like say how many
+[ -n "$long" ] && LIMIT=${TEST_TIMEOUT_LONG:-7200} suite long test/long/*.sh
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $passed -gt 0 ]

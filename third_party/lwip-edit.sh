@@ -16,12 +16,20 @@ edit core/tcp_out.c 1 \
 edit core/tcp_out.c 2 \
 	'$n += s{(pcb->unacked = seg;\n\s*useg = seg;)}{$1\n          pcb->unacked_tail = seg;}; $n += s{(useg->next = seg;\n\s*useg = useg->next;)}{$1\n            pcb->unacked_tail = useg;}'
 
+# A connection that we have half-closed, and still read from, asks after its other end as well.
+edit core/tcp.c 1 \
+	'$n += s{(\(\(pcb->state == ESTABLISHED\) \|\|\n\s*\(pcb->state == CLOSE_WAIT\))(\)\) \{)}{$1 || (pcb->state == FIN_WAIT_2)$2}'
 # Without memory for a PCB, tcp_alloc would kill a live connection: it gets none instead.
 edit core/tcp.c 3 \
 	'$n += s{\n\s*tcp_kill_prio\(prio\);}{}g; $n += s{\n\s*tcp_kill_state\((?:LAST_ACK|CLOSING)\);}{}g'
 # A TCP option cut off at the end of the option area was read past it (upstream 3d896ba): those bytes are 0 now.
 edit core/tcp_in.c 1 \
 	'$n += s{(  u16_t optidx = tcp_optidx\+\+;\n)}{$1  if (optidx >= tcphdr_optlen) {\n    return 0;\n  }\n}'
+
+# A segment that was queued while the window was shut is larger than half of the window that opens then; the next write
+# met an assertion there. The segment keeps its size, and takes no more than the room that it has.
+edit core/tcp_out.c 1 \
+	'$n += s{    LWIP_ASSERT\("mss_local is too small"[^\n]*\n    space = (mss_local - \(([^)]*)\));\n}{    space = $2 < mss_local ? $1 : 0;\n    space = LWIP_MAX(space, pcb->unsent_oversize);\n}'
 
 # After each segment that came, lwIP sends what it may: we do it once for a batch (net_lwip_input_done).
 edit core/tcp_in.c 1 \

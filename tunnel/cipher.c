@@ -141,6 +141,9 @@ void tunnel_cipher_turn(struct tunnel *t)
 {
 	nsec_t now = os_loop_now(t->loop);
 
+	/* It may have been measured for another tunnel meanwhile. */
+	if (t->cipher.busy && !t->cipher.fast)
+		be_fast(t);
 	if (t->cipher.busy || t->cipher.bytes == 0)
 		return;
 	if (now - t->cipher.since > BUSY_WINDOW) {

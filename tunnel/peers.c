@@ -65,6 +65,7 @@ static enum err apply(struct tunnel *t, wg_peer_id id, const struct tunnel_peer 
 	nsec_t now = os_loop_now(t->loop);
 	struct wg_peer_info info;
 	bool has_endpoint, is_new = note_configured(t, p);
+	char text[ENDPOINT_STR_MAX];
 	enum err e = OK;
 
 	wg_peer_set_psk(t->dev, id, &p->psk);
@@ -73,6 +74,9 @@ static enum err apply(struct tunnel *t, wg_peer_id id, const struct tunnel_peer 
 	has_endpoint = endpoint_is_set(&info.endpoint);
 	if ((!has_endpoint || is_new) && endpoint_is_set(&p->endpoint)) {
 		wg_peer_set_endpoint(t->dev, id, &p->endpoint, now);
+		if (t->udp && !os_udp_has(t->udp, p->endpoint.ip.family))
+			log_warn("peer cannot be reached: this machine has no IPv%u name=%s endpoint=%s",
+				 p->endpoint.ip.family, p->name, endpoint_format(&p->endpoint, text));
 		tunnel_announce(t, id);
 	} else if (!has_endpoint && known && endpoint_is_set(&known->endpoint)) {
 		wg_peer_set_endpoint(t->dev, id, &known->endpoint, now);

@@ -96,6 +96,7 @@ enum err tunnel_state_load(struct tunnel_state *s, const char *path)
 	*s = (struct tunnel_state){ .path = path };
 	if (!path)
 		return OK;
+	os_file_sweep(path);
 	e = os_file_read(path, STATE_BYTES_MAX, &text, &len);
 	if (e == ERR_NOT_FOUND)
 		return OK;

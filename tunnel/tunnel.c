@@ -229,6 +229,7 @@ static enum err open_interface(struct tunnel *t)
 				     .mtu = t->cfg.mtu,
 				     .output = on_output,
 				     .ctx = t,
+				     .congestion = t->cfg.congestion,
 				     .answer_echo = true,
 				     .reset_closed = true };
 

@@ -31,6 +31,7 @@ struct tunnel_config {
 	uint16_t listen_port;    /* 0 = any */
 	bool port_fallback;      /* take another port when it is in use (transient dial-outs) */
 	uint16_t mtu;            /* 0 = 1420 */
+	const char *congestion;  /* control of connections in the tunnel: "cubic" (NULL too), "bbr" */
 	const char *aead;        /* provider by name, loaded at once; NULL = the fastest, while there is traffic */
 	const char *state_file;  /* watermark and last endpoints, versioned text, 0600; NULL = none */
 	bool initiate;           /* handshake with every peer that has an endpoint, at start */

@@ -137,6 +137,7 @@ void wg_peer_roam(struct wg_peer *peer, const struct path_addr *path)
 	struct wg_event ev = { .kind = WG_EVENT_ENDPOINT, .peer = peer->id, .endpoint = path->remote };
 
 	peer->path = *path;
+	peer->heard_at = (struct path_addr){ 0 };
 	if (moved)
 		wg_device_tell(peer->dev, &ev);
 }

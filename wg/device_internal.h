@@ -66,6 +66,7 @@ struct wg_peer {
 	struct wg_psk psk;
 	bool low_order; /* its key gives a zero secret: nothing is ever sent */
 	struct path_addr path;
+	struct path_addr heard_at; /* of an initiation whose timestamp was refused, until one is accepted; or unset */
 	struct pktowner owner;
 
 	struct wg_keypair *current, *previous, *next;

@@ -68,6 +68,18 @@ static bool create_initiation(struct wg_peer *peer, nsec_t now, struct wg_msg_in
 	return ok;
 }
 
+/* To the peer's endpoint, and to where it was heard from with a timestamp that was refused. */
+static void send_initiation(struct wg_peer *peer, const struct wg_msg_initiation *msg)
+{
+	struct wg_device *dev = peer->dev;
+	const struct endpoint *known = &peer->path.remote, *heard = &peer->heard_at.remote;
+
+	if (endpoint_is_set(known))
+		wg_send_message(dev, peer, &peer->path, msg, sizeof(*msg));
+	if (endpoint_is_set(heard) && !endpoint_equal(heard, known))
+		wg_send_message(dev, peer, &peer->heard_at, msg, sizeof(*msg));
+}
+
 void wg_handshake_initiate(struct wg_peer *peer, nsec_t now, bool is_retry)
 {
 	struct wg_device *dev = peer->dev;
@@ -75,7 +87,8 @@ void wg_handshake_initiate(struct wg_peer *peer, nsec_t now, bool is_retry)
 
 	if (!is_retry)
 		peer->n_attempts = 0;
-	if (!dev->has_key || peer->low_order || !endpoint_is_set(&peer->path.remote))
+	if (!dev->has_key || peer->low_order ||
+	    !(endpoint_is_set(&peer->path.remote) || endpoint_is_set(&peer->heard_at.remote)))
 		return;
 	if (peer->last_initiation_sent &&
 	    now - peer->last_initiation_sent < wg_scaled(dev, WG_REKEY_TIMEOUT))
@@ -85,7 +98,7 @@ void wg_handshake_initiate(struct wg_peer *peer, nsec_t now, bool is_retry)
 		return;
 	wg_cookie_sign(&peer->cookie, now, (uint8_t *)&msg, sizeof(msg));
 	dev->stats.n_handshakes_out++;
-	wg_send_message(dev, peer, &peer->path, &msg, sizeof(msg));
+	send_initiation(peer, &msg);
 	wg_timers_authenticated_sent(peer, now);
 	wg_timers_handshake_initiated(peer, now);
 }
@@ -157,9 +170,14 @@ static bool consume_initiation(struct wg_device *dev, nsec_t now, const struct w
 	if (!peer)
 		goto out;
 	if (!timestamp_is_new(peer, timestamp)) {
-		/* It may be honest, with a clock that was set back while we were away: call it ourselves. */
-		if (!wg_session_usable(peer->current, now))
+		/*
+		 * It may be honest, with a clock that was set back while we were away: call it ourselves. It may also be an
+		 * old one: so the peer is called where it was, and where this came from, and only while it does not answer.
+		 */
+		if (!wg_session_usable(peer->current, now) || peer->handshake_index != 0) {
+			peer->heard_at = *d->path;
 			wg_handshake_initiate(peer, now, false);
+		}
 		goto out;
 	}
 	if (peer->last_initiation_accepted &&

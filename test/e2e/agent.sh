@@ -8,6 +8,7 @@ stop_agent() {
 	sleep 0.2
 	kill "$AGENT_PID" 2>/dev/null
 	wait "$AGENT_PID" 2>/dev/null
+	check "the agent ends well" equal "$?" 0
 }
 log_has() { grep -q -e "$1" "$T/agent-web.log"; }
 
@@ -127,8 +128,8 @@ chmod 644 "$T/ring/agent.yaml" # it holds no key
 "$AGENT" run --config "$T/ring/agent.yaml" --uapi-dir "$T/ring" --log-file - >>"$T/agent-ring.log" 2>&1 &
 ring=$!
 PIDS="$PIDS $ring"
-check "it serves" wait_until 5 test -S "$T/ring/nefia-agent.sock"
-check "with that key" contains "$(nefia wg show --uapi-dir "$T/ring" nefia-agent)" "public key: $pub"
+has_key() { nefia wg show --uapi-dir "$T/ring" nefia-agent | grep -qF "public key: $pub"; }
+check "it serves with that key" wait_until 5 has_key
 check "and says where from" grep -q "keyring=file" "$T/agent-ring.log"
 stop_pid "$ring"
 rm "$T/ring/agent-keyring.json"

@@ -136,9 +136,35 @@ chmod 600 "$T/id"
 expect 0 "with the right one all is well" nefia exec --target web -- true
 
 # ports in use
-expect 1 "a second agent on the port" timeout 5 "$AGENT" run --config "$ACONF"
+expect 1 "a second agent with the same key" timeout 5 "$AGENT" run --config "$ACONF"
+check "named" contains "$ERR" "another nefia-agent runs with $ACONF"
+mkdir "$T/twin"
+cp "$ACONF" "$T/twin/agent.yaml"
+expect 1 "another agent on the port" timeout 5 "$AGENT" run --config "$T/twin/agent.yaml"
 check "the port" contains "$ERR" "$AGENT_PORT_web"
 check "the reason" contains "$ERR" "in use"
+
+# folders that cannot be used
+if [ "$(id -u)" != 0 ]; then
+	mkdir "$T/locked"
+	chmod 500 "$T/locked"
+	expect 1 "init where nothing may be written" env NEFIA_HOME="$T/locked/op" "$NEFIA" init
+	check "its code" contains "$ERR" "[E1006]"
+	mkdir "$T/closed"
+	cp "$CONF" "$T/closed/nefia.yaml"
+	chmod 500 "$T/closed"
+	expect 255 "a hub without a place for its socket" env NEFIA_HOME="$T/closed" "$NEFIA" exec --target web -- true
+	check "its code: $ERR" contains "$ERR" "[E1011]"
+	expect 1 "host add where nothing may be written" env NEFIA_HOME="$T/closed" "$NEFIA" host add x --agent-config "$T/x.yaml"
+	check "no file for it" test ! -e "$T/x.yaml"
+	chmod 700 "$T/closed" "$T/locked"
+fi
+long=$T/$(printf 'x%.0s' $(seq 110))
+mkdir "$long"
+cp "$CONF" "$long/nefia.yaml"
+expect 255 "a folder too long for a socket" env NEFIA_HOME="$long" "$NEFIA" exec --target web -- true
+check "its code" contains "$ERR" "[E1011]"
+check "the next step: $ERR" contains "$ERR" "NEFIA_HOME"
 
 # arguments
 wg_key=$(sed -n 's/.*public_key: *//p' "$CONF")

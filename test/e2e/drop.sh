@@ -39,7 +39,7 @@ case $script in
 esac
 env -i PATH="$PATH" HOME="$base/home" USER=nefia-test LOGNAME=nefia-test TMPDIR="$base/home" LANG=C.UTF-8 \
 	BUILD="$base/bin" NEFIA_TEST_USER=nefia-test E2E_ONLY="${E2E_ONLY:-}" E2E_KEEP_GOING="${E2E_KEEP_GOING:-}" \
-	NEFIA_LIB="$base/test/lib.sh" ASAN_OPTIONS="${ASAN_OPTIONS:-}" \
+	LONG="${LONG:-}" DRAIN_LONG="${DRAIN_LONG:-}" NEFIA_LIB="$base/test/lib.sh" ASAN_OPTIONS="${ASAN_OPTIONS:-}" \
 	unshare -m sh -c '
 		mount --make-rprivate / && mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group || {
 			echo "drop.sh: no private mount namespace here" >&2; exit 1; }

@@ -22,7 +22,8 @@ stop_sshd
 start_hub
 begin=$(now_ms)
 expect 255 "no sshd" nefia exec --target web -- true
-check "refused at once" test $(($(now_ms) - begin)) -lt 5000
+check "refused at once" test $(($(now_ms) - begin)) -lt 1500
+check "in words" contains "$ERR" "Error: [E1032]"
 start_sshd
 expect 0 "sshd is back" nefia exec --target web -- true
 
@@ -41,14 +42,14 @@ stop_pid "$AGENT_PID" KILL
 start_agent web
 begin=$(now_ms)
 expect 0 "a restarted agent" nefia exec --target web -- true
-check "is back in 3 s" test $(($(now_ms) - begin)) -le 4000
+check "is back in 3 s" test $(($(now_ms) - begin)) -le 3000
 
 # the hub restarts
 "$NEFIA" hub stop >/dev/null || fail "hub stop"
 start_hub
 begin=$(now_ms)
 expect 0 "a restarted hub" nefia exec --target web -- true
-check "is back in 3 s" test $(($(now_ms) - begin)) -le 4000
+check "is back in 3 s" test $(($(now_ms) - begin)) -le 3000
 
 # SIGHUP, and a host added while the hub runs
 kill -HUP "$HUB_PID"
@@ -65,6 +66,7 @@ start_hub
 begin=$(now_ms)
 expect 255 "an unreachable peer" nefia exec --target late -- true
 check "within 15 s" test $(($(now_ms) - begin)) -le 15000
+check "in words" contains "$ERR" "Error: [E1031]"
 
 # another host key
 "$NEFIA" hub stop >/dev/null || fail "hub stop"
@@ -74,6 +76,12 @@ start_sshd
 start_hub
 expect 255 "a changed host key is refused" nefia exec --target web -- touch "$T/must-not-be"
 check "nothing ran" test ! -e "$T/must-not-be"
+check "in words" contains "$ERR" "Error: [E1033]"
+check "the line to remove: $ERR" grep -Eq 'known_hosts:[0-9]+' "$T/err"
+expect 1 "for files as well" nefia fs get "web:$T/id.pub" "$T/must-not-be"
+check "nothing came" test ! -e "$T/must-not-be"
+expect 1 "and for other ports" nefia nc web "$SSH_PORT"
+check "in words" contains "$ERR" "Error: [E1033]"
 
 # configurations that are wrong
 cp "$NEFIA_HOME/nefia.yaml" "$T/good"

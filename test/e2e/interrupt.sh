@@ -93,6 +93,31 @@ check "full: the status" equal $? 255
 check "full: in words" contains "$(cat "$T/err")" "output"
 nefia host list >/dev/full 2>"$T/err" && fail "host list into a full disk succeeded"
 
+# Ctrl-C during a transfer: no half file stays, here or there
+head -c 400000000 /dev/zero >"$T/zeros"
+for way in "get web:$T/zeros $T/copy" "put $T/zeros web:$T/copy"; do
+	"$NEFIA" fs $way >"$T/out" 2>"$T/err" </dev/null &
+	CMD=$!
+	PIDS="$PIDS $CMD"
+	wait_until 5 sh -c "find '$T' -name '*.part' | grep -q ." || fail "fs $way does not start: $(cat "$T/err")"
+	kill -TERM "$CMD"
+	wait_until 2 gone "$CMD" || fail "fs $way is still there"
+	wait "$CMD"
+	check "fs ${way%% *}: its status" equal $? 143
+	check "fs ${way%% *}: no half file" wait_until 3 sh -c "[ \$(find '$T' -name '*.part' | wc -l) = 0 ]"
+	check "fs ${way%% *}: nor a whole one" test ! -e "$T/copy"
+done
+rm "$T/zeros"
+
+# the SSH worker is killed under a command
+run_remote "exec sleep 300"
+BEGIN=$(now_ms)
+for w in $(ps -o pid= --ppid "$HUB_PID"); do kill -9 "$w"; done
+ends 255 2 "the worker is killed"
+check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
+kill -9 "$REMOTE"
+expect 0 "the next one" nefia exec --target web -- true
+
 # the hub is killed under a command
 run_remote "exec sleep 300"
 BEGIN=$(now_ms)

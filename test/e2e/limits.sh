@@ -46,7 +46,7 @@ for i in $(seq 64); do
 	eval "p$i=$!"
 done
 sessions() { [ "$(pgrep -u "$(id -u)" -f "$go" -c)" -ge "$1" ]; }
-wait_until 15 sessions 128 || fail "not all commands run: $(pgrep -u "$(id -u)" -f "$go" -c)"
+wait_until 40 sessions 128 || fail "not all commands run: $(pgrep -u "$(id -u)" -f "$go" -c)"
 expect 255 "one more command" nefia exec --target web -- true
 check "in words: $ERR" contains "$ERR" "64"
 touch "$go"
@@ -55,6 +55,42 @@ for i in $(seq 64); do
 	[ "$(cat "$T/par.$i")" = "$i" ] || fail "command $i said $(cat "$T/par.$i")"
 done
 check "then there is room again" nefia exec --target web -- true
+
+# An agent without descriptors refuses, and neither spins nor forgets itself.
+stop_pid "$AGENT_PID" KILL # it would wait 30 s for the connection that the hub keeps
+(ulimit -n 20 && exec "$AGENT" run --config "$T/web/agent.yaml") >>"$T/agent-web.log" 2>&1 &
+AGENT_PID=$!
+PIDS="$PIDS $AGENT_PID"
+wait_until 5 udp_bound "$AGENT_PORT_web" || fail "an agent with 20 descriptors does not start"
+"$NEFIA" forward web "$port" --raw >"$T/forward2.out" 2>&1 &
+FORWARD=$!
+PIDS="$PIDS $FORWARD"
+wait_until 10 grep -q "^Forwarding" "$T/forward2.out" || fail "the forward does not listen: $(cat "$T/forward2.out")"
+n_served=0 n_refused=0
+for i in $(seq 30); do
+	exec {fd}<>"/dev/tcp/127.0.0.1/$port" || fail "connection $i"
+	fds[i]=$fd
+done
+for i in $(seq 30); do
+	if read -r -t 10 -u "${fds[i]}" banner 2>/dev/null; then
+		n_served=$((n_served + 1))
+	else
+		n_refused=$((n_refused + 1))
+	fi
+done
+check "some are served: $n_served" test $n_served -ge 3
+check "the others are refused: $n_refused" test $n_refused -ge 5
+ticks() { awk '{ print $14 + $15 }' "/proc/$AGENT_PID/stat"; }
+before=$(ticks)
+sleep 1
+check "it does not spin" test $(($(ticks) - before)) -le 30
+for i in $(seq 30); do
+	fd=${fds[i]}
+	exec {fd}>&-
+done
+check "all is well again" wait_until 5 admitted
+kill -INT "$FORWARD"
+wait "$FORWARD"
 nefia hub stop >/dev/null || fail "hub stop"
 rm -f "$NEFIA_HOME/hub.log"
 

@@ -1,7 +1,8 @@
 #!/bin/bash
 # test/e2e/run.sh [NAME...] - run the end-to-end tests, each with its time. Exit 0 when none failed.
 HERE=$(cd "$(dirname "$0")" && pwd)
-names=${*:-${E2E_ONLY:-exec fs nc forward status transient faults}}
+all=$(cd "$HERE" && ls -- *.sh | sed 's/\.sh$//' | grep -vxE 'lib|run|drop')
+names=${*:-${E2E_ONLY:-$all}}
 failed=0
 for name in $names; do
 	begin=$(date +%s%3N)

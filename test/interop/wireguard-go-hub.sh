@@ -67,9 +67,10 @@ handshake() { theirs wg show $WG latest-handshakes | cut -f2; }
 rekeyed() { [ "$(handshake)" -gt "$before" ]; }
 sleep 1
 before=$(handshake)
+: >"$T/flow"
 through both 24000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
-sleep 0.5
+begun "$T/flow"
 for round in 1 2; do
 	nefia vpn status >/dev/null # the hub reads the file that changed
 	out=$(ours python3 "$LIB/traffic.py" dial "$T/op/run/hub.sock" go 9 1700)
@@ -83,9 +84,10 @@ finish $flow "$T/flow" "new keys under traffic"
 [ "$(value gap_ms "$(cat "$T/flow")")" -le 1000 ] || fail "the transfer paused"
 
 # restarts while bytes flow
+: >"$T/flow"
 through both 12000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
-sleep 0.6
+begun "$T/flow"
 stop_go KILL
 killed=$(now_ms)
 start_go
@@ -101,9 +103,10 @@ start_go
 sleep 0.5
 reconnect "$(now_ms)" "wireguard-go restarted, and silent"
 
+: >"$T/flow"
 through both 100000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
-sleep 0.6
+begun "$T/flow"
 stop "$HUB" KILL
 killed=$(now_ms)
 start_hub

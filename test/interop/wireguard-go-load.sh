@@ -44,9 +44,10 @@ sniffed
 say "one greedy source: $out"
 
 # many of them put us under load: a session that stands does not notice, a new one proves its address first
+: >"$T/flow"
 traffic $THEIRS both 10.77.0.2 22 8000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
-flood 12 8000 203.0.113.1 $PORT "$OUR_PUB" $(many 203.0.113)
+flood 16 8000 203.0.113.1 $PORT "$OUR_PUB" $(many 203.0.113)
 finish $flow "$T/flow" "a transfer while we are flooded"
 [ "$(value gap_ms "$(cat "$T/flow")")" -le 500 ] || fail "the transfer paused"
 [ "$(limited)" -ge 1 ] || fail "40 sources did not put us under load"
@@ -69,7 +70,7 @@ agent_config "192.0.2.2:$THEIR_PORT"
 rm -f "$T"/agent/agent-state*
 theirs wg set $WG peer "$OUR_PUB" remove
 theirs wg set $WG peer "$OUR_PUB" preshared-key "$T/psk" allowed-ips 10.77.0.2/32,fd77::2/128
-flood 12 30000 198.18.0.1 $THEIR_PORT "$GO_PUB" $(many 198.18.0)
+flood 16 30000 198.18.0.1 $THEIR_PORT "$GO_PUB" $(many 198.18.0)
 sniffer
 began=$(now_ms)
 start_agent

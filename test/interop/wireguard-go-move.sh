@@ -22,9 +22,10 @@ rekeyed_since() { [ "$(handshake)" -gt "$1" ]; }
 under_traffic() {
 	local what=$1 bytes=$(($2 * 4000000)) out gap
 	shift 2
+	: >"$T/flow"
 	traffic $THEIRS both 10.77.0.2 22 $bytes 4000000 >"$T/flow" 2>&1 &
 	local flow=$!
-	sleep 0.5
+	begun "$T/flow"
 	"$@"
 	finish $flow "$T/flow" "$what"
 	gap=$(value gap_ms "$(cat "$T/flow")")

@@ -37,9 +37,10 @@ out=$(LIMIT=3 traffic $THEIRS ping 10.77.0.2 1) || fail "no echo after the right
 say "a wrong preshared key keeps everything out"
 
 # restart of either side while bytes flow: a new connection stands within 3 s
+: >"$T/cut"
 traffic $THEIRS both 10.77.0.2 22 100000000 4000000 >"$T/cut" 2>&1 &
 cut=$!
-sleep 0.6
+begun "$T/cut"
 stop "$AGENT" KILL
 killed=$(now_ms)
 start_agent
@@ -55,9 +56,10 @@ say "the connection that was cut ended $(($(now_ms) - began)) ms later: $(cat "$
 
 # The kernel's connections outlive wireguard-go: those that stand go on where they were.
 for what in put both; do
+	: >"$T/flow"
 	traffic $THEIRS $what 10.77.0.2 22 10000000 4000000 >"$T/flow" 2>&1 &
 	flow=$!
-	sleep 0.6
+	begun "$T/flow"
 	stop_go KILL
 	killed=$(now_ms)
 	start_go

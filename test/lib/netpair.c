@@ -6,8 +6,10 @@
 /* A checksum written the slow way, so that it can disagree with the one under test. */
 static uint32_t slow_sum(const uint8_t *p, size_t len, uint32_t sum)
 {
-	for (size_t i = 0; i < len; i++)
-		sum += i & 1 ? p[i] : (uint32_t)p[i] << 8;
+	for (size_t i = 0; i + 1 < len; i += 2)
+		sum += (uint32_t)p[i] << 8 | p[i + 1];
+	if (len & 1)
+		sum += (uint32_t)p[len - 1] << 8;
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	return sum;
@@ -70,7 +72,9 @@ static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcn
 
 	if (p->queue_max && s->n_queued >= p->queue_max)
 		return NET_OUTPUT_BLOCKED;
-	k = calloc(1, sizeof(*k));
+	k = malloc(sizeof(*k));
+	k->next = NULL;
+	k->len = 0;
 	for (int i = 0; i < iovcnt; i++) {
 		memcpy(k->data + k->len, iov[i].iov_base, iov[i].iov_len);
 		k->len += iov[i].iov_len;
@@ -110,32 +114,67 @@ void netpair_inject(struct netpair *p, struct netside *to, const void *data, siz
 	net_if_input(to->nif, &pb, 1);
 }
 
-/* Delivers what is due; return: anything? */
-static bool deliver(struct netpair *p, struct netside *from, struct netside *to)
+static nsec_t handed_over_at(const struct netpair *p, const struct netlink_pkt *k)
 {
-	bool any = false;
+	return p->tick ? (k->at + p->tick - 1) / p->tick * p->tick : k->at;
+}
 
-	for (struct netlink_pkt **at = &from->first; *at;) {
+static struct pktbuf *to_unit(struct netpair *p, const struct netlink_pkt *k)
+{
+	struct pktbuf *pb = pktbuf_alloc(p->pool, NULL);
+
+	if (!pb)
+		return NULL;
+	memcpy(pb->data, k->data, k->len);
+	pb->len = (uint16_t)k->len;
+	return pb;
+}
+
+/* The next packet that is due; NULL: none is. */
+static struct netlink_pkt *take_due(struct netpair *p, struct netside *from)
+{
+	for (struct netlink_pkt **at = &from->first; *at; at = &(*at)->next) {
 		struct netlink_pkt *k = *at;
 
-		if (k->at > p->now) {
+		if (handed_over_at(p, k) > p->now) {
 			if (!p->reorder_ppm)
-				break;
-			at = &k->next;
+				return NULL;
 			continue;
 		}
 		*at = k->next;
 		if (!k->next)
 			from->last = at;
 		from->n_queued--;
-		netpair_inject(p, to, k->data, k->len);
-		if (rng_chance(&p->rng.rng, p->dup_ppm))
-			netpair_inject(p, to, k->data, k->len);
+		return k;
+	}
+	return NULL;
+}
+
+/* Delivers what is due; return: anything? */
+static bool deliver(struct netpair *p, struct netside *from, struct netside *to)
+{
+	struct pktbuf *batch[32];
+	struct netlink_pkt *k;
+	size_t n = 0, n_max = p->tick ? ARRAY_SIZE(batch) : 1;
+	bool any = false;
+
+	/* Input may append to either queue: looked at anew each time. */
+	while ((k = take_due(p, from))) {
+		int copies = 1 + rng_chance(&p->rng.rng, p->dup_ppm);
+
+		while (copies-- > 0) {
+			batch[n] = to_unit(p, k);
+			n += batch[n] != NULL;
+			if (n == n_max) {
+				net_if_input(to->nif, batch, n);
+				n = 0;
+			}
+		}
 		free(k);
 		any = true;
-		/* Input may have appended to either queue: start again. */
-		at = &from->first;
 	}
+	if (n > 0)
+		net_if_input(to->nif, batch, n);
 	if (any && net_if_is_blocked(from->nif))
 		net_if_resume(from->nif);
 	return any;
@@ -146,8 +185,17 @@ static nsec_t next_arrival(const struct netside *s)
 	nsec_t at = NSEC_NEVER;
 
 	for (const struct netlink_pkt *k = s->first; k && (k == s->first || s->pair->reorder_ppm); k = k->next)
-		at = nsec_min(at, k->at);
+		at = nsec_min(at, handed_over_at(s->pair, k));
 	return at;
+}
+
+/* The process gets no processor for a while: packets and timers wait. */
+static nsec_t stall(struct netpair *p, nsec_t next)
+{
+	if (!p->stall_every || next < p->next_stall)
+		return next;
+	p->next_stall = next + rng_below(&p->rng.rng, 2 * p->stall_every);
+	return next + rng_below(&p->rng.rng, p->stall_for);
 }
 
 bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void *ctx)
@@ -165,6 +213,8 @@ bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void 
 			return true;
 		next = nsec_min(net_deadline(), nsec_min(next_arrival(&p->a), next_arrival(&p->b)));
 		next = MAX(next, p->now + 10 * NSEC_PER_USEC);
+		if (next <= end)
+			next = stall(p, next);
 		if (next > end) {
 			p->now = end;
 			net_set_now(end);

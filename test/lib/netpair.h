@@ -33,6 +33,9 @@ struct netpair {
 	uint32_t loss_ppm, dup_ppm, reorder_ppm;
 	uint64_t rate_bps;    /* bottleneck each way; 0 = none */
 	uint32_t bottleneck;  /* packets of 1,420 bytes that wait there; more are dropped */
+	nsec_t tick;      /* packets are handed over at multiples of it, 32 at once, as a busy receiver does; 0 = each by itself */
+	nsec_t stall_every, stall_for; /* a busy machine: nothing runs for up to that long, about so often; 0 = never */
+	nsec_t next_stall;
 	size_t queue_max; /* output answers "blocked" beyond; 0 = none */
 };
 

@@ -14,7 +14,8 @@
   sniff DEVICE                           counts WireGuard's messages until SIGTERM, by type and source
   dial SOCKET HOST PORT TIMEOUT_MS       asks a hub for a raw connection through its control socket
 
-The stream is SHAKE-128 of a seed, so either side knows every byte. A transfer ends with one line on standard output:
+The stream is SHAKE-128 of a seed, so either side knows every byte. A transfer says "begun" on standard error once it is
+connected, and ends with one line on standard output:
 "ok bytes=N ms=N gap_ms=N" (gap: the longest time without a byte), or with a message and exit status 1.
 """
 import base64, hashlib, json, os, signal, socket, struct, subprocess, sys, threading, time
@@ -38,6 +39,13 @@ def send_stream(s, seed, total, rate):
         sent += len(b)
         if rate:
             time.sleep(max(0, began + sent / rate - time.monotonic()))
+
+
+def send_quietly(s, seed, total, rate):
+    try:
+        send_stream(s, seed, total, rate)
+    except OSError:
+        pass  # the reader's side tells
 
 
 def recv_stream(s, seed, total):
@@ -103,7 +111,7 @@ def serve_one(c):
             if what in ("half-up", "half-down", "echo"):
                 serve_half(what, c, seed, total)
                 return
-            sender = threading.Thread(target=send_stream, args=(c, seed + 1, total, rate), daemon=True)
+            sender = threading.Thread(target=send_quietly, args=(c, seed + 1, total, rate), daemon=True)
             if what in ("get", "both"):
                 sender.start()
             if what in ("put", "both"):
@@ -151,6 +159,7 @@ def half(what, s, seed, total):
 def transfer(what, s, total, rate):
     seed, began, gap = int.from_bytes(os.urandom(4), "big"), time.monotonic(), 0
     s.sendall(("%s %d %d %d\n" % (what, seed, total, rate)).encode())
+    print("begun", file=sys.stderr, flush=True)
     failed = []
     if what in ("half-up", "half-down", "echo"):
         half(what, s, seed, total)

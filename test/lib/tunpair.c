@@ -25,10 +25,10 @@ bool tunpair_run(struct tunpair *p, bool (*fn)(void *ctx), void *ctx, nsec_t lim
 	return fn(ctx);
 }
 
-static void open_one(struct tunpair *p, uint8_t key, const char *v4, const char *v6, struct tunnel **ret,
-		     struct tunnel_peer *ret_as_peer)
+static void open_one(struct tunpair *p, uint8_t key, const char *v4, const char *v6, const char *state_file,
+		     struct tunnel **ret, struct tunnel_peer *ret_as_peer)
 {
-	struct tunnel_config cfg = { .n_addrs = 2 };
+	struct tunnel_config cfg = { .n_addrs = 2, .state_file = state_file };
 
 	memset(cfg.private_key.b, key, KEY_LEN);
 	ASSERT(ip_prefix_parse(v4, &cfg.addrs[0]) == OK && ip_prefix_parse(v6, &cfg.addrs[1]) == OK);
@@ -42,14 +42,14 @@ static void open_one(struct tunpair *p, uint8_t key, const char *v4, const char 
 	ret_as_peer->endpoint = (struct endpoint){ .ip = ip_addr_v4(127, 0, 0, 1), .port = tunnel_port(*ret) };
 }
 
-void tunpair_open(struct tunpair *p)
+void tunpair_open(struct tunpair *p, const char *hub_state)
 {
 	memset(p, 0, sizeof(*p));
 	p->loop = os_loop_new();
 	ASSERT(p->loop);
 	os_timer_init(&p->tick, p->loop, on_tick, p);
-	open_one(p, 9, "10.99.0.1/24", "fd00::1/64", &p->hub, &p->to_hub);
-	open_one(p, 17, "10.99.0.2/24", "fd00::2/64", &p->agent, &p->to_agent);
+	open_one(p, 9, "10.99.0.1/24", "fd00::1/64", hub_state, &p->hub, &p->to_hub);
+	open_one(p, 17, "10.99.0.2/24", "fd00::2/64", NULL, &p->agent, &p->to_agent);
 	ASSERT(tunnel_add_peer(p->hub, &p->to_agent) == OK);
 	ASSERT(tunnel_add_peer(p->agent, &p->to_hub) == OK);
 }

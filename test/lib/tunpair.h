@@ -14,8 +14,8 @@ struct tunpair {
 	nsec_t end;
 };
 
-/** tunpair_open() - fails the test when it cannot */
-void tunpair_open(struct tunpair *p);
+/** tunpair_open() - @hub_state: the hub's state file, or NULL. Fails the test when it cannot. */
+void tunpair_open(struct tunpair *p, const char *hub_state);
 void tunpair_close(struct tunpair *p);
 /** tunpair_run() - turn the loop until @fn is true; false: not within @limit */
 bool tunpair_run(struct tunpair *p, bool (*fn)(void *ctx), void *ctx, nsec_t limit);

@@ -137,8 +137,12 @@ stop_go() {
 	ip -n $THEIRS link del $WG 2>/dev/null
 	rm -f /var/run/wireguard/$WG.sock
 }
-# transfers OK-NAME FILE: wait for a background transfer and take its line
-finish() { # finish PID FILE WHAT
+# A transfer in the background, whose output is in FILE: begun FILE waits until bytes flow, finish PID FILE WHAT for its end
+begun() {
+	until_true 10 grep -q '^begun' "$1" || fail "a transfer does not begin: $(cat "$1")"
+	sleep 0.3
+}
+finish() {
 	wait "$1" || fail "$3: $(cat "$2")"
-	say "$3: $(cat "$2")"
+	say "$3: $(tail -n 1 "$2")"
 }

@@ -70,7 +70,7 @@ static bool move_one(struct wgpair *p, struct wgside *from)
 
 void wgpair_pump(struct wgpair *p)
 {
-	for (int i = 0; i < 100000 && (move_one(p, &p->a) | move_one(p, &p->b)); i++)
+	for (int i = 0; i < 100000 && ((int)move_one(p, &p->a) | (int)move_one(p, &p->b)); i++)
 		;
 }
 

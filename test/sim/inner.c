@@ -41,8 +41,6 @@ struct inner_half {
 	uint16_t mss;
 	/* came from the other side */
 	bool came, was_offered, other_scales;
-	nsec_t came_at;
-	uint32_t una, wnd, wl1, wl2;
 	uint32_t syn_end, came_max, offered; /* offered: end of the other's window */
 	uint8_t other_scale;
 	uint16_t other_mss;
@@ -172,7 +170,7 @@ static uint8_t scale_of(bool both, uint8_t scale)
 	return both ? scale : 0;
 }
 
-static enum rule ack_sent(struct inner *in, struct inner_half *h, const struct segment *s)
+static enum rule ack_sent(struct inner_half *h, const struct segment *s)
 {
 	uint8_t shift = scale_of(h->scales && h->other_scales && !(s->flags & SYN), h->scale);
 	uint32_t edge = s->ack + (s->wnd << shift);
@@ -182,13 +180,8 @@ static enum rule ack_sent(struct inner *in, struct inner_half *h, const struct s
 	if (h->has_ack && BEFORE(s->ack, h->ack))
 		return RULE_ACK_BACK;
 	/* Rounding to the scale may take a little. */
-	if (h->has_ack && BEFORE(edge + (1u << shift), h->edge)) {
-		/* Known: before the owner of the port has it, the whole window is offered, and then cut. */
-		if (h->ack != h->syn_end)
-			return RULE_SHRUNK;
-		in->n_known_shrunk++;
-		h->edge = edge;
-	}
+	if (h->has_ack && BEFORE(edge + (1u << shift), h->edge))
+		return RULE_SHRUNK;
 	h->edge = h->has_ack && BEFORE(edge, h->edge) ? h->edge : edge;
 	h->ack = s->ack;
 	h->has_ack = true;
@@ -232,7 +225,7 @@ static enum rule segment_sent(struct inner *in, int group, const struct segment 
 	if (s->flags & SYN)
 		r = syn_sent(h, s);
 	if (r == RULE_NONE && (s->flags & ACK))
-		r = ack_sent(in, h, s);
+		r = ack_sent(h, s);
 	if (r == RULE_NONE && s->len > 0)
 		r = data_sent(in, h, s);
 	if (r == RULE_NONE && (s->flags & FIN)) {
@@ -257,23 +250,6 @@ enum rule inner_sent(struct inner *in, int group, const uint8_t *p, size_t len, 
 
 /* ---- delivered ---- */
 
-nsec_t inner_last_came(struct inner *in, int group, const struct endpoint *from, const struct endpoint *to)
-{
-	return half_of(in, group, from, to)->came_at;
-}
-
-/* The window as RFC 9293 3.10.7.4 keeps it. */
-static void note_window(struct inner_half *h, const struct segment *s, uint32_t wnd)
-{
-	if (!h->was_offered || BEFORE(h->una, s->ack))
-		h->una = s->ack;
-	if (h->was_offered && (BEFORE(s->seq, h->wl1) || (s->seq == h->wl1 && BEFORE(s->ack, h->wl2))))
-		return;
-	h->wnd = wnd;
-	h->wl1 = s->seq;
-	h->wl2 = s->ack;
-}
-
 static void segment_came(struct inner *in, int group, const struct segment *s)
 {
 	/* What its receiver knows from now on is the receiver's half's. */
@@ -283,7 +259,6 @@ static void segment_came(struct inner *in, int group, const struct segment *s)
 
 	if (s->flags & RST)
 		return;
-	h->came_at = in->now;
 	if (s->flags & SYN) {
 		read_options(s, &h->other_mss, &h->other_scales, &h->other_scale);
 		if (!h->came || end != h->syn_end)
@@ -297,8 +272,6 @@ static void segment_came(struct inner *in, int group, const struct segment *s)
 	edge = s->ack + (s->wnd << shift);
 	if ((s->flags & ACK) && (!h->was_offered || BEFORE(h->offered, edge)))
 		h->offered = edge;
-	if (s->flags & ACK)
-		note_window(h, s, s->wnd << shift);
 	h->was_offered |= !!(s->flags & ACK);
 }
 

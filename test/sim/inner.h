@@ -18,16 +18,13 @@ struct inner_packet;
 struct inner {
 	struct inner_half *halves[INNER_HASH];
 	struct inner_packet *packets[INNER_HASH * 16];
-	nsec_t now; /* set by the caller */
-	uint64_t n_zero_window, n_resent, n_known_shrunk;
+	uint64_t n_zero_window, n_resent;
 };
 
 /** inner_sent() - a stack of @group with the MTU @mtu sends this */
 enum rule inner_sent(struct inner *in, int group, const uint8_t *p, size_t len, uint16_t mtu);
 /** inner_delivered() - it is about to enter a stack of @group */
 enum rule inner_delivered(struct inner *in, int group, const uint8_t *p, size_t len);
-/** inner_last_came() - when the last segment from @to was delivered to @from */
-nsec_t inner_last_came(struct inner *in, int group, const struct endpoint *from, const struct endpoint *to);
 void inner_fini(struct inner *in);
 
 #endif

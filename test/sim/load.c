@@ -13,10 +13,7 @@
 
 #define DIAL_PATIENCE (20 * NSEC_PER_SEC)
 #define FINAL_PATIENCE (12 * NSEC_PER_SEC)
-#define SILENT_AFTER (30 * NSEC_PER_SEC)
-#define SYN_TRIES (11 * NSEC_PER_SEC)
 #define ECHO_ID 77
-#define LAST_ACK_PATIENCE (1900 * NSEC_PER_MSEC) /* 2 s less a tick */
 
 static const char marker[] = "PLAINTEXT-MARKER";
 
@@ -58,11 +55,6 @@ static void end_over(struct end *e)
 	flow_settle(e->flow);
 }
 
-static void end_touch(struct end *e)
-{
-	e->moved_at = sim.now;
-}
-
 static bool is_paced(const struct end *e)
 {
 	enum flow_kind k = e->flow->kind;
@@ -88,13 +80,9 @@ static void end_write(struct end *e, size_t most)
 		e->n_written += got;
 		e->pending |= got > 0;
 		most -= got;
-		if (got > 0)
-			end_touch(e);
 		if (got < want)
 			return;
 	}
-	if (KNOWN_FIN_IN_SPLIT && reads_slowly(other_end(e)) && e->pending)
-		return;
 	if (e->n_written == e->n_write && !e->shut) {
 		e->shut = true;
 		net_tcp_shutdown(e->c);
@@ -130,7 +118,6 @@ static void end_read(struct end *e, size_t most)
 		if (e->n_read > o->n_written)
 			sim_broken(s, RULE_END, "more was read than was written");
 		most -= n;
-		end_touch(e);
 	}
 	if (net_tcp_at_eof(e->c) && plant_once(s, RULE_END))
 		e->n_read--;
@@ -157,19 +144,6 @@ static bool end_quits(struct end *e)
 	return true;
 }
 
-/*
- * A defect that is known and counted: lwIP forgets a connection whose both directions were closed 2 s after the last segment
- * that came before its handle was given back, whatever is still unacknowledged (LAST_ACK).
- */
-static void note_forgetting(struct end *e)
-{
-	struct endpoint local, remote;
-
-	net_tcp_get_addrs(e->c, &local, &remote);
-	if (e->pending)
-		e->forgotten_at = inner_last_came(&e->flow->sim->inner, e->node->group, &local, &remote) + LAST_ACK_PATIENCE;
-}
-
 static void end_go_on(struct end *e)
 {
 	if (e->connected && plant_once(e->flow->sim, RULE_STALLED))
@@ -183,7 +157,6 @@ static void end_go_on(struct end *e)
 	if (end_quits(e))
 		return;
 	if (e->eof && e->shut) {
-		note_forgetting(e);
 		net_tcp_close(e->c);
 		end_over(e);
 	}
@@ -208,30 +181,6 @@ static void on_pace(void *ctx)
 	tunnel_kick(e->node->t);
 }
 
-/* lwIP forgot the other end before its last bytes had arrived. */
-static void note_known(struct end *e)
-{
-	const struct end *o = other_end(e);
-
-	if (e->flow->harmed || !o->over || !o->forgotten_at || sim.now < o->forgotten_at)
-		return;
-	e->flow->harmed = true;
-	sim_seen(e->flow->sim, SEEN_KNOWN_LAST_ACK);
-}
-
-/*
- * lwIP sends a SYN again each second, twelve times; if it is answered then, what it counted ends the connection at the next
- * tick.
- */
-static void note_late_answer(struct end *e)
-{
-	if (e->flow->harmed || e != &e->flow->client || e->error != ERR_TIMEOUT ||
-	    e->connected_at - e->flow->began < SYN_TRIES || sim.now - e->connected_at > NSEC_PER_SEC)
-		return;
-	e->flow->harmed = true;
-	sim_seen(e->flow->sim, SEEN_KNOWN_LATE_ANSWER);
-}
-
 static void end_failed(struct end *e, struct net_tcp *c)
 {
 	struct flow *f = e->flow;
@@ -242,8 +191,6 @@ static void end_failed(struct end *e, struct net_tcp *c)
 	/* The handshake's last ACK was lost, and then so much that the half-open connection ran out. */
 	if (e == &f->server && !e->connected)
 		f->harmed = true;
-	note_known(e);
-	note_late_answer(e);
 	if (!f->harmed)
 		sim_broken(f->sim, RULE_FAILED, err_name(e->error));
 	sim_seen(f->sim, SEEN_FLOW_ERROR);
@@ -265,7 +212,6 @@ static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 	}
 	if (ev == NET_TCP_CONNECTED && !e->connected) {
 		e->connected = true;
-		e->connected_at = sim.now;
 		if (is_paced(e) || reads_slowly(e))
 			os_timer_set(&e->timer, sim.now + NSEC_PER_MSEC);
 	}
@@ -278,7 +224,6 @@ static void end_open(struct end *e, struct net_tcp *c)
 {
 	e->opened = true;
 	e->c = c;
-	end_touch(e);
 }
 
 /* ---- the server's side ---- */
@@ -318,7 +263,7 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 {
 	struct flow *f = ctx;
 
-	if (f->kind == FLOW_REFUSED || f->server.opened || f->syn) {
+	if (f->kind == FLOW_REFUSED || f->server.opened || f->syn || f->over) {
 		net_syn_refuse(syn);
 		return;
 	}
@@ -569,42 +514,6 @@ bool load_is_over(const struct sim *s)
 		if (!s->flows[i].over)
 			return false;
 	return true;
-}
-
-/*
- * The other end died and this one only listens: nobody will ever tell it, because nothing is sent. A person or a program
- * above gives up some time; here that is counted.
- */
-static void give_up_silent(struct end *e)
-{
-	const struct end *o = other_end(e);
-	bool other_is_gone = o->over || !o->opened || o->incarnation != o->node->incarnation;
-	struct sim *s = e->flow->sim;
-
-	if (!e->opened || e->over || !other_is_gone || e->pending || s->now - e->moved_at < SILENT_AFTER)
-		return;
-	sim_seen(s, SEEN_FLOW_SILENT);
-	net_tcp_abort(e->c);
-	end_over(e);
-	tunnel_kick(e->node->t);
-}
-
-void load_check(struct sim *s)
-{
-	for (int i = 0; i < s->n_flows; i++) {
-		struct flow *f = &s->flows[i];
-
-		if (f->over || s->now < s->faults_end)
-			continue;
-		if (f->client.opened && !f->client.over)
-			note_known(&f->client);
-		if (f->server.opened && !f->server.over)
-			note_known(&f->server);
-		if (f->harmed) {
-			give_up_silent(&f->client);
-			give_up_silent(&f->server);
-		}
-	}
 }
 
 void load_dump(const struct sim *s)

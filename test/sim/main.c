@@ -1,7 +1,8 @@
 /*
  * test/sim/main.c - many runs, each in a process of its own (lwIP keeps state that has no end), and the report.
  *
- * One seed in ten, and each that is named, runs twice: both must send the same datagrams at the same times.
+ * One seed in ten, and each that is named, runs twice: both must send the same datagrams at the same times. Workers, one a
+ * core, share the seeds out among them; what a run tells goes through memory that they share with their parent.
  */
 #include <getopt.h>
 #include <signal.h>
@@ -17,8 +18,15 @@
 #include "base/log.h"
 #include "test/sim/sim.h"
 
+#ifdef __SANITIZE_ADDRESS__
+#define N_SEEDS 600
+#else
 #define N_SEEDS 3000
+#endif
+#define N_LEAST 1000    /* of them, however slow the machine is; the others only while there is time */
+#define PATIENCE_S 75
 #define N_PLANT_SEEDS 400
+#define N_WORKERS_MAX 16
 #define N_MUST 1000 /* from so many seeds on, what the report lists must have happened */
 
 static const char *const rule_names[N_RULES] = {
@@ -40,7 +48,7 @@ static const struct {
 	COVER_LIST(COVER_ITEM)
 };
 
-/* Written by the runs, read by their parent. */
+/* Written by the runs of one worker, read by their parents. */
 struct shared {
 	uint64_t hash;
 	enum rule broken;
@@ -49,7 +57,7 @@ struct shared {
 	uint64_t n_runs, virtual_s;
 };
 
-static struct shared *shared;
+static struct shared *all, *shared; /* of all workers, of this one */
 static char replay_line[128];
 
 /* ---- what sim.h promises ---- */
@@ -157,17 +165,31 @@ static bool run_seed(uint64_t seed, bool trace, bool twice)
 
 /* ---- reports ---- */
 
-static int report(void)
+static void sum_up(struct shared *to, size_t n)
 {
+	for (size_t w = 0; w < n; w++) {
+		for (int i = 0; i < N_COVER; i++) {
+			to->n[i] += all[w].n[i];
+			to->n_seeds[i] += all[w].n_seeds[i];
+		}
+		to->n_runs += all[w].n_runs;
+		to->virtual_s += all[w].virtual_s;
+	}
+}
+
+static int report(size_t n_workers)
+{
+	struct shared t = { 0 };
 	int bad = 0;
 
-	printf("%llu seeds, %.1f days of virtual time\n", (unsigned long long)shared->n_runs, (double)shared->virtual_s / 86400);
+	sum_up(&t, n_workers);
+	printf("%llu seeds, %.1f days of virtual time\n", (unsigned long long)t.n_runs, (double)t.virtual_s / 86400);
 	printf("%10s %6s\n", "times", "seeds");
 	for (int i = 0; i < N_COVER; i++) {
-		bool missing = covers[i].must && shared->n_runs >= N_MUST && shared->n[i] == 0;
+		bool missing = covers[i].must && t.n_runs >= N_MUST && t.n[i] == 0;
 
-		printf("%10llu %6llu  %s%s\n", (unsigned long long)shared->n[i], (unsigned long long)shared->n_seeds[i],
-		       covers[i].text, missing ? "  NEVER HAPPENED" : "");
+		printf("%10llu %6llu  %s%s\n", (unsigned long long)t.n[i], (unsigned long long)t.n_seeds[i], covers[i].text,
+		       missing ? "  NEVER HAPPENED" : "");
 		bad |= missing;
 	}
 	return bad;
@@ -185,41 +207,102 @@ static enum rule plant_and_see(enum rule plant, uint64_t *ret_seed)
 }
 
 /* Each rule finds the defect that was made for it. */
-static int self_test(void)
+static int self_test(bool verbose)
 {
-	int bad = 0;
+	int n_found = 0;
 
 	shared->quiet = true;
 	for (int r = RULE_NONE + 1; r < N_RULES; r++) {
 		uint64_t seed;
 		enum rule found = plant_and_see((enum rule)r, &seed);
 
-		printf("%-6s %-22s seed %llu%s%s\n", found == (enum rule)r ? "found" : "MISSED", rule_names[r],
-		       (unsigned long long)seed, found == (enum rule)r ? "" : ": ", found == (enum rule)r ? "" : rule_names[found]);
-		bad |= found != (enum rule)r;
+		n_found += found == (enum rule)r;
+		if (found != (enum rule)r)
+			printf("MISSED %s at seed %llu: %s\n", rule_names[r], (unsigned long long)seed, rule_names[found]);
+		else if (verbose)
+			printf("found  %s at seed %llu\n", rule_names[r], (unsigned long long)seed);
+	}
+	shared->quiet = false;
+	printf("%d of %d rules found the defect that was planted for them\n", n_found, N_RULES - 1);
+	return n_found < N_RULES - 1;
+}
+
+struct plan {
+	uint64_t first, n;
+	time_t end;     /* instead of n; 0: none */
+	time_t no_more; /* seeds beyond N_LEAST after that; 0: all */
+	bool keep_going;
+};
+
+/* Every @step-th seed from @at on. Return: exit status */
+static int work(const struct plan *p, uint64_t at, uint64_t step)
+{
+	int bad = 0;
+
+	for (uint64_t seed = p->first + at; p->end ? time(NULL) < p->end : seed < p->first + p->n; seed += step) {
+		if (p->no_more && seed >= p->first + N_LEAST && time(NULL) > p->no_more)
+			break;
+		if (run_seed(seed, false, seed % 10 == 0))
+			continue;
+		if (!p->keep_going)
+			return 1;
+		bad = 1;
 	}
 	return bad;
 }
 
-static int run_range(uint64_t first, uint64_t n, nsec_t seconds, bool keep_going)
+static int run_all(const struct plan *p, size_t n_workers)
 {
-	time_t end = time(NULL) + (time_t)seconds;
-	int bad = 0;
+	pid_t pids[N_WORKERS_MAX];
+	int status, bad = 0;
 
-	for (uint64_t seed = first; seconds ? time(NULL) < end : seed < first + n; seed++) {
-		if (run_seed(seed, false, seed % 10 == 0))
-			continue;
-		if (!keep_going)
-			return 1;
-		bad = 1;
+	fflush(stdout);
+	for (size_t w = 0; w < n_workers; w++) {
+		pids[w] = fork();
+		ASSERT(pids[w] >= 0);
+		if (pids[w] == 0) {
+			shared = &all[w];
+			_exit(work(p, w, n_workers));
+		}
 	}
-	return report() | bad;
+	for (size_t w = 0; w < n_workers; w++) {
+		ASSERT(waitpid(-1, &status, 0) > 0);
+		if (status == 0 || bad)
+			continue;
+		bad = 1;
+		for (size_t k = 0; k < n_workers && !p->keep_going; k++)
+			kill(pids[k], SIGTERM);
+	}
+	return bad || report(n_workers);
 }
 
 static int usage(void)
 {
-	fputs("usage: sim [--seed N [--trace]] [--seeds N] [--first N] [--minutes N] [--keep-going] [--self-test]\n", stderr);
+	fputs("usage: sim                               prove the rules, then run seeds 1 to 3000\n"
+	      "       sim --seed N [--trace]            one run\n"
+	      "       sim [--first N] [--seeds N | --minutes N] [--keep-going] [--workers N]\n"
+	      "       sim --self-test                   prove each rule by a planted defect\n",
+	      stderr);
 	return 2;
+}
+
+static size_t n_cores(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : MIN((size_t)n, (size_t)N_WORKERS_MAX);
+}
+
+static void prepare(void)
+{
+	all = mmap(NULL, N_WORKERS_MAX * sizeof(*all), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT(all != MAP_FAILED);
+	shared = all;
+	signal(SIGABRT, on_signal);
+	signal(SIGSEGV, on_signal);
+	log_set(LOG_INFO, on_log);
+	/* The first run is nobody's: what is allocated once for all is there after it. */
+	sim_run(&sim, 0, RULE_NONE, false);
 }
 
 int main(int argc, char **argv)
@@ -227,11 +310,14 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "seed", required_argument, NULL, 's' },  { "seeds", required_argument, NULL, 'n' },
 		{ "first", required_argument, NULL, 'f' }, { "minutes", required_argument, NULL, 'm' },
-		{ "trace", no_argument, NULL, 't' },	   { "self-test", no_argument, NULL, 'p' },
-		{ "keep-going", no_argument, NULL, 'k' },  { 0 },
+		{ "trace", no_argument, NULL, 't' },	   { "workers", required_argument, NULL, 'w' },
+		{ "keep-going", no_argument, NULL, 'k' },  { "self-test", no_argument, NULL, 'p' },
+		{ 0 },
 	};
-	uint64_t first = 1, n = N_SEEDS, seconds = 0, one = 0;
-	bool trace = false, plants = false, keep_going = false;
+	struct plan plan = { .first = 1, .n = N_SEEDS };
+	size_t n_workers = n_cores();
+	uint64_t one = 0;
+	bool trace = false, plants = false;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -239,25 +325,22 @@ int main(int argc, char **argv)
 
 		switch (opt) {
 		case 's': one = value; break;
-		case 'n': n = value; break;
-		case 'f': first = value; break;
-		case 'm': seconds = value * 60; break;
+		case 'n': plan.n = value; break;
+		case 'f': plan.first = value; break;
+		case 'm': plan.end = time(NULL) + (time_t)value * 60; break;
+		case 'w': n_workers = MAX(1u, MIN(value, (uint64_t)N_WORKERS_MAX)); break;
+		case 'k': plan.keep_going = true; break;
 		case 't': trace = true; break;
 		case 'p': plants = true; break;
-		case 'k': keep_going = true; break;
 		default: return usage();
 		}
 	}
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ASSERT(shared != MAP_FAILED);
-	signal(SIGABRT, on_signal);
-	signal(SIGSEGV, on_signal);
-	log_set(LOG_INFO, on_log);
-	/* The first run is nobody's: what is allocated once for all is there after it. */
-	sim_run(&sim, 0, RULE_NONE, false);
+	prepare();
 	if (plants)
-		return self_test();
+		return self_test(true);
 	if (one)
-		return run_seed(one, trace, true) ? report() : 1;
-	return run_range(first, n, seconds, keep_going);
+		return !run_seed(one, trace, true) || report(1);
+	if (argc == 1)
+		plan.no_more = time(NULL) + PATIENCE_S;
+	return (argc == 1 && self_test(false)) || run_all(&plan, n_workers);
 }

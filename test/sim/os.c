@@ -163,6 +163,11 @@ void os_memory_rest(void)
 {
 }
 
+bool os_udp_has(const struct os_udp *u, uint8_t family)
+{
+	return true;
+}
+
 uint16_t os_udp_port(const struct os_udp *u)
 {
 	return u->port;
@@ -224,6 +229,10 @@ enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	(*ret)[n->file_len] = '\0';
 	*ret_len = n->file_len;
 	return OK;
+}
+
+void os_file_sweep(const char *path)
+{
 }
 
 enum err os_file_write_atomic(const char *path, const void *buf, size_t len, unsigned mode)
@@ -290,7 +299,6 @@ enum wg_send __wrap_wg_device_send(struct wg_device *dev, nsec_t now, const stru
 		sent = __real_wg_device_send(dev, now, iov, iovcnt, len);
 	/* What was not taken will come again. */
 	if (sent != WG_SEND_BLOCKED) {
-		sim.inner.now = now;
 		if (sim.trace)
 			trace_inner(n, flat, len);
 		sim_check(&sim, inner_sent(&sim.inner, n->group, flat, len, n->mtu));
@@ -303,7 +311,6 @@ void __wrap_net_if_input(struct net_if *nif, struct pktbuf **pbs, size_t n)
 {
 	struct node *node = node_by_if(&sim, nif);
 
-	sim.inner.now = sim.now;
 	for (size_t i = 0; i < n; i++) {
 		uint8_t *p = pbs[i]->data + pbs[i]->off;
 

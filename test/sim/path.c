@@ -5,8 +5,8 @@
  * everything: it sends old datagrams again, whole or mangled, from its own address or with the sender's, and floods nodes
  * with initiations that carry a valid MAC1 (public keys are public).
  *
- * What a stranger sends from its own address must have been delivered before: an authentic datagram that comes for the first
- * time does make a node follow its source, in WireGuard as anywhere.
+ * What a stranger sends from its own address was delivered before to the same run of the node: an authentic datagram that comes
+ * for the first time makes a node follow its source, in WireGuard as anywhere, and a node that restarted knows no first time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -275,7 +275,7 @@ void path_attack(struct sim *s, uint64_t n)
 		const struct datagram *old = s->captured[rng_below(&s->world.rng, s->n_captured)];
 		struct datagram *d = datagram_new(-1, old->to, &old->src, &s->nodes[old->to].ep, old->p, old->len);
 
-		if (rng_chance(&s->world.rng, 500000))
+		if (rng_chance(&s->world.rng, 500000) && wire_is_used_up(&s->wire, old->to, old->p))
 			d->src = s->stranger;
 		if (rng_chance(&s->world.rng, 500000))
 			mangle(s, d);

@@ -56,13 +56,6 @@
 	X(RULE_LEAK_MEMORY, "memory is left allocated")                                            \
 	X(RULE_DETERMINISM, "two runs of a seed differ")
 
-/*
- * Defects of the stack that are known: the simulator keeps clear of the first two and counts the others (doc/simulation.md).
- * 1: the MSS of an accepted connection is taken from another interface. 0 when it is repaired.
- */
-#define KNOWN_OTHERS_MSS 1
-#define KNOWN_FIN_IN_SPLIT 1 /* a segment split for a small window keeps its FIN in both parts */
-
 enum rule {
 	RULE_NONE,
 #define RULE_ENUM(name, text) name,
@@ -91,12 +84,13 @@ enum rule {
 	X(SEEN_KEEPALIVE, "keepalives", 1)                                                         \
 	X(SEEN_SIMULTANEOUS, "initiations that cross", 1)                                          \
 	X(SEEN_REKEY, "sessions that follow a session", 1)                                         \
+	X(SEEN_CALLED_BACK, "moved peers with a refused timestamp called back", 0)                 \
 	X(SEEN_REKEY_IN_FLOW, "rekeys during a transfer", 1)                                       \
 	X(SEEN_PSK, "runs with a preshared key", 1)                                                \
 	X(SEEN_V6_OUTSIDE, "runs over IPv6", 1)                                                    \
 	X(SEEN_V6_INSIDE, "connections over IPv6", 1)                                              \
 	X(SEEN_TWIN, "runs with two interfaces of one address", 1)                                 \
-	X(SEEN_MTU, "runs with unequal MTUs", !KNOWN_OTHERS_MSS)                                   \
+	X(SEEN_MTU, "runs with unequal MTUs", 1)                                   \
 	X(SEEN_PARTITION, "partitions", 1)                                                         \
 	X(SEEN_MOVE, "moves to another address", 1)                                                \
 	X(SEEN_REBIND, "NAT rebindings", 1)                                                        \
@@ -120,10 +114,6 @@ enum rule {
 	X(SEEN_FLOW, "connections", 1)                                                             \
 	X(SEEN_FLOW_WHOLE, "connections that ended whole", 1)                                      \
 	X(SEEN_FLOW_ERROR, "ends that got an error", 1)                                            \
-	X(SEEN_FLOW_SILENT, "ends that never heard of the other's death", 0)                       \
-	X(SEEN_KNOWN_LAST_ACK, "known defect: closed connections given up after 2 s", 0)           \
-	X(SEEN_KNOWN_LATE_ANSWER, "known defect: dials answered after 12 s that end at once", 0)   \
-	X(SEEN_KNOWN_SHRUNK, "known defect: first windows taken back", 0)                          \
 	X(SEEN_HALF_CLOSE, "half-closed connections that went on", 1)                              \
 	X(SEEN_ABORT, "aborts", 1)                                                                 \
 	X(SEEN_EARLY_CLOSE, "closes with data on the way", 1)                                      \

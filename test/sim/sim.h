@@ -24,7 +24,7 @@
 
 #define START (1000 * NSEC_PER_SEC)
 #define WALL_START (1700000000ULL * NSEC_PER_SEC)
-#define FIRST_PORT 7000
+#define FIRST_PORT 700 /* below those that dials draw */
 #define UDP_PORT 9
 #define SIM_FLOWS 24
 #define N_CAPTURED 64
@@ -72,6 +72,7 @@ struct node {
 	uint16_t mtu, port, keepalive_s;
 	int64_t wall_jump;
 	bool crashing, frozen, disk_full, behind_nat, lost_state;
+	bool knew[SIM_NODES]; /* where its peers are, when it started */
 	uint64_t disk_watermark;
 	char *file;
 	size_t file_len;
@@ -111,7 +112,6 @@ struct end {
 	bool deaf; /* planted */
 	bool opened, connected, eof, shut, over, pending; /* pending: written bytes are not acknowledged */
 	enum err error;
-	nsec_t connected_at, moved_at, forgotten_at; /* forgotten_at: lwIP may have given up what was left; 0: nothing was */
 };
 
 struct flow {
@@ -229,7 +229,6 @@ void load_datagram(struct sim *s, uint64_t arg);
 void load_ping(struct sim *s, uint64_t arg);
 void load_forge(struct sim *s, uint64_t arg);
 bool load_is_over(const struct sim *s);
-void load_check(struct sim *s);
 /** load_is_between() - does a connection of @a and @b go on? */
 bool load_is_between(const struct sim *s, const struct node *a, const struct node *b);
 /** load_dump() - what is not over, into the trace */

@@ -68,24 +68,36 @@ static void add_key(struct wire *w, const struct wire_key *k)
 
 /* ---- places ---- */
 
-static bool may_send_to(const struct wire *w, int node, int peer, const struct endpoint *ep)
+static bool has_place(const struct wire_places *at, const struct endpoint *ep)
 {
-	const struct wire_places *at = &w->places[node][peer];
-
 	for (size_t i = 0; i < at->n; i++)
 		if (endpoint_equal(&at->at[i], ep))
 			return true;
 	return false;
 }
 
-void wire_may_send_to(struct wire *w, int node, int peer, const struct endpoint *ep)
+static void add_place(struct wire_places *at, const struct endpoint *ep)
 {
-	struct wire_places *at = &w->places[node][peer];
-
-	if (may_send_to(w, node, peer, ep))
+	if (has_place(at, ep))
 		return;
 	ASSERT(at->n < WIRE_PLACES);
 	at->at[at->n++] = *ep;
+}
+
+static bool may_send_to(const struct wire *w, int node, int peer, const struct endpoint *ep)
+{
+	return has_place(&w->places[node][peer], ep);
+}
+
+/* A peer whose timestamp is refused is called back where it was and where it was heard. */
+static bool may_call(const struct wire *w, int node, int peer, const struct endpoint *ep)
+{
+	return may_send_to(w, node, peer, ep) || has_place(&w->heard[node][peer], ep);
+}
+
+void wire_may_send_to(struct wire *w, int node, int peer, const struct endpoint *ep)
+{
+	add_place(&w->places[node][peer], ep);
 }
 
 static enum rule check_place(const struct wire *w, int from, int to, int peer, const struct endpoint *dst)
@@ -122,7 +134,7 @@ static int who_can_open(struct wire *w, int from, const struct endpoint *dst, co
 	uint64_t at;
 
 	for (int peer = 0; peer < SIM_NODES; peer++)
-		if (may_send_to(w, from, peer, dst) && open_initiation(w, from, peer, m, &at) == RULE_NONE)
+		if (may_call(w, from, peer, dst) && open_initiation(w, from, peer, m, &at) == RULE_NONE)
 			return peer;
 	return -1;
 }
@@ -131,15 +143,22 @@ static enum rule check_initiation(struct wire *w, nsec_t now, int from, int to, 
 				  const struct wg_msg_initiation *m)
 {
 	uint64_t at;
-	enum rule r = check_place(w, from, to, to, dst);
+	enum rule r = may_call(w, from, to, dst) ? RULE_NONE : RULE_ROAM;
 
 	if (r == RULE_NONE)
 		r = open_initiation(w, from, to, m, &at);
 	if (r != RULE_NONE)
 		return r;
+	/* Called back. */
+	if (memcmp(m, w->last_init[from], sizeof(*m)) == 0 && !endpoint_equal(dst, &w->last_dst[from])) {
+		w->n_called_back++;
+		return RULE_NONE;
+	}
 	if (at <= w->timestamp[from])
 		return RULE_INIT_TIME;
 	w->timestamp[from] = at;
+	memcpy(w->last_init[from], m, sizeof(*m));
+	w->last_dst[from] = *dst;
 	/* A socket that was full lets them go in one burst. */
 	if (w->initiated_in[from][to] == w->incarnation[from] && now - w->initiated_at[from][to] < 5 * NSEC_PER_SEC &&
 	    now > w->stuck_until[from] + 5 * NSEC_PER_SEC)
@@ -244,7 +263,10 @@ static void initiation_came(struct wire *w, int to, const struct endpoint *src, 
 {
 	struct wire_init *init = find_init(w, get_le32(p + 4));
 
-	if (!init || init->to != to || init->answered_in == w->incarnation[to])
+	if (!init || init->to != to)
+		return;
+	add_place(&w->heard[to][init->from], src);
+	if (init->answered_in == w->incarnation[to])
 		return;
 	init->came_in = w->incarnation[to];
 	wire_may_send_to(w, to, init->from, src);
@@ -308,6 +330,13 @@ void wire_delivered(struct wire *w, nsec_t now, int to, const struct endpoint *s
 		response_came(w, now, to, src, p);
 	else if (len >= WG_DATA_OVERHEAD && wg_type_is(p, WG_MSG_DATA))
 		data_came(w, now, to, src, p);
+}
+
+bool wire_is_used_up(struct wire *w, int node, const uint8_t *p)
+{
+	const struct wire_init *init = wg_type_is(p, WG_MSG_INITIATION) ? find_init(w, get_le32(p + 4)) : NULL;
+
+	return !wg_type_is(p, WG_MSG_INITIATION) || (init && init->answered_in == w->incarnation[node]);
 }
 
 void wire_fini(struct wire *w)

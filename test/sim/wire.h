@@ -29,16 +29,19 @@ struct wire {
 	uint16_t mtu[SIM_NODES];
 	nsec_t stuck_until[SIM_NODES]; /* it could not send what it had sealed */
 	uint64_t timestamp[SIM_NODES];         /* greatest sent, ns since 1970 */
+	uint8_t last_init[SIM_NODES][148];     /* and where it went */
+	struct endpoint last_dst[SIM_NODES];
 	nsec_t initiated_at[SIM_NODES][SIM_NODES];
 	uint32_t initiated_in[SIM_NODES][SIM_NODES];
 	nsec_t derived_at[SIM_NODES][SIM_NODES];
 	struct wire_places places[SIM_NODES][SIM_NODES];
+	struct wire_places heard[SIM_NODES][SIM_NODES]; /* an authentic initiation came from there, perhaps an old one */
 	struct wire_key *keys;
 	size_t n_keys, keys_cap;
 	struct wire_init *inits;
 	size_t n_inits, inits_cap;
 	bool load_is_possible;
-	uint32_t n_init, n_resp, n_cookie, n_data, n_keepalive, n_crossed, n_rekeyed;
+	uint32_t n_init, n_resp, n_cookie, n_data, n_keepalive, n_crossed, n_rekeyed, n_called_back;
 };
 
 /**
@@ -51,6 +54,8 @@ enum rule wire_sent(struct wire *w, nsec_t now, int from, int to, const struct e
 void wire_delivered(struct wire *w, nsec_t now, int to, const struct endpoint *src, const uint8_t *p, size_t len);
 /** wire_may_send_to() - @node was told that @peer is at @ep */
 void wire_may_send_to(struct wire *w, int node, int peer, const struct endpoint *ep);
+/** wire_is_used_up() - did @node answer or refuse this in its present incarnation, so that it must not heed it again? */
+bool wire_is_used_up(struct wire *w, int node, const uint8_t *p);
 void wire_fini(struct wire *w);
 
 #endif

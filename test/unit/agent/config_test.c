@@ -32,7 +32,7 @@ static void defaults(void **state)
 static void all_fields(void **state)
 {
 	assert_int_equal(parse("version: 1\nprivate_key: keyring:agent-key\nlisten_port: 0\naddress: 10.99.0.2/24\n"
-			       "dns: [10.99.0.1, 'fd00::1']\nssh_addr: unix:/run/sshd.sock\naead: libsodium\n"
+			       "dns: [10.99.0.1, 'fd00::1']\nssh_addr: unix:/run/sshd.sock\naead: libsodium\ncongestion: bbr\n"
 			       "update_server_url: https://updates.example/x\nagent_token: keyring:agent-token\n"
 			       "agent_token_expires_at: 2026-06-01T00:00:00+02:00\nhost_id: web-1\n"
 			       "stun_servers: ['stun.example.org:3478', '192.0.2.1:3478', '[2001:db8::1]:3478']\n"
@@ -50,6 +50,7 @@ static void all_fields(void **state)
 	assert_string_equal(cfg.ssh_addr, "unix:/run/sshd.sock");
 	assert_string_equal(cfg.host_id, "web-1");
 	assert_string_equal(cfg.aead, "libsodium");
+	assert_string_equal(cfg.congestion, "bbr");
 	assert_true(endpoint_is_set(&cfg.peers[0].endpoint));
 	assert_string_equal(cfg.later, "dns, update_server_url, agent_token, agent_token_expires_at, stun_servers, "
 				       "endpoint_refresh, cloud_api_base, derp_servers, derp_auto_select, "
@@ -108,6 +109,7 @@ static void each_failure_has_its_place_and_words(void **state)
 		{ GOOD "ssh_addr: 127.0.0.1:0\n", "a.yaml:6:11: ssh_addr must be" },
 		{ GOOD "ssh_addr: [1, 2]\n", "a.yaml:6:11: " },
 		{ GOOD "aead: rot13\n", "a.yaml:6:7: aead is not known" },
+		{ GOOD "congestion: vegas\n", "a.yaml:6:13: congestion is not known" },
 		{ GOOD "agent_token: 'keyring:a/b'\n", "a.yaml:6:14: agent_token is not a keyring reference" },
 		{ GOOD "agent_token_expires_at: 2026-06-01\n", "a.yaml:6:25: agent_token_expires_at is not a time" },
 		{ GOOD "agent_token_expires_at: 2026-13-01T00:00:00Z\n", "a.yaml:6:25: agent_token_expires_at" },

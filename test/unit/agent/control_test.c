@@ -212,7 +212,7 @@ static void only_configured_peers_are_answered(void **state)
 
 static int start(void **state)
 {
-	tunpair_open(&pair);
+	tunpair_open(&pair, NULL);
 	agent.loop = pair.loop;
 	agent.tunnel = pair.agent;
 	agent.cfg.n_peers = 1;

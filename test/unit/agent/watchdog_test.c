@@ -101,6 +101,26 @@ static void a_network_change_does_not_wait(void **state)
 	assert_look(WATCHDOG_SEEN_IDLE, 0, WATCHDOG_DO_NOTHING);
 }
 
+/* A network that flaps each 100 ms for a minute: a rebuild each 5 s. One that returns ends the cooldown. */
+static void flapping_and_returning_networks(void **state)
+{
+	unsigned n = 0;
+
+	begin();
+	for (nsec_t t = 0; t < 60 * S; t += S / 10) {
+		now = T0 + t;
+		watchdog_network_changed(&w, now);
+		n += watchdog_tick(&w, now, WATCHDOG_SEEN_STALE) == WATCHDOG_DO_REBUILD;
+	}
+	assert_int_equal(n, 12);
+	while (w.state != WATCHDOG_COOLING)
+		look(WATCHDOG_SEEN_STALE, &n);
+	now += 200 * S;
+	watchdog_network_changed(&w, now);
+	assert_look(WATCHDOG_SEEN_STALE, 0, WATCHDOG_DO_REBUILD);
+	assert_int_equal(w.n_rebuilds, 1);
+}
+
 /* Over hours of chance: never two rebuilds within 5 s, at most five without a session or half an hour between. */
 static void promises_hold_over_chance(void **state)
 {
@@ -140,6 +160,7 @@ int main(void)
 		cmocka_unit_test(five_rebuilds_then_half_an_hour_of_rest_for_ever),
 		cmocka_unit_test(a_session_ends_every_suspicion),
 		cmocka_unit_test(a_network_change_does_not_wait),
+		cmocka_unit_test(flapping_and_returning_networks),
 		cmocka_unit_test(promises_hold_over_chance),
 	};
 

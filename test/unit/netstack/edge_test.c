@@ -110,6 +110,29 @@ static void a_silent_connection_ends_when_its_other_end_is_gone(void **state)
 	netpair_fini(&p);
 }
 
+/* The same when we have closed our direction and only wait for the rest of the other one. */
+static void a_half_closed_connection_ends_when_its_other_end_is_gone(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { .want = SIZE_MAX };
+	struct net_listener *l;
+
+	netpair_init(&p, 36);
+	open_one(&p, &s, &a, &l);
+	net_tcp_shutdown(a.c);
+	netpair_run(&p, 600 * NSEC_PER_SEC, never, NULL);
+	assert_true(s.ends[0].eof);
+	assert_false(a.failed || s.ends[0].failed);
+	p.loss_ppm = 1000000;
+	netpair_run(&p, 150 * NSEC_PER_SEC, never, NULL);
+	assert_true(a.failed && s.ends[0].failed);
+	net_tcp_close(a.c);
+	net_tcp_close(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
 /* The other end has forgotten the connection, as after a restart: the first probe finds out. */
 static void a_silent_connection_ends_when_its_other_end_has_restarted(void **state)
 {
@@ -472,11 +495,87 @@ static void blocked_output_is_shared(void **state)
 	netpair_fini(&p);
 }
 
+/* The simulator found it: answers before the handshake's end offered 4 MiB, and the next segment took them back. */
+static void a_connection_half_open_offers_what_it_will_offer_later(void **state)
+{
+	struct netpair p;
+	struct server s = { 0 };
+	struct peer a = { 0 };
+	struct net_listener *l;
+	uint8_t reset[40];
+
+	netpair_init(&p, 42);
+	assert_int_equal(net_tcp_listen(p.b.nif, 22, 32, on_syn, &s, &l), OK);
+	assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a, &a.c), OK);
+	memcpy(reset, p.a.first->data, sizeof(reset));
+	put_be16(reset + 2, sizeof(reset));
+	put_be32(reset + 24, get_be32(reset + 24) + 12);
+	reset[32] = 0x50;
+	reset[33] = 0x04;
+	netpair_inject(&p, &p.b, p.a.first->data, p.a.first->len);
+	assert_int_equal(s.n, 1);
+	netpair_drop_queue(&p.b);
+	/* Not the next byte, but within the window: it is answered with an ACK (RFC 5961). */
+	netpair_inject(&p, &p.b, reset, sizeof(reset));
+	assert_non_null(p.b.first);
+	assert_int_equal(p.b.first->data[33], 0x10);
+	assert_in_range(get_be16(p.b.first->data + 34), 1, 65536 >> 7);
+	net_tcp_abort(a.c);
+	net_tcp_abort(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
+static size_t longest_queued(const struct netside *s)
+{
+	size_t longest = 0;
+
+	for (const struct netlink_pkt *k = s->first; k; k = k->next)
+		longest = MAX(longest, k->len);
+	return longest;
+}
+
+/* The simulator found segments longer than their interface's MTU: the MSS had been taken from another interface. */
+static void an_interface_has_an_mtu_of_its_own(void **state)
+{
+	struct net_if_config cfg = { .n_addrs = 1, .mtu = 1280, .reset_closed = true };
+	static uint8_t data[8000];
+	struct netpair p;
+	struct server s = { 0 };
+	struct peer a = { 0 };
+	struct net_listener *l;
+
+	netpair_init(&p, 41);
+	net_if_close(p.a.nif);
+	cfg.addrs[0] = (struct ip_prefix){ ip_addr_v4(10, 99, 0, 1), 24 };
+	netpair_reopen(&p, &p.a, &cfg);
+	/* The one opened last is the one that lwIP finds first. */
+	net_if_close(p.b.nif);
+	cfg.addrs[0].ip = b22.ip;
+	cfg.mtu = 1420;
+	netpair_reopen(&p, &p.b, &cfg);
+	open_one(&p, &s, &a, &l);
+	assert_int_equal(net_tcp_write(a.c, data, sizeof(data)), sizeof(data));
+	net_flush();
+	assert_int_equal(longest_queued(&p.a), 1280);
+	assert_int_equal(net_tcp_write(s.ends[0].c, data, sizeof(data)), sizeof(data));
+	net_flush();
+	assert_in_range(longest_queued(&p.b), 1, 1280);
+	run_ms(&p, 100);
+	net_tcp_close(a.c);
+	net_tcp_close(s.ends[0].c);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_is_gone),
+		cmocka_unit_test(a_half_closed_connection_ends_when_its_other_end_is_gone),
 		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_has_restarted),
+		cmocka_unit_test(a_connection_half_open_offers_what_it_will_offer_later),
+		cmocka_unit_test(an_interface_has_an_mtu_of_its_own),
 		cmocka_unit_test(closing_a_twin_interface_spares_the_other),
 		cmocka_unit_test(a_twin_interface_cannot_reach_my_connection),
 		cmocka_unit_test(a_handle_outlives_time_wait),

@@ -45,6 +45,32 @@ static void removing_and_renaming(void **state)
 	assert_int_equal(edit_remove_host(text, strlen(text), "z", &out), ERR_NOT_FOUND);
 }
 
+static void set(const char *text, const char *map, const char *key, const char *value, const char *want)
+{
+	char *out;
+
+	assert_int_equal(edit_set_host(text, strlen(text), "a", map, key, value, &out), OK);
+	assert_string_equal(out, want);
+	free(out);
+}
+
+static void setting_a_field(void **state)
+{
+	char *out;
+
+	set("hosts:\n- id: a # x\n  state: old # y\n", NULL, "state", "new", "hosts:\n- id: a # x\n  state: new # y\n");
+	set("hosts:\n- id: a # x\n# tail\n", NULL, "state", "new", "hosts:\n- id: a # x\n  state: new\n# tail\n");
+	set("hosts:\n  - id: a\n    vpn:\n      addr: x\n    user: u\n  - id: b\n", "vpn", "key", "k",
+	    "hosts:\n  - id: a\n    vpn:\n      addr: x\n      key: k\n    user: u\n  - id: b\n");
+	set("hosts:\n  - id: a\n    user: u\n  - id: b\n", "vpn", "key", "k",
+	    "hosts:\n  - id: a\n    user: u\n    vpn:\n      key: k\n  - id: b\n");
+	set("hosts:\r\n- id: a\r\n", "vpn", "key", "k", "hosts:\r\n- id: a\r\n  vpn:\r\n    key: k\r\n");
+	set("hosts:\n- id: a\n  vpn: { addr: x } # z\n", "vpn", "key", "k", "hosts:\n- id: a\n  vpn: { addr: x, key: k } # z\n");
+	set("hosts:\n- {id: a}\n", NULL, "state", "s", "hosts:\n- {id: a, state: s}\n");
+	assert_int_equal(edit_set_host("hosts:\n- id: b\n", 15, "a", NULL, "k", "v", &out), ERR_NOT_FOUND);
+	assert_int_equal(edit_set_host("hosts:\n- id: a\n  vpn: [x]\n", 26, "a", "vpn", "k", "v", &out), ERR_UNSUPPORTED);
+}
+
 static enum err add_numbered(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
 {
 	char entry[128];
@@ -90,6 +116,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(adding_keeps_everything_else),
+		cmocka_unit_test(setting_a_field),
 		cmocka_unit_test(removing_and_renaming),
 		cmocka_unit_test(a_kill_leaves_a_file_that_loads),
 	};

@@ -209,7 +209,7 @@ static void a_rebuild_without_descriptors_is_repeated(void **state)
 
 static int start(void **state)
 {
-	tunpair_open(&pair);
+	tunpair_open(&pair, NULL);
 	return net_tcp_listen(tunnel_if(pair.agent), 7, 10, on_syn, NULL, &listener) == OK ? 0 : -1;
 }
 

@@ -159,6 +159,39 @@ static void refused_timestamp_is_answered_by_an_initiation(void **state)
 	wgpair_fini(&p);
 }
 
+/*
+ * The simulator found a peer locked out: it had lost its state, its clock stood back, and it had moved, so that our own
+ * initiation went to where it no longer was.
+ */
+static void refused_timestamp_is_answered_at_the_old_place_and_the_new(void **state)
+{
+	struct wgpair p;
+	struct wg_tx tx;
+	uint8_t seen = 0;
+
+	wgpair_init(&p, 17);
+	wgpair_connect(&p);
+	wgpair_run(&p, 600 * NSEC_PER_SEC);
+	p.wall -= 86400 * NSEC_PER_SEC;
+	wgpair_restart(&p, &p.a, 0);
+	wg_peer_connect(p.a.dev, p.a.peer, p.now);
+	p.a.ep.ip = ip_addr_v4(192, 0, 2, 77);
+	assert_true(wg_device_next_tx(p.a.dev, p.now, &tx));
+	wgpair_inject(&p, &p.b, &p.a.ep, tx.p, tx.len);
+	wg_device_tx_done(p.a.dev);
+	for (; wg_device_next_tx(p.b.dev, p.now, &tx); wg_device_tx_done(p.b.dev)) {
+		assert_int_equal(tx.p[0], 1);
+		seen |= tx.path.remote.ip.b[3] == 77 ? 2 : 1;
+		if (tx.path.remote.ip.b[3] == 77)
+			wgpair_inject(&p, &p.a, &p.b.ep, tx.p, tx.len);
+	}
+	assert_int_equal(seen, 3);
+	wgpair_pump(&p);
+	assert_true(wg_peer_is_up(p.a.dev, p.a.peer, p.now));
+	assert_true(wg_peer_is_up(p.b.dev, p.b.peer, p.now));
+	wgpair_fini(&p);
+}
+
 static void simultaneous_initiation_ends_with_sessions(void **state)
 {
 	for (uint64_t seed = 0; seed < 200; seed++) {
@@ -393,6 +426,7 @@ int main(void)
 		cmocka_unit_test(foreign_inner_source_is_dropped),
 		cmocka_unit_test(restarted_side_is_back_by_its_own_initiation),
 		cmocka_unit_test(refused_timestamp_is_answered_by_an_initiation),
+		cmocka_unit_test(refused_timestamp_is_answered_at_the_old_place_and_the_new),
 		cmocka_unit_test(simultaneous_initiation_ends_with_sessions),
 		cmocka_unit_test(every_byte_of_the_initiation_counts),
 		cmocka_unit_test(low_order_peers_never_get_a_packet),

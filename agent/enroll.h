@@ -1,0 +1,33 @@
+/* agent/enroll.h - shared by the files of `nefia-agent enroll` alone. */
+#ifndef AGENT_ENROLL_H
+#define AGENT_ENROLL_H
+
+#include "enroll/client.h"
+
+struct agent_enroll {
+	const char *token_file, *token, *out_dir, *ssh_addr;
+	bool force, yes, install, run;
+	bool token_on_stdin;
+	char config[4096];    /* agent.yaml */
+	char enrolling[4104]; /* beside it: the key of an enrollment that is not finished */
+	struct enroll_token t;
+	struct noise_static self;
+	struct enroll_request req;
+	struct enroll_reply reply;
+};
+
+/* ---- enroll_net.c ---- */
+/** agent_enroll_direct() - one attempt after the other, until the operator has answered or the time is over */
+enum enroll_code agent_enroll_direct(struct agent_enroll *a);
+/** agent_enroll_join() - try the tunnel of the new configuration for some seconds; false: no session came up */
+bool agent_enroll_join(const struct agent_enroll *a);
+
+/* ---- enroll_host.c ---- */
+/** agent_enroll_host_keys() - ask the SSH server at ssh_addr for its keys, into the request */
+void agent_enroll_host_keys(struct agent_enroll *a);
+/** agent_enroll_fingerprint() - "SHA256:..." of a "type base64" line; false when it is none */
+bool agent_enroll_fingerprint(const char *key, char ret[64]);
+/** agent_enroll_install() - a service that runs the agent: systemd's, of the system or of this user */
+MUST_CHECK enum err agent_enroll_install(const struct agent_enroll *a, char *why, size_t why_size);
+
+#endif

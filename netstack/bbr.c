@@ -1,0 +1,318 @@
+/*
+ * netstack/bbr.c - a control that measures the path instead of filling its queue (BBR).
+ *
+ * Two numbers describe the path: the highest delivery rate of the last rounds and the least round trip of the last seconds;
+ * their product is what the path holds. Data leave paced at that rate, and no more than twice that product is in the
+ * network. A loss by itself says nothing: random ones do not slow it down, which is why it exists.
+ *
+ *	startup     the rate doubles every round until it stops growing by a quarter for three rounds, or much is lost
+ *	drain       slower, until the queue that startup made is gone
+ *	probe rate  eight phases of a round trip: a quarter faster, a quarter slower (what the first has queued), six as measured
+ *	probe rtt   ten seconds without a new least round trip: half of the product for 200 ms, so that a queue of our own making
+ *	            does not pass for the path
+ *
+ * What keeps it from pushing others out: a loss that a queue explains, because no answer of the round came back without
+ * waiting, or more than LOSS_PCT lost in a round, is an overflow. Then a window beside the model bounds it, cut and grown
+ * along CUBIC's curve, so that it and a CUBIC flow in one bottleneck lose and gain alike. The bound goes when it is beyond what the
+ * model wants. Random losses on a path without a standing queue set none.
+ *
+ * Sources: draft-ietf-ccwg-bbr (sections 4 and 5), the gains of the first published version.
+ */
+#include "netstack/cc.h"
+
+#define GAIN_STARTUP 2.77
+#define GAIN_CWND 2.0
+#define GAIN_BOUND_PACE 1.1
+#define GAIN_BOUND 3.0 /* with a CUBIC flow, and its queue, beside us */
+#define BW_ROUNDS 10
+#define RTT_WINDOW (10 * NSEC_PER_SEC)
+#define PROBE_RTT_TIME (200 * NSEC_PER_MSEC)
+#define LOSS_PCT 2
+#define N_PHASES 8
+#define CWND_LEAST 4 /* segments */
+
+enum mode { STARTUP, DRAIN, PROBE_BW, PROBE_RTT };
+
+static const double phase_gain[N_PHASES] = { 1.25, 0.75, 1, 1, 1, 1, 1, 1 };
+
+/* ---- the model ---- */
+
+static uint64_t bw(const struct net_bbr *b)
+{
+	return b->bw[0].bw;
+}
+
+/* A windowed maximum out of three: the best, the best since that, and the best since that one. */
+static void note_bw(struct net_bbr *b, uint64_t rate)
+{
+	struct net_bbr_max s = { rate, b->round };
+
+	if (rate >= b->bw[0].bw || b->round - b->bw[2].round > BW_ROUNDS) {
+		b->bw[0] = b->bw[1] = b->bw[2] = s;
+		return;
+	}
+	if (rate >= b->bw[1].bw)
+		b->bw[1] = b->bw[2] = s;
+	else if (rate >= b->bw[2].bw)
+		b->bw[2] = s;
+	if (b->round - b->bw[0].round > BW_ROUNDS) {
+		b->bw[0] = b->bw[1];
+		b->bw[1] = b->bw[2];
+		b->bw[2] = s;
+	} else if (b->bw[1].round == b->bw[0].round && b->round - b->bw[1].round > BW_ROUNDS / 4) {
+		b->bw[1] = b->bw[2] = s;
+	} else if (b->bw[2].round == b->bw[1].round && b->round - b->bw[2].round > BW_ROUNDS / 2) {
+		b->bw[2] = s;
+	}
+}
+
+static uint32_t bdp(const struct net_cc *cc, double gain)
+{
+	const struct net_bbr *b = &cc->bbr;
+	double x = gain * (double)bw(b) * (double)b->rtt_min / 1e9;
+
+	if (bw(b) == 0 || b->rtt_min == NSEC_NEVER)
+		return NET_CWND_FIRST * cc->mss;
+	return (uint32_t)MIN(MAX(x, (double)CWND_LEAST * cc->mss), (double)NET_CWND_MAX);
+}
+
+static void update_model(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	b->round_lost += a->lost;
+	if (a->rtt)
+		b->rtt_round = nsec_min(b->rtt_round, a->rtt);
+	b->round_over = false;
+	if (a->rate && a->prior_delivered >= b->round_end) {
+		b->round_end = a->delivered;
+		b->round++;
+		b->round_over = true;
+	}
+	if (a->rate && (!a->app_limited || a->rate > bw(b)))
+		note_bw(b, a->rate);
+	if (a->rtt && (a->rtt <= b->rtt_min || a->now - b->rtt_min_at > RTT_WINDOW)) {
+		/* Too old: measured anew, in a phase of its own. */
+		if (a->rtt > b->rtt_min && b->mode != PROBE_RTT && b->full) {
+			b->mode = PROBE_RTT;
+			b->probe_rtt_until = 0;
+			b->old_cwnd = cc->cwnd;
+		}
+		b->rtt_min = a->rtt;
+		b->rtt_min_at = a->now;
+	}
+}
+
+/* ---- loss as a bound ---- */
+
+static bool queue_stands(const struct net_bbr *b)
+{
+	nsec_t least = MIN(b->rtt_round, b->rtt_last);
+
+	return least != NSEC_NEVER && least > b->rtt_min + b->rtt_min / 8 + NSEC_PER_MSEC / 2;
+}
+
+static bool is_overflow(const struct net_cc *cc, const struct net_cc_ack *a)
+{
+	const struct net_bbr *b = &cc->bbr;
+	uint64_t sent = a->delivered - b->round_start + b->round_lost;
+
+	/* The queue that startup made is being drained already. */
+	if (a->lost == 0 || b->cut_in_round || b->mode == DRAIN)
+		return false;
+	return queue_stands(b) || (b->round_lost > 4 * cc->mss && b->round_lost * 100 > sent * LOSS_PCT && sent > 8 * cc->mss);
+}
+
+static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	if (is_overflow(cc, a)) {
+		uint32_t was = b->bound ? b->bound : MIN(a->prior_in_flight, bdp(cc, GAIN_CWND));
+
+		b->bound = net_cubic_cut(&b->cubic, cc->mss, MAX(was, CWND_LEAST * cc->mss));
+		b->full = true;
+		b->cut_in_round = 2;
+	} else if (b->bound && a->acked > 0 && 2 * (uint64_t)a->prior_in_flight >= b->bound) {
+		b->bound = net_cubic_grow(&b->cubic, cc->mss, b->bound, a);
+		if (b->bound > bdp(cc, GAIN_BOUND) + 4 * cc->mss)
+			b->bound = 0;
+	}
+	if (!b->round_over)
+		return;
+	b->cut_in_round -= b->cut_in_round > 0;
+	b->round_lost = 0;
+	b->round_start = a->delivered;
+	b->rtt_last = b->rtt_round;
+	b->rtt_round = NSEC_NEVER;
+}
+
+/* ---- modes ---- */
+
+static void check_full(struct net_bbr *b, const struct net_cc_ack *a)
+{
+	if (b->full || !b->round_over || a->app_limited)
+		return;
+	if (bw(b) >= b->full_bw + b->full_bw / 4) {
+		b->full_bw = bw(b);
+		b->n_full = 0;
+	} else if (++b->n_full >= 3) {
+		b->full = true;
+	}
+}
+
+static void enter_probe_bw(struct net_bbr *b, nsec_t now)
+{
+	b->mode = PROBE_BW;
+	b->phase = 2;
+	b->phase_at = now;
+}
+
+static void next_phase(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+	bool long_enough = a->now - b->phase_at > b->rtt_min;
+
+	if (b->phase == 0 && a->lost == 0 && a->prior_in_flight < bdp(cc, phase_gain[0]))
+		long_enough = long_enough && a->now - b->phase_at > 3 * b->rtt_min;
+	else if (b->phase == 1 && a->prior_in_flight <= bdp(cc, 1))
+		long_enough = true;
+	if (!long_enough)
+		return;
+	b->phase = (uint8_t)((b->phase + 1) % N_PHASES);
+	b->phase_at = a->now;
+}
+
+static void probe_rtt(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	if (!b->probe_rtt_until) {
+		if (a->in_flight <= MAX(bdp(cc, 0.5), CWND_LEAST * cc->mss))
+			b->probe_rtt_until = a->now + MAX(PROBE_RTT_TIME, b->rtt_min);
+		return;
+	}
+	if (a->now < b->probe_rtt_until)
+		return;
+	b->rtt_min_at = a->now;
+	cc->cwnd = MAX(cc->cwnd, b->old_cwnd);
+	enter_probe_bw(b, a->now);
+}
+
+static void step(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	switch ((enum mode)b->mode) {
+	case STARTUP:
+		check_full(b, a);
+		if (b->full)
+			b->mode = DRAIN;
+		break;
+	case DRAIN:
+		if (a->in_flight <= bdp(cc, 1))
+			enter_probe_bw(b, a->now);
+		break;
+	case PROBE_BW:
+		next_phase(cc, a);
+		break;
+	case PROBE_RTT:
+		probe_rtt(cc, a);
+		break;
+	}
+}
+
+/* ---- what goes out ---- */
+
+static double pacing_gain(const struct net_bbr *b)
+{
+	switch ((enum mode)b->mode) {
+	case STARTUP:
+		return GAIN_STARTUP;
+	case DRAIN:
+		return 1 / GAIN_STARTUP;
+	case PROBE_BW:
+		/* With a bound it is the bound that decides, as CUBIC's window does. */
+		return b->bound && b->phase > 1 ? GAIN_BOUND_PACE : phase_gain[b->phase];
+	case PROBE_RTT:
+		break;
+	}
+	return 1;
+}
+
+static void set_output(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+	uint32_t target = b->bound ? b->bound : bdp(cc, GAIN_CWND) + 3 * cc->mss, bound = NET_CWND_MAX;
+
+	if (a->rate == 0 && bw(b) == 0)
+		cc->pace = (uint64_t)(GAIN_STARTUP * cc->cwnd * 1e9 / (double)MAX(a->srtt, NSEC_PER_USEC));
+	else
+		cc->pace = (uint64_t)(pacing_gain(b) * (double)bw(b));
+	cc->pace = MAX(cc->pace, (uint64_t)cc->mss);
+	if (a->in_timeout)
+		cc->cwnd = MIN(cc->cwnd + a->acked, target);
+	else if (b->full)
+		cc->cwnd = MIN(cc->cwnd + a->acked, target);
+	else
+		cc->cwnd = MIN(cc->cwnd + a->acked, MAX(target, cc->cwnd));
+	if (!b->full)
+		cc->cwnd = MAX(cc->cwnd, NET_CWND_FIRST * cc->mss);
+	if (b->bound)
+		bound = b->bound;
+	if (b->mode == PROBE_RTT)
+		bound = bdp(cc, 0.5);
+	cc->cwnd = MAX(MIN(cc->cwnd, bound), CWND_LEAST * cc->mss);
+}
+
+static void acked(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	update_model(cc, a);
+	look_at_loss(cc, a);
+	step(cc, a);
+	set_output(cc, a);
+}
+
+/* ---- events ---- */
+
+static void init(struct net_cc *cc, nsec_t now)
+{
+	cc->bbr.rtt_min = cc->bbr.rtt_round = cc->bbr.rtt_last = NSEC_NEVER;
+	cc->bbr.rtt_min_at = now;
+}
+
+static void lost(struct net_cc *cc, nsec_t now)
+{
+}
+
+static void timeout(struct net_cc *cc, nsec_t now)
+{
+	cc->bbr.old_cwnd = MAX(cc->bbr.old_cwnd, cc->cwnd);
+	cc->cwnd = cc->mss;
+}
+
+static void undo(struct net_cc *cc)
+{
+	cc->cwnd = MAX(cc->cwnd, cc->bbr.old_cwnd);
+	cc->bbr.old_cwnd = 0;
+}
+
+static void recovered(struct net_cc *cc, nsec_t now)
+{
+	undo(cc);
+}
+
+static void restart(struct net_cc *cc, nsec_t idle, nsec_t now)
+{
+}
+
+const struct net_cc_ops net_bbr_ops = {
+	.name = "bbr",
+	.init = init,
+	.acked = acked,
+	.lost = lost,
+	.timeout = timeout,
+	.undo = undo,
+	.recovered = recovered,
+	.restart = restart,
+};

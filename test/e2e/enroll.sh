@@ -1,0 +1,143 @@
+#!/bin/bash
+# Enrollment: one command here, one line there. The good case up to exec, every error that a person can meet, lost
+# replies, revocation, reinvitation, and fifty invites at once.
+. "$(dirname "$0")/lib.sh"
+TEST_NAME=enroll
+start_sshd
+operator_init
+ENROLL_PORT=$(free_port)
+sed -i "s/^  listen_port:.*/&\n  enroll_port: $ENROLL_PORT/" "$NEFIA_HOME/nefia.yaml"
+sed -i "s|identities: .*|identities: [\"$T/id\"]|; s/^ssh:/&\n  user: $TEST_USER/" "$NEFIA_HOME/nefia.yaml"
+EP=127.0.0.1:$HUB_PORT
+umask 022
+
+enroll() { # enroll FOLDER TOKEN-FILE [OPTION...]
+	local to=$1 token=$2
+	shift 2
+	eval "AGENT_PORT_$to=\$(free_port)"
+	eval "port=\$AGENT_PORT_$to"
+	"$AGENT" enroll --token-file "$token" --out-dir "$T/$to" --ssh-addr "127.0.0.1:$SSH_PORT" --listen-port "$port" "$@"
+}
+invite() { nefia vpn invite --os linux --endpoint "$EP" "$@"; }
+status_of() { nefia vpn enroll-status --name "$1" 2>/dev/null | sed -n 's/^Status: *//p'; }
+is_active() { [ "$(status_of "$1")" = active ]; }
+mode_of() { stat -c %a "$1"; }
+
+# ---- the good case: invite waits, the pasted line enrolls
+invite --name web --token-out "$T/web.token" >"$T/invite.out" 2>&1 &
+INVITE=$!
+PIDS="$PIDS $INVITE"
+wait_until 5 grep -q '^Listening' "$T/invite.out" || fail "invite does not listen: $(cat "$T/invite.out")"
+check "state of an invited host" equal "$(status_of web)" pending
+check "mode of the token's file" equal "$(mode_of "$T/web.token")" 600
+check "the token is in the line to paste" grep -qF "echo '$(cat "$T/web.token")' | nefia-agent enroll --token-file - --run" "$T/invite.out"
+begin=$(now_ms)
+enroll web - <"$T/web.token" >"$T/out" 2>"$T/err" || fail "enroll: $(cat "$T/out" "$T/err")"
+for line in "Connecting to operator at 127.0.0.1:$ENROLL_PORT..." "Direct enrollment succeeded." "Validating invite token... OK" \
+	"Key exchange... OK" "VPN tunnel established 10.99.0.2" "SSH host key registered SHA256:" "Enrollment successful!" \
+	"Config written to $T/web/agent.yaml"; do
+	check "transcript: $line" grep -qF "$line" "$T/out"
+done
+wait $INVITE || fail "invite: $(cat "$T/invite.out")"
+check "invite says who came" grep -q '^web enrolled from 127.0.0.1' "$T/invite.out"
+check "state after it" equal "$(status_of web)" active
+check "mode of agent.yaml" equal "$(mode_of "$T/web/agent.yaml")" 600
+check "the key of the attempt is gone" test ! -e "$T/web/agent.yaml.enrolling"
+check "the host's key is registered" grep -q '^web.nefia,10.99.0.2 ssh-ed25519 ' "$NEFIA_HOME/known_hosts"
+start_agent web
+expect 0 "exec" nefia exec --target web -- echo reached
+check "exec" equal "$OUT" reached
+echo "from paste to exec: $(($(now_ms) - begin)) ms"
+expect 1 "a configuration is there" enroll web "$T/web.token"
+check "a configuration is there" contains "$ERR" "--force"
+
+# ---- a running hub listens by itself
+wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock" # the first command's own hub
+start_hub
+expect 0 "invite without listening" invite --name lost --listen=false --token-out "$T/lost.token"
+wait_until 3 port_answers "$ENROLL_PORT" || fail "the hub does not listen"
+expect 0 "enroll at the hub" enroll lost "$T/lost.token"
+check "address" contains "$OUT" "10.99.0.3"
+cp "$T/lost/agent.yaml" "$T/lost.yaml"
+
+# the reply got lost: the same key with the same token gets the same answer; another key does not
+rm "$T/lost/agent.yaml"
+key=$(sed -n 's/^private_key: //p' "$T/lost.yaml")
+nonce=$(nefia vpn token-info --token-file "$T/lost.token" 2>/dev/null | sed -n 's/^Nonce: *//p')
+check "token-info" equal "${#nonce}" 32
+expect 1 "another key" enroll thief "$T/lost.token"
+check "another key" contains "$ERR" "token has already been used (nonce reused)"
+check "another key: next step" contains "$ERR" "nefia vpn reinvite --name lost"
+id=$(sed -n 's/^invite //p' "$T/thief/agent.yaml.enrolling")
+printf 'version 1\ninvite %s\nprivate_key %s\n' "$id" "$key" >"$T/lost/agent.yaml.enrolling"
+expect 0 "the same key again" enroll lost "$T/lost.token"
+check "the same address again" contains "$OUT" "10.99.0.3"
+check "one host" equal "$(grep -c 'id: lost' "$NEFIA_HOME/nefia.yaml")" 1
+
+# ---- errors
+sed 's/.$//' "$T/lost.token" >"$T/cut.token"
+expect 1 "a cut token" enroll bad "$T/cut.token"
+check "a cut token" contains "$ERR" "invalid token signature"
+expect 0 "a short-lived one" invite --name late --listen=false --ttl 1s --token-out "$T/late.token"
+expect 0 "superseded" invite --name twice --listen=false --token-out "$T/old.token"
+expect 0 "reinvite" nefia vpn reinvite --name twice --endpoint "$EP" --listen=false --token-out "$T/new.token"
+check "reinvite keeps the address" equal "$(nefia vpn token-info --token-file "$T/new.token" 2>/dev/null | grep '^VPN')" \
+	"$(nefia vpn token-info --token-file "$T/old.token" 2>/dev/null | grep '^VPN')"
+expect 1 "a superseded token" enroll twice "$T/old.token"
+check "a superseded token" contains "$ERR" "validation failed"
+expect 0 "the new one" enroll twice "$T/new.token"
+sleep 1
+expect 1 "an expired token" enroll late "$T/late.token"
+check "an expired token" contains "$ERR" "token has expired"
+check "an expired token: next step" contains "$ERR" "nefia vpn reinvite --name late"
+expect 0 "status of an expired invite" nefia vpn enroll-status --name late
+check "it is said" contains "$ERR" "nefia vpn reinvite --name late"
+expect 0 "token-info of it" nefia vpn token-info --token-file "$T/late.token"
+check "it is said" contains "$OUT" "[EXPIRED]"
+expect 2 "both" "$AGENT" enroll --token x --token-file y
+expect 2 "no name" nefia vpn invite --os linux --endpoint "$EP"
+expect 2 "no os" nefia vpn invite --name x --endpoint "$EP"
+expect 1 "no way" nefia vpn invite --name x --os linux
+check "no way" contains "$ERR" E1051
+check "no host was made" equal "$(grep -c 'id: x$' "$NEFIA_HOME/nefia.yaml")" 0
+expect 1 "a name twice" invite --name web --listen=false
+check "a name twice" contains "$ERR" E1022
+
+# ---- revocation
+expect 0 "exec before" nefia exec --target web -- true
+expect 0 "revoke" nefia vpn revoke --name web
+check "state" equal "$(status_of web)" revoked
+expect 255 "exec after" nefia exec --target web --timeout 5s -- true
+expect 1 "a revoked one comes back" enroll again "$T/web.token"
+expect 0 "reinvite" nefia vpn reinvite --name web --endpoint "$EP" --listen=false --token-out "$T/web2.token"
+stop_pid "$AGENT_PID" KILL # else it waits for the session that the revocation cut
+expect 0 "enroll again" enroll web "$T/web2.token" --force
+check "the same address" contains "$OUT" "10.99.0.2"
+start_agent web
+expect 0 "exec again" nefia exec --target web -- true
+
+# ---- too many from one address, all of them nobody's
+for _ in 1 2 3 4 5 6 7 8; do (exec 3<>"/dev/tcp/127.0.0.1/$ENROLL_PORT" && printf '%0140d' 0 >&3 && cat <&3) >/dev/null 2>&1; done
+expect 0 "another invite" invite --name more --listen=false --token-out "$T/more.token"
+for _ in 1 2 3 4 5 6 7 8; do (exec 3<>"/dev/tcp/127.0.0.1/$ENROLL_PORT" && printf '%0140d' 0 >&3 && cat <&3) >/dev/null 2>&1; done
+expect 1 "shut out" enroll more "$T/more.token"
+check "shut out" contains "$ERR" "too many enrollment requests"
+stop_pid "$HUB_PID"
+
+# ---- the port is somebody else's
+expect 1 "a port in use" invite --name other --enroll-port "$SSH_PORT"
+check "E1004" contains "$ERR" "Error: [E1004] VPN setup failed"
+
+# ---- fifty at once: fifty addresses, an intact file, and the person's comments
+sed -i 's/^hosts:.*/# my hosts\n&/' "$NEFIA_HOME/nefia.yaml"
+pids=''
+for i in $(seq 50); do
+	invite --name "fleet$i" --listen=false --no-print-token >"$T/fleet$i.out" 2>&1 &
+	pids="$pids $!"
+done
+for p in $pids; do wait "$p" || fail "an invite of fifty failed: $(cat "$T"/fleet*.out)"; done
+check "fifty addresses" equal "$(sed -n '/id: fleet/,/addr:/s/^ *addr: //p' "$NEFIA_HOME/nefia.yaml" | sort -u | wc -l)" 50
+check "comments stay" equal "$(grep -c '^# my hosts' "$NEFIA_HOME/nefia.yaml")" 1
+expect 0 "the file loads" nefia host list
+expect 1 "fleet1 again" invite --name fleet1 --listen=false
+done_all

@@ -1,0 +1,184 @@
+/*
+ * test/unit/netstack/scale_test.c - many connections cost what one costs.
+ *
+ * Times are of the processor and of the best of several rounds, with little and with much there in turn, so that a busy
+ * machine disturbs both alike.
+ */
+#include <malloc.h>
+#include <time.h>
+
+#include "test/lib/netpair.h"
+
+#define N_IDLE 10000
+#define N_ROUNDS 12
+#define N_EXCHANGES 2000
+
+struct many {
+	struct netpair p;
+	struct net_tcp *a[N_IDLE], *b[N_IDLE];
+	size_t n, n_b;
+	struct net_listener *l;
+};
+
+static const struct endpoint b22 = { { IP_V4, { 10, 99, 0, 2 } }, 22, 0 };
+static size_t n_answers;
+
+static void on_a(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	uint8_t buf[256];
+
+	assert_true(ev != NET_TCP_ERROR);
+	if (ev == NET_TCP_READABLE && net_tcp_read(c, buf, sizeof(buf)) > 0)
+		n_answers++;
+}
+
+static void on_b(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	uint8_t buf[256];
+	size_t n;
+
+	assert_true(ev != NET_TCP_ERROR);
+	if (ev == NET_TCP_READABLE && (n = net_tcp_read(c, buf, sizeof(buf))) > 0)
+		assert_int_equal(net_tcp_write(c, buf, n), n);
+}
+
+static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	struct many *m = ctx;
+
+	assert_int_equal(net_syn_accept(syn, on_b, m, &m->b[m->n_b++]), OK);
+}
+
+static void open_up_to(struct many *m, size_t n)
+{
+	while (m->n < n) {
+		assert_int_equal(net_tcp_dial(m->p.a.nif, &b22, on_a, m, &m->a[m->n]), OK);
+		m->n++;
+		if (m->n % 100 == 0 || m->n == n)
+			netpair_run(&m->p, NSEC_PER_MSEC, NULL, NULL);
+	}
+	assert_int_equal(m->n_b, n);
+	netpair_run(&m->p, 20 * NSEC_PER_SEC, NULL, NULL);
+}
+
+static void begin(struct many *m)
+{
+	memset(m, 0, sizeof(*m));
+	netpair_init_limits(&m->p, 1, &(struct net_config){ .n_tcp_max = 3 * N_IDLE, .n_tcp_peer_max = 3 * N_IDLE });
+	m->p.delay = 0;
+	assert_int_equal(net_tcp_listen(m->p.b.nif, 22, N_IDLE, on_syn, m, &m->l), OK);
+}
+
+static void end(struct many *m)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		net_tcp_abort(m->a[i]);
+		net_tcp_abort(m->b[i]);
+	}
+	net_listener_close(m->l);
+	netpair_fini(&m->p);
+}
+
+static double cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* A hundred bytes there and back on ten of the connections in turn, timers included. Return: ns an exchange. */
+static double exchange(struct many *m)
+{
+	uint8_t buf[100] = { 1 };
+	double start = cpu_ns();
+
+	n_answers = 0;
+	for (size_t i = 0; i < N_EXCHANGES; i++) {
+		assert_int_equal(net_tcp_write(m->a[i % 10], buf, sizeof(buf)), sizeof(buf));
+		netpair_run(&m->p, 100 * NSEC_PER_USEC, NULL, NULL);
+	}
+	assert_int_equal(n_answers, N_EXCHANGES);
+	return (cpu_ns() - start) / N_EXCHANGES;
+}
+
+static void idle_connections_cost_an_exchange_nothing(void **state)
+{
+	static struct many m;
+	double few = 1e9, lots = 1e9;
+
+	for (int round = 0; round < 3; round++) {
+		begin(&m);
+		open_up_to(&m, 10);
+		for (int i = 0; i < N_ROUNDS / 3; i++)
+			few = MIN(few, exchange(&m));
+		open_up_to(&m, N_IDLE);
+		for (int i = 0; i < N_ROUNDS / 3; i++)
+			lots = MIN(lots, exchange(&m));
+		end(&m);
+	}
+	print_message("an exchange: %.0f ns with 10 connections, %.0f ns with %d: %.2f times\n", few, lots, N_IDLE, lots / few);
+	assert_true(lots <= 1.1 * few);
+}
+
+static void an_idle_connection_is_small(void **state)
+{
+	static struct many m;
+	uint8_t buf[100] = { 1 };
+	size_t before;
+	double each;
+
+	begin(&m);
+	open_up_to(&m, 100);
+	before = mallinfo2().uordblks;
+	open_up_to(&m, N_IDLE);
+	for (size_t i = 0; i < N_IDLE; i++) {
+		assert_int_equal(net_tcp_write(m.a[i], buf, sizeof(buf)), sizeof(buf));
+		netpair_run(&m.p, 20 * NSEC_PER_USEC, NULL, NULL);
+	}
+	netpair_run(&m.p, 30 * NSEC_PER_SEC, NULL, NULL);
+	each = (double)(mallinfo2().uordblks - before) / (2 * (N_IDLE - 100));
+	print_message("an idle end of a connection: %.0f bytes\n", each);
+#ifndef __SANITIZE_ADDRESS__
+	assert_true(each <= 1024);
+#endif
+	end(&m);
+}
+
+/* A port is taken towards one remote end, not for the process. */
+static void ports_are_drawn_for_each_remote_end(void **state)
+{
+	enum { N = 1000 };
+	static struct net_tcp *c[2 * N];
+	static uint8_t seen[65536];
+	struct endpoint to[2] = { b22, b22 }, local, remote;
+	struct netpair p;
+	int both = 0;
+
+	to[1].port = 23;
+	memset(seen, 0, sizeof(seen));
+	netpair_init(&p, 3);
+	p.loss_ppm = 1000000;
+	for (int i = 0; i < 2 * N; i++) {
+		assert_int_equal(net_tcp_dial(p.a.nif, &to[i % 2], on_a, NULL, &c[i]), OK);
+		net_tcp_get_addrs(c[i], &local, &remote);
+		assert_false(seen[local.port] & 1 << i % 2);
+		seen[local.port] |= (uint8_t)(1 << i % 2);
+		both += seen[local.port] == 3;
+	}
+	/* 1,000 of 64,512 twice: about fifteen meet. */
+	assert_in_range(both, 3, 40);
+	for (int i = 0; i < 2 * N; i++)
+		net_tcp_abort(c[i]);
+	netpair_fini(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(idle_connections_cost_an_exchange_nothing),
+		cmocka_unit_test(an_idle_connection_is_small),
+		cmocka_unit_test(ports_are_drawn_for_each_remote_end),
+	};
+	return RUN_TESTS(tests);
+}
