@@ -39,7 +39,7 @@ int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char
 int cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 extern const struct cli_option exec_options[], forward_options[], host_add_options[], host_json_options[];
-extern const struct cli_option hub_options[], nc_options[], shell_options[], vpn_status_options[], wg_options[];
+extern const struct cli_option hub_options[], hub_logs_options[], nc_options[], shell_options[], vpn_status_options[], wg_options[];
 
 extern const struct cli_option invite_options[], reinvite_options[], listen_options[], approve_options[];
 extern const struct cli_option enroll_status_options[], token_info_options[], revoke_options[];

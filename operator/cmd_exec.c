@@ -106,7 +106,7 @@ static int take_flags(struct exec *x, const struct exec_flags *f, int n_words, c
 	if (n_words == 0 && !f->script)
 		return cli_usage(x->cli, "a command is missing");
 	if (!f->script && !exec_join_words(x->command, sizeof(x->command), n_words, words))
-		return cli_usage(x->cli, "the command is longer than 64 KiB");
+		return cli_usage(x->cli, "the command is longer than %d bytes: put it into a file and use --script", EXEC_COMMAND_MAX);
 	if (f->input && (x->input_fd = open_input(f->input)) < 0)
 		return cli_error(x->cli, 1041, "%s: %s", f->input, strerror(errno)), EXEC_STATUS_OUR_FAILURE;
 	return f->script ? exec_script_load(x, f->script, words, n_words) : 0;

@@ -326,7 +326,7 @@ int cmd_shell(struct cli *cli, int argc, char **argv)
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
 	if (!exec_join_words(command, sizeof(command), argc - 2, argv + 2))
-		return cli_usage(cli, "the command is longer than 64 KiB");
+		return cli_usage(cli, "the command is longer than %d bytes", EXEC_COMMAND_MAX);
 	if (!cli_host(cli, argv[1], &r))
 		return EXEC_STATUS_OUR_FAILURE;
 	sh.host = argv[1];

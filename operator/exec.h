@@ -14,7 +14,7 @@
 #define EXEC_STATUS_TIME_LIMIT 124
 #define EXEC_STATUS_SIGNAL 128 /* and its number, as a shell has it */
 #define EXEC_STATUS_OUR_FAILURE 255
-#define EXEC_COMMAND_MAX 65536
+#define EXEC_COMMAND_MAX 34000 /* more does not fit into a packet of libssh2 */
 
 enum exec_state { EXEC_WAITING, EXEC_RUNNING, EXEC_DONE };
 

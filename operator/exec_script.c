@@ -101,6 +101,8 @@ int exec_script_load(struct exec *x, const char *path, char *const *args, int n_
 					sizeof(x->command));
 	if (e == ERR_FORMAT)
 		return cli_usage(x->cli, "%s: its first line names no interpreter", path);
+	if (e == ERR_TOO_LONG && x->script)
+		return cli_usage(x->cli, "the script's arguments are longer than %d bytes", EXEC_COMMAND_MAX);
 	if (e != OK)
 		return cli_error(x->cli, 1041, "%s: %s", path, err_text(e)), EXEC_STATUS_OUR_FAILURE;
 	return 0;

@@ -41,8 +41,10 @@ expect 127 "no such command" nefia exec --target web -- no-such-command-here
 expect 255 "no such host" nefia exec --target nobody -- true
 check "is named" contains "$ERR" "No host, group or tag is called 'nobody'"
 expect 2 "no target" nefia exec -- true
-expect 0 "a long command" sh -c "'$NEFIA' exec -t web -- echo \$(seq 5000) | wc -w"
-check "arrives whole" equal "$OUT" 5000
+expect 0 "a long command" sh -c "'$NEFIA' exec -t web -- echo \$(seq 6800) | wc -w"
+check "arrives whole" equal "$OUT" 6800
+expect 2 "one that is too long" sh -c "'$NEFIA' exec -t web -- echo \$(seq 9000)"
+check "says what to do" contains "$ERR" "use --script"
 
 # a remote process that nobody else has
 gone() { ! pgrep -u "$(id -u)" -f "^sleep $1\$"; }
