@@ -227,16 +227,30 @@ static void add_output(json_t *j, const char *name, const struct exec_stream *st
 	free(b64);
 }
 
+/* In the table of errors; 0 = the command ran to its end. */
+static unsigned ecode_of(const struct exec_host *h)
+{
+	if (h->timed_out)
+		return 1035;
+	if (h->s.error == OK || h->cancelled)
+		return 0;
+	return h->ecode ? h->ecode : session_ecode(&h->s);
+}
+
 static void print_json(struct exec_host *h)
 {
 	json_t *j = json_pack("{s:s, s:i, s:s, s:I}", "host", h->host->id, "exit", exec_host_status(h), "error", error_of(h),
 			      "ms", (json_int_t)((h->ended - h->first_try) / NSEC_PER_MSEC));
-	char *text;
+	char *text, code[16];
 
 	for (int k = 0; k < 2 && h->streams[k].file < 0; k++)
 		add_output(j, stream_names[k], &h->streams[k]);
 	if (h->s.exit_signal[0])
 		json_object_set_new(j, "signal", json_string(h->s.exit_signal));
+	if (ecode_of(h)) {
+		snprintf(code, sizeof(code), "E%u", ecode_of(h));
+		json_object_set_new(j, "code", json_string(code));
+	}
 	text = json_dumps(j, JSON_COMPACT);
 	if (text && out(h->x, STDOUT_FILENO, text, strlen(text)))
 		out(h->x, STDOUT_FILENO, "\n", 1);
@@ -248,10 +262,9 @@ static void print_end(struct exec_host *h)
 {
 	struct exec *x = h->x;
 
-	if (h->timed_out)
-		cli_error(x->cli, 1035, "%s: the command did not end in time", h->host->id);
-	else if (h->s.error != OK && !h->cancelled && x->output_error == OK)
-		cli_error(x->cli, h->ecode ? h->ecode : session_ecode(&h->s), "%s: %s", h->host->id, h->s.message);
+	if (ecode_of(h) && x->output_error == OK)
+		cli_error(x->cli, ecode_of(h), "%s: %s", h->host->id,
+			  h->timed_out ? "the command did not end in time" : h->s.message);
 	else if (h->s.exit_signal[0] && !x->interrupted)
 		fprintf(stderr, "nefia: %s: the command was ended by signal %s\n", h->host->id, h->s.exit_signal);
 	else if (x->n_hosts > 1 && h->s.exit_status > 0)

@@ -36,6 +36,11 @@ check "is one line" equal "$OUT" 1
 expect 0 "what is no text" nefia exec --target web --json -- 'printf "\377\376"'
 check "is base64" contains "$OUT" '"stdout_b64":"//4="'
 
+expect 124 "a time limit" nefia exec --target web --json --timeout 1s -- sleep 9
+check "has its code" contains "$OUT" '"code":"E1035"'
+expect 143 "a signal" nefia exec --target web --json -- 'kill $$'
+check "has its name" contains "$OUT" '"signal":"TERM"'
+
 # exit status
 expect 127 "no such command" nefia exec --target web -- no-such-command-here
 expect 255 "no such host" nefia exec --target nobody -- true
