@@ -231,6 +231,7 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 		.ids = ids,
 		.n_ids = n,
 		.known_hosts = hh->hub->paths.known_hosts,
+		.file_size_max = hh->file_size_max,
 		.on_dial = on_worker_dial,
 		.on_end = on_worker_end,
 		.on_host_key = on_worker_host_key,

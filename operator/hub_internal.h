@@ -34,6 +34,7 @@ struct hub_host {
 	char *user;
 	char *ids[HUB_IDENTITIES_MAX];
 	size_t n_ids;
+	uint64_t file_size_max; /* ssh.max_file_size_bytes; 0 = no limit */
 	bool has_key;       /* it can be a peer of the tunnel */
 	bool gone;          /* not in the file any more; kept while its worker runs */
 	uint64_t seen_wall; /* last handshake, Unix ns, from this run or an earlier one; 0 = never */

@@ -84,6 +84,7 @@ static void set_ids(struct hub_host *hh, const struct config *c, const struct ho
 static bool same_login(const struct hub_host *hh, const struct config *c, const struct host_config *hc)
 {
 	return hh->user && strcmp(hh->user, config_user(c, hc)) == 0 && hc->n_addrs > 0 &&
+	       hh->file_size_max == c->max_file_size_bytes &&
 	       ip_addr_equal(&hh->ip, &hc->addrs[0]) &&
 	       memcmp(&hh->peer.key, &hc->public_key, sizeof(hc->public_key)) == 0;
 }
@@ -118,6 +119,7 @@ static enum err set_host(struct hub_host *hh, const struct config *c, const stru
 		hh->seen_wall = 0;
 	free(hh->user);
 	hh->user = user;
+	hh->file_size_max = c->max_file_size_bytes;
 	set_ids(hh, c, hc);
 	same_ids = same_ids && first && hh->n_ids > 0 && strcmp(first, hh->ids[0]) == 0;
 	free(first);

@@ -10,6 +10,9 @@
 #include "base/types.h"
 #include "ssh/session.h"
 
+/* No queue grows beyond it: whoever fills one asks for its length first, and this is for whom it does not. */
+#define SSH_BUF_MAX ((size_t)64 << 20)
+
 /* A byte queue; [off, len) is what is in it. Zero-initialise; ssh_buf_fini() wipes. */
 struct ssh_buf {
 	uint8_t *p;
@@ -21,12 +24,12 @@ static inline size_t ssh_buf_used(const struct ssh_buf *b)
 {
 	return b->len - b->off;
 }
-/** ssh_buf_room() - make room for @len more; return: where they go, NULL without memory */
+/** ssh_buf_room() - make room for @len more; return: where they go, NULL without memory. A block given up is wiped. */
 uint8_t *ssh_buf_room(struct ssh_buf *b, size_t len);
 MUST_CHECK enum err ssh_buf_add(struct ssh_buf *b, const void *p, size_t len);
 void ssh_buf_drop(struct ssh_buf *b, size_t len);
 
-/** ssh_frame_add() - one frame, its body of up to two parts */
+/** ssh_frame_add() - one frame, its body of up to two parts; ERR_TOO_LONG: together above SSH_FRAME_MAX */
 MUST_CHECK enum err ssh_frame_add(struct ssh_buf *b, enum ssh_frame type, struct bytes a, struct bytes c);
 /** ssh_frame_next() - the first whole frame; views into @b. OK; ERR_AGAIN: more bytes are needed; ERR_PROTOCOL. */
 MUST_CHECK enum err ssh_frame_next(const struct ssh_buf *b, uint8_t *ret_type, struct bytes *ret_body,
@@ -44,25 +47,30 @@ struct bytes ssh_read_string(struct ssh_reader *r);
 /** ssh_read_text() - copied with its NUL; too long, or one inside, is bad */
 void ssh_read_text(struct ssh_reader *r, char *ret, size_t size);
 MUST_CHECK enum err ssh_put_u32(struct ssh_buf *b, uint32_t v);
+/** ssh_put_string() - ERR_TOO_LONG: its length does not fit into 32 bits */
 MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len);
 
 /* hub -> worker and back; the first byte of a message */
 enum ssh_control {
-	SSH_C_CONFIG = 'C',  /* string host, user; u32 n; n x (string path, string pem) */
+	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max;
+			      * u32 idle_s; u32 n; n x (string path, string pem) */
 	SSH_C_DIALED = 'D',  /* u32 dial, u32 err; with a descriptor when OK */
 	SSH_C_SESSION = 'S', /* with a descriptor */
 	SSH_C_VERDICT = 'K', /* u32 dial, u32 err, string message */
 	SSH_C_DIAL = 'd',    /* worker: u32 dial */
-	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob */
+	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob; once a dial */
+	SSH_C_IDLE = 'i',     /* worker: u32 sessions that it ever got, all over for idle_s: it may be ended */
 };
 #define SSH_CONTROL_MAX (128 * 1024)
+#define SSH_CONTROL_VERSION 2       /* of these messages: hub and worker may be of two installations */
+#define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_BLOB_MAX 16384
 
 /* What a worker asks of the hub; views into the message. */
 struct ssh_question {
-	enum ssh_control kind; /* SSH_C_DIAL or SSH_C_HOST_KEY */
-	uint32_t id;
-	char type[64]; /* of the host key, one word */
+	enum ssh_control kind; /* SSH_C_DIAL, SSH_C_HOST_KEY or SSH_C_IDLE */
+	uint32_t id;           /* of the dial; IDLE: the sessions that it got */
+	char type[64];         /* of the host key, one word, and the first string of the blob */
 	struct bytes blob;
 };
 /** ssh_question_decode() - ERR_PROTOCOL for anything else: the worker may have become a stranger's */

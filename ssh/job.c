@@ -1,9 +1,13 @@
 /*
  * ssh/job.c - see job.h.
  *
- * Every step is tried whenever anything happened; each knows what it waits for. Queues are bounded on all sides: nothing is read
- * from the command while @data is long, nothing from the channel while @out is, nothing is written to the channel
- * while the connection's queue is.
+ * Every step is tried whenever anything happened; each knows what it waits for. Queues are bounded
+ * on all sides: nothing is read from the command while @data is long, nothing from the channel
+ * while @out is, nothing is written to the channel while the connection's queue is. What a server
+ * has to answer before the command runs has a deadline; a running command has none of ours.
+ *
+ * The kinds differ in what they open (a session channel and a command, a direct TCP channel, the
+ * connection's SFTP) and in how they run; the rest is common.
  */
 #include "ssh/job.h"
 
@@ -20,36 +24,45 @@
 #include "ssh/listen.h"
 #include "ssh/shell.h"
 
-#define DATA_MAX (1024 * 1024)
-#define OUT_MAX (1024 * 1024)
+#define QUEUE_MAX (1024 * 1024)       /* each way */
+#define QUEUE_DIRECT_MAX (256 * 1024) /* of a direct connection, of which there may be a thousand */
 #define CHUNK 32768
-#define FILE_CHUNK (256 * 1024)
+#define READ_SIZE (128 * 1024)
+#define START_TIMEOUT (30 * NSEC_PER_SEC)
+#define CLOSE_TIMEOUT (10 * NSEC_PER_SEC)
 #define WINDOW (4u << 20)
 
 static const struct bytes nothing;
 
-struct ssh_job *ssh_job_new(int fd)
+struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max)
 {
 	struct ssh_job *j = calloc(1, sizeof(*j));
 
 	if (!j)
 		return NULL;
 	j->fd = fd;
+	j->file_size_max = file_size_max;
+	j->deadline = NSEC_NEVER;
+	fs_session_init(&j->fs, NULL, &j->out, file_size_max);
 	list_init(&j->link);
 	return j;
+}
+
+static void leave_conn(struct ssh_job *j)
+{
+	if (j->conn)
+		ssh_conn_abandon_open(j->conn, j);
+	if (j->channel && j->conn)
+		ssh_conn_close_channel(j->conn, j->channel);
+	j->channel = NULL;
+	j->conn = NULL;
 }
 
 void ssh_job_free(struct ssh_job *j)
 {
 	ssh_listen_close(j);
-	if (j->conn && j->conn->opening == j)
-		j->conn->opening = NULL;
-	if (j->conn && j->conn->file_job == j)
-		j->conn->file_job = NULL;
-	if (j->channel && j->conn && j->conn->state == SSH_READY) {
-		libssh2_channel_free(j->channel);
-		j->conn->n_channels--;
-	}
+	fs_session_fini(&j->fs);
+	leave_conn(j);
 	ssh_buf_fini(&j->in);
 	ssh_buf_fini(&j->out);
 	ssh_buf_fini(&j->data);
@@ -57,8 +70,17 @@ void ssh_job_free(struct ssh_job *j)
 	list_del(&j->link);
 	close(j->fd);
 	free(j->arg);
-	free(j->temp);
 	free(j);
+}
+
+bool ssh_job_is_file(const struct ssh_job *j)
+{
+	return j->kind == SSH_F_GET || j->kind == SSH_F_PUT || j->kind == SSH_F_FS;
+}
+
+static size_t queue_max(const struct ssh_job *j)
+{
+	return j->kind == SSH_F_DIRECT ? QUEUE_DIRECT_MAX : QUEUE_MAX;
 }
 
 /* ---- towards the command ---- */
@@ -82,13 +104,12 @@ static void say_error(struct ssh_job *j, enum err e, const char *message)
 	uint8_t head[8];
 	size_t len = strlen(message);
 
-	if (j->state == JOB_DONE || j->failed)
+	if (j->state >= JOB_CLOSE)
 		return;
 	put_le32(head, (uint32_t)e);
 	put_le32(head + 4, (uint32_t)len);
 	say(j, SSH_F_ERROR, (struct bytes){ head, 8 }, (struct bytes){ (const uint8_t *)message, len });
-	j->failed = true;
-	j->state = j->conn && (j->file || j->temp) ? JOB_CLOSE : JOB_DONE;
+	j->state = JOB_CLOSE;
 }
 
 PRINTF_LIKE(3, 4) static void fail(struct ssh_job *j, enum err e, const char *fmt, ...)
@@ -99,61 +120,44 @@ PRINTF_LIKE(3, 4) static void fail(struct ssh_job *j, enum err e, const char *fm
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	ssh_clean_text(text);
 	say_error(j, e, text);
 }
 
 void ssh_job_conn_dead(struct ssh_job *j, enum err e, const char *message)
 {
+	/* The channel goes with the connection, and so do the answers to operations on files. */
+	fs_session_fini(&j->fs);
 	j->channel = NULL;
-	j->file = NULL;
 	j->conn = NULL;
 	say_error(j, e, message);
+	j->state = JOB_DONE;
 }
 
 /* What the library says of it is then the consequence, not the reason. */
-static bool fail_by_loss(struct ssh_job *j, const char *what)
+static bool is_lost(const struct ssh_conn *c)
 {
-	int e = libssh2_session_last_errno(j->conn->session);
+	int e = libssh2_session_last_errno(c->session);
 
-	if (!j->conn->eof && e != LIBSSH2_ERROR_SOCKET_RECV && e != LIBSSH2_ERROR_SOCKET_SEND &&
-	    e != LIBSSH2_ERROR_SOCKET_DISCONNECT)
-		return false;
-	fail(j, ERR_RESET, "%s: the connection was lost", what);
-	return true;
+	return c->eof || e == LIBSSH2_ERROR_SOCKET_RECV || e == LIBSSH2_ERROR_SOCKET_SEND ||
+	       e == LIBSSH2_ERROR_SOCKET_DISCONNECT;
 }
 
 static void fail_by_library(struct ssh_job *j, const char *what)
 {
 	char *text = NULL;
 
-	if (fail_by_loss(j, what))
+	if (is_lost(j->conn)) {
+		fail(j, ERR_RESET, "%s: the connection was lost", what);
 		return;
+	}
+	if (j->conn->starved) {
+		fail(j, ERR_FULL, "%s: the server sent more than %u MiB that nobody takes", what,
+		     (unsigned)(CONN_MEMORY_MAX >> 20));
+		return;
+	}
 	libssh2_session_last_error(j->conn->session, &text, NULL, 0);
 	fail(j, ERR_PROTOCOL, "%s: %s", what, text && *text ? text : "unknown reason");
-}
-
-static void fail_by_sftp(struct ssh_job *j, const char *what)
-{
-	static const struct {
-		unsigned long code;
-		enum err e;
-		const char *text;
-	} reasons[] = {
-		{ LIBSSH2_FX_NO_SUCH_FILE, ERR_NOT_FOUND, "no such file or folder" },
-		{ LIBSSH2_FX_PERMISSION_DENIED, ERR_PERMISSION, "permission denied" },
-		{ LIBSSH2_FX_FAILURE, ERR_IO, "the server refused it (disk full, or not possible there)" },
-		{ LIBSSH2_FX_NO_SPACE_ON_FILESYSTEM, ERR_NO_SPACE, "no space left there" },
-	};
-	unsigned long code = libssh2_sftp_last_error(j->conn->sftp);
-
-	if (fail_by_loss(j, what))
-		return;
-	for (size_t i = 0; i < ARRAY_SIZE(reasons); i++)
-		if (reasons[i].code == code) {
-			fail(j, reasons[i].e, "%s %s: %s", what, j->arg, reasons[i].text);
-			return;
-		}
-	fail(j, ERR_IO, "%s %s: SFTP error %lu", what, j->arg, code);
 }
 
 /* ---- from the command ---- */
@@ -162,9 +166,11 @@ static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
 {
 	struct ssh_reader r = { body.p, body.len, false };
 	uint32_t version = ssh_read_u32(&r);
-	struct bytes arg = ssh_read_string(&r);
+	struct bytes arg = { NULL, 0 };
 
 	j->kind = (enum ssh_frame)type;
+	if (j->kind != SSH_F_FS)
+		arg = ssh_read_string(&r);
 	j->number = ssh_read_u32(&(struct ssh_reader){ r.p, r.len, r.bad });
 	if (r.bad || (arg.len && memchr(arg.p, 0, arg.len))) {
 		fail(j, ERR_PROTOCOL, "malformed request");
@@ -174,7 +180,7 @@ static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
 		fail(j, ERR_VERSION, "the hub's SSH worker has another version: restart the hub");
 		return;
 	}
-	j->arg = strndup((const char *)arg.p, arg.len);
+	j->arg = arg.len ? strndup((const char *)arg.p, arg.len) : strdup("");
 	if (j->kind == SSH_F_SHELL && ssh_buf_add(&j->request, r.p, r.len) != OK) {
 		fail(j, ERR_NOMEM, "out of memory");
 		return;
@@ -182,18 +188,10 @@ static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
 	j->state = j->arg ? JOB_WAIT_CONN : JOB_DONE;
 }
 
-static void take_frame(struct ssh_job *j, uint8_t type, struct bytes body)
+static void take_running(struct ssh_job *j, nsec_t now, uint8_t type, struct bytes body)
 {
-	char name[32];
+	struct ssh_reader r = { body.p, body.len, false };
 
-	if (j->state == JOB_NEW) {
-		if (type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT ||
-		    type == SSH_F_SHELL || type == SSH_F_LISTEN || type == SSH_F_ACCEPT)
-			take_first(j, type, body);
-		else
-			fail(j, ERR_PROTOCOL, "unknown request");
-		return;
-	}
 	switch (type) {
 	case SSH_F_STDIN:
 		if (ssh_buf_add(&j->data, body.p, body.len) != OK)
@@ -202,40 +200,76 @@ static void take_frame(struct ssh_job *j, uint8_t type, struct bytes body)
 	case SSH_F_STDIN_EOF:
 		j->data_eof = true;
 		break;
-	case SSH_F_SIGNAL: {
-		struct ssh_reader r = { body.p, body.len, false };
-
-		ssh_read_text(&r, name, sizeof(name));
-		if (!r.bad && j->channel)
-			libssh2_channel_signal_ex(j->channel, name, strlen(name));
+	case SSH_F_SIGNAL:
+		ssh_read_text(&r, j->signal, sizeof(j->signal));
 		break;
-	}
 	case SSH_F_WINDOW:
 		ssh_shell_resize(j, body);
 		break;
 	case SSH_F_CLOSE:
 		j->want_close = true;
 		break;
+	case SSH_F_OP:
+	case SSH_F_OP_DATA:
+	case SSH_F_OP_EOF:
+	case SSH_F_OP_CANCEL:
+		if (j->kind != SSH_F_FS || fs_session_frame(&j->fs, now, type, body) != OK)
+			fail(j, ERR_PROTOCOL, "malformed request");
+		break;
 	default:
 		break; /* a newer command's: not for us */
 	}
 }
 
-bool ssh_job_wants_read(const struct ssh_job *j)
+static bool is_first(uint8_t type)
 {
-	return !j->in_eof && j->state != JOB_DONE && ssh_buf_used(&j->data) < DATA_MAX;
+	return type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT || type == SSH_F_FS ||
+	       type == SSH_F_SHELL || type == SSH_F_LISTEN || type == SSH_F_ACCEPT;
 }
 
-static void pump_in(struct ssh_job *j)
+static void take_frame(struct ssh_job *j, nsec_t now, uint8_t type, struct bytes body)
 {
-	uint8_t type;
+	if (j->state != JOB_NEW)
+		take_running(j, now, type, body);
+	else if (is_first(type))
+		take_first(j, type, body);
+	else
+		fail(j, ERR_PROTOCOL, "unknown request");
+}
+
+/* Operations on files may be sent before SFTP is there: they wait in @in. */
+static bool holds_frames(const struct ssh_job *j)
+{
+	return j->kind == SSH_F_FS && j->state > JOB_NEW && j->state < JOB_RUN;
+}
+
+bool ssh_job_wants_read(const struct ssh_job *j)
+{
+	return !j->in_eof && j->state < JOB_CLOSE && ssh_buf_used(&j->data) < queue_max(j) &&
+	       (!holds_frames(j) || ssh_buf_used(&j->in) < queue_max(j));
+}
+
+static void take_frames(struct ssh_job *j, nsec_t now)
+{
 	struct bytes body;
 	size_t total;
-	enum err e;
+	uint8_t type;
+	enum err e = ERR_AGAIN;
 
+	while (j->state < JOB_CLOSE && !holds_frames(j) && (e = ssh_frame_next(&j->in, &type, &body, &total)) == OK) {
+		take_frame(j, now, type, body);
+		ssh_buf_drop(&j->in, total);
+	}
+	if (e == ERR_PROTOCOL)
+		fail(j, ERR_PROTOCOL, "malformed frame");
+}
+
+static void pump_in(struct ssh_job *j, nsec_t now)
+{
+	take_frames(j, now);
 	while (ssh_job_wants_read(j)) {
-		uint8_t *to = ssh_buf_room(&j->in, 65536);
-		ssize_t n = to ? recv(j->fd, to, 65536, MSG_DONTWAIT) : 0;
+		uint8_t *to = ssh_buf_room(&j->in, READ_SIZE);
+		ssize_t n = to ? recv(j->fd, to, READ_SIZE, MSG_DONTWAIT) : 0;
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
@@ -244,18 +278,11 @@ static void pump_in(struct ssh_job *j)
 			return;
 		}
 		j->in.len += (size_t)n;
-		while ((e = ssh_frame_next(&j->in, &type, &body, &total)) == OK) {
-			take_frame(j, type, body);
-			ssh_buf_drop(&j->in, total);
-		}
-		if (e == ERR_PROTOCOL) {
-			fail(j, ERR_PROTOCOL, "malformed frame");
-			return;
-		}
+		take_frames(j, now);
 	}
 }
 
-static void pump_out(struct ssh_job *j)
+void ssh_job_pump(struct ssh_job *j)
 {
 	while (ssh_buf_used(&j->out) > 0 && !j->in_eof) {
 		ssize_t n = send(j->fd, j->out.p + j->out.off, ssh_buf_used(&j->out), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -272,25 +299,68 @@ static void pump_out(struct ssh_job *j)
 
 /* ---- opening ---- */
 
-static bool is_file(const struct ssh_job *j)
+/* On another connection. */
+static void look_again(struct ssh_job *j)
 {
-	return j->kind == SSH_F_GET || j->kind == SSH_F_PUT;
+	leave_conn(j);
+	j->state = JOB_WAIT_CONN;
+	j->deadline = NSEC_NEVER;
 }
 
-static void open_listener(struct ssh_job *j)
+/* A kept connection that died unnoticed (the agent was restarted) is replaced, once: nothing ran yet. */
+static bool retry(struct ssh_job *j)
+{
+	struct ssh_conn *c = j->conn;
+
+	if (j->retried)
+		return false;
+	j->retried = true;
+	look_again(j);
+	ssh_conn_fail(c, ERR_RESET, "the connection was lost");
+	return true;
+}
+
+static void open_channel(struct ssh_job *j, nsec_t now)
+{
+	struct ssh_conn *c = j->conn;
+
+	if (!ssh_conn_begin_open(c, j, now))
+		return;
+	j->channel = j->kind == SSH_F_DIRECT ?
+			     ssh_direct_open(c, j->arg, j->number) :
+			     libssh2_channel_open_ex(c->session, "session", 7, WINDOW, CHUNK, NULL, 0);
+	if (!j->channel && libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_EAGAIN && !c->eof)
+		return;
+	ssh_conn_end_open(c, j);
+	if (j->channel) {
+		j->state = j->kind == SSH_F_DIRECT ? JOB_RUN : JOB_START;
+		if (j->state == JOB_RUN)
+			say(j, SSH_F_READY, nothing, nothing);
+	} else if (libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE && (j->kind == SSH_F_EXEC || j->kind == SSH_F_SHELL) &&
+		   ssh_conn_sessions(c) > 1) {
+		/* As sshd does beyond its MaxSessions: there are other connections. */
+		ssh_conn_refused_open(c);
+		look_again(j);
+	} else if (libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE) {
+		fail_by_library(j, "the server opened no channel");
+	} else if (!retry(j)) {
+		fail(j, ERR_RESET, "the server closed the connection");
+	}
+}
+
+static void open_listener(struct ssh_job *j, nsec_t now)
 {
 	struct ssh_conn *c = j->conn;
 	uint32_t id, port;
 	uint8_t body[8];
-	enum err e = ERR_AGAIN;
+	enum err e;
 
-	if (!c->opening || c->opening == j)
-		e = ssh_listen_open(j, &id, &port);
-	if (e == ERR_AGAIN) {
-		c->opening = c->opening ? c->opening : j;
+	if (!ssh_conn_begin_open(c, j, now))
 		return;
-	}
-	c->opening = NULL;
+	e = ssh_listen_open(j, &id, &port);
+	if (e == ERR_AGAIN && !c->eof)
+		return;
+	ssh_conn_end_open(c, j);
 	if (e == OK) {
 		put_le32(body, id);
 		put_le32(body + 4, port);
@@ -298,8 +368,10 @@ static void open_listener(struct ssh_job *j)
 		j->state = JOB_RUN;
 	} else if (e == ERR_UNSUPPORTED) {
 		fail(j, e, "the SSH library cannot ask for a Unix socket to listen on: choose a port");
-	} else {
+	} else if (!c->eof) {
 		fail(j, e, "the server refused to listen on port %u (in use, or forbidden there)", j->number);
+	} else if (!retry(j)) {
+		fail(j, ERR_RESET, "the server closed the connection");
 	}
 }
 
@@ -308,48 +380,45 @@ static void accept_channel(struct ssh_job *j)
 {
 	enum err e = ssh_listen_accept(j);
 
-	if (e == ERR_AGAIN)
+	if (e == ERR_AGAIN && !j->conn->eof)
 		return;
 	if (e != OK) {
-		fail(j, e, "nobody listens there any more");
+		fail(j, ERR_CLOSED, "nobody listens there any more");
 		return;
 	}
 	j->kind = SSH_F_DIRECT;
-	j->conn->n_channels++;
 	j->state = JOB_RUN;
 	say(j, SSH_F_READY, nothing, nothing);
 }
 
-static void open_channel(struct ssh_job *j)
+static void open_files(struct ssh_job *j, nsec_t now)
 {
 	struct ssh_conn *c = j->conn;
+	const char *why;
+	enum err e = ssh_fs_open(c, now, &why);
 
-	if (c->opening && c->opening != j)
+	if (e == ERR_AGAIN && !c->eof)
 		return;
-	c->opening = j;
-	j->channel = j->kind == SSH_F_DIRECT ?
-			     ssh_direct_open(c, j->arg, j->number) :
-			     libssh2_channel_open_ex(c->session, "session", 7, WINDOW, CHUNK, NULL, 0);
-	if (!j->channel && libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_EAGAIN)
-		return;
-	c->opening = NULL;
-	/* A kept connection that died unnoticed (the agent was restarted) is replaced, once: nothing ran yet. */
-	if (!j->channel && !j->retried &&
-	    libssh2_session_last_errno(c->session) != LIBSSH2_ERROR_CHANNEL_FAILURE) {
-		j->retried = true;
-		j->conn = NULL;
-		j->state = JOB_WAIT_CONN;
-		ssh_conn_fail(c, ERR_RESET, "the connection was lost");
+	if (e == ERR_AGAIN || (e != OK && c->eof)) {
+		if (!retry(j))
+			fail(j, ERR_RESET, "the server closed the connection");
 		return;
 	}
-	if (!j->channel) {
-		fail_by_library(j, "the server opened no channel");
+	if (e == ERR_FULL && ssh_conn_sessions(c) > 1) {
+		ssh_conn_refused_open(c);
+		look_again(j);
 		return;
 	}
-	c->n_channels++;
-	j->state = j->kind == SSH_F_DIRECT ? JOB_RUN : JOB_START;
-	if (j->state == JOB_RUN)
+	if (e != OK) {
+		fail(j, e, "%s", why);
+		return;
+	}
+	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->file_size_max);
+	j->state = JOB_RUN;
+	if (j->kind == SSH_F_FS)
 		say(j, SSH_F_READY, nothing, nothing);
+	else if (fs_session_stream(&j->fs, now, j->kind, j->arg, j->number) != OK)
+		fail(j, ERR_NOMEM, "out of memory");
 }
 
 static void start_exec(struct ssh_job *j)
@@ -357,8 +426,12 @@ static void start_exec(struct ssh_job *j)
 	int r = j->kind == SSH_F_SHELL ? ssh_shell_start(j) :
 		libssh2_channel_process_startup(j->channel, "exec", 4, j->arg, (unsigned)strlen(j->arg));
 
-	if (r == LIBSSH2_ERROR_EAGAIN)
+	if (r == LIBSSH2_ERROR_EAGAIN && !j->conn->eof)
 		return;
+	if (r != 0 && j->conn->eof) {
+		fail(j, ERR_RESET, "the server closed the connection before it started the command");
+		return;
+	}
 	if (r != 0) {
 		fail_by_library(j, "the server did not start the command");
 		return;
@@ -394,7 +467,7 @@ static bool channel_read(struct ssh_job *j, int stream, enum ssh_frame type)
 	char buf[CHUNK];
 	ssize_t n;
 
-	while (ssh_buf_used(&j->out) < OUT_MAX) {
+	while (ssh_buf_used(&j->out) < queue_max(j)) {
 		n = libssh2_channel_read_ex(j->channel, stream, buf, sizeof(buf));
 		if (n <= 0)
 			return n == LIBSSH2_ERROR_EAGAIN || n == 0;
@@ -403,250 +476,203 @@ static bool channel_read(struct ssh_job *j, int stream, enum ssh_frame type)
 	return true;
 }
 
+static void send_signal(struct ssh_job *j)
+{
+	if (j->signal[0] &&
+	    libssh2_channel_signal_ex(j->channel, j->signal, strlen(j->signal)) != LIBSSH2_ERROR_EAGAIN)
+		j->signal[0] = '\0';
+}
+
 static void run_channel(struct ssh_job *j)
 {
 	if (!channel_read(j, 0, SSH_F_STDOUT) || !channel_read(j, 1, SSH_F_STDERR)) {
 		fail_by_library(j, "reading from the server failed");
 		return;
 	}
+	send_signal(j);
 	channel_write(j);
-	if (libssh2_channel_eof(j->channel) != 1 || ssh_buf_used(&j->out) >= OUT_MAX)
+	if (ssh_buf_used(&j->out) >= queue_max(j))
 		return;
+	if (libssh2_channel_eof(j->channel) != 1) {
+		if (j->conn->eof)
+			fail(j, ERR_RESET, "the server closed the connection");
+		return;
+	}
 	if (!j->out_eof_told) {
 		j->out_eof_told = true;
 		say(j, SSH_F_STDOUT_EOF, nothing, nothing);
 	}
 	/* A direct connection may still carry bytes the other way. */
-	if (j->kind != SSH_F_DIRECT || j->data_eof_sent)
+	if (j->kind != SSH_F_DIRECT || j->data_eof_sent || j->conn->eof)
 		j->state = JOB_FINISH;
 }
 
-static void finish_exec(struct ssh_job *j)
+static void say_signal(struct ssh_job *j, const char *name)
+{
+	uint8_t len[4];
+	char text[32];
+
+	snprintf(text, sizeof(text), "%s", name);
+	ssh_clean_text(text);
+	put_le32(len, (uint32_t)strlen(text));
+	say(j, SSH_F_EXIT_SIGNAL, (struct bytes){ len, 4 }, (struct bytes){ (uint8_t *)text, strlen(text) });
+}
+
+static void finish_channel(struct ssh_job *j)
 {
 	bool has_status = j->kind == SSH_F_EXEC || j->kind == SSH_F_SHELL;
 	char *signal_name = NULL;
+	int status = 0;
 
 	/* The exit status may come after the end of the output: wait for the close. */
-	if (has_status && libssh2_channel_wait_closed(j->channel) == LIBSSH2_ERROR_EAGAIN)
+	if (has_status && !j->conn->eof &&
+	    libssh2_channel_wait_closed(j->channel) == LIBSSH2_ERROR_EAGAIN) {
+		j->conn->hungry = true;
 		return;
-	if (has_status)
-		libssh2_channel_get_exit_signal(j->channel, &signal_name, NULL, NULL, NULL, NULL, NULL);
-	if (signal_name) {
-		uint8_t len[4];
-
-		put_le32(len, (uint32_t)strlen(signal_name));
-		say(j, SSH_F_EXIT_SIGNAL, (struct bytes){ len, 4 },
-		    (struct bytes){ (uint8_t *)signal_name, strlen(signal_name) });
-		libssh2_free(j->conn->session, signal_name);
-	} else {
-		say_u32(j, SSH_F_EXIT,
-			has_status ? (uint32_t)libssh2_channel_get_exit_status(j->channel) : 0);
 	}
-	j->state = JOB_DONE;
+	if (has_status) {
+		status = libssh2_channel_get_exit_status(j->channel);
+		libssh2_channel_get_exit_signal(j->channel, &signal_name, NULL, NULL, NULL, NULL, NULL);
+	}
+	if (signal_name) {
+		say_signal(j, signal_name);
+		libssh2_free(j->conn->session, signal_name);
+	} else if (status < 0) {
+		/* See third_party/libssh2-edit.sh: none came. */
+		fail(j, ERR_RESET, "the server closed the channel without an exit status: how the command ended is unknown");
+	} else {
+		say_u32(j, SSH_F_EXIT, (uint32_t)status);
+	}
+	j->state = JOB_CLOSE;
 }
 
 /* ---- files ---- */
 
-static bool open_sftp(struct ssh_job *j)
+static void run_files(struct ssh_job *j, nsec_t now)
 {
-	struct ssh_conn *c = j->conn;
-
-	if (c->sftp)
-		return true;
-	c->sftp = libssh2_sftp_init(c->session);
-	if (c->sftp)
-		c->n_channels++;
-	else if (libssh2_session_last_errno(c->session) != LIBSSH2_ERROR_EAGAIN)
-		fail_by_library(j, "the server offers no file transfer (SFTP)");
-	return c->sftp != NULL;
+	if (j->kind == SSH_F_PUT)
+		fs_session_stream_data(&j->fs, now, &j->data, j->data_eof);
+	fs_session_step(&j->fs, now);
+	/* The one operation of an older kind was the last word. */
+	if (j->kind != SSH_F_FS && j->fs.n_ops == j->fs.n_over)
+		j->state = JOB_CLOSE;
+	if (j->fs.broken)
+		fail(j, ERR_NOMEM, "out of memory");
+	else if (j->fs.client->error != OK && j->kind == SSH_F_FS)
+		fail(j, j->fs.client->error, "%s", j->fs.client->message);
 }
 
-static const char *remote_name(struct ssh_job *j)
-{
-	if (j->kind == SSH_F_GET)
-		return j->arg;
-	if (!j->temp && asprintf(&j->temp, "%s.nefia-%ld.part", j->arg, (long)getpid()) < 0)
-		j->temp = NULL;
-	return j->temp ? j->temp : j->arg;
-}
+/* ---- the end ---- */
 
-static void open_file(struct ssh_job *j)
+/* The job ends while things are open: tidy up at the host as far as that goes without blocking others. */
+static void abandon(struct ssh_job *j, nsec_t now)
 {
-	struct ssh_conn *c = j->conn;
-	const char *name = remote_name(j);
-	unsigned long flags = j->kind == SSH_F_GET ? LIBSSH2_FXF_READ :
-						     LIBSSH2_FXF_WRITE | LIBSSH2_FXF_CREAT | LIBSSH2_FXF_TRUNC;
-
-	if (c->opening && c->opening != j)
+	if (!j->closing) {
+		j->closing = true;
+		j->deadline = now + CLOSE_TIMEOUT;
+		if (j->channel && j->conn && j->conn->state == SSH_READY)
+			send_signal(j); /* came together with the end */
+		if (j->fs.client && j->fs.n_ops > 0)
+			fs_session_abandon(&j->fs, now);
+	}
+	if (j->fs.client)
+		fs_session_step(&j->fs, now);
+	if (j->conn && !fs_session_idle(&j->fs) && now < j->deadline)
 		return;
-	c->opening = j;
-	if (!open_sftp(j)) {
-		if (j->state == JOB_DONE)
-			c->opening = NULL;
-		return;
-	}
-	c->opening = NULL;
-	if (c->file_job && c->file_job != j)
-		return;
-	c->file_job = j;
-	j->file = libssh2_sftp_open_ex(c->sftp, name, (unsigned)strlen(name), flags, (long)(j->number & 07777),
-				       LIBSSH2_SFTP_OPENFILE);
-	if (j->file)
-		j->state = JOB_START;
-	else if (libssh2_session_last_errno(c->session) != LIBSSH2_ERROR_EAGAIN)
-		fail_by_sftp(j, j->kind == SSH_F_GET ? "reading" : "writing");
-}
-
-static void start_file(struct ssh_job *j)
-{
-	LIBSSH2_SFTP_ATTRIBUTES a = { 0 };
-	uint8_t body[12];
-	int r = libssh2_sftp_fstat_ex(j->file, &a, 0);
-
-	if (r == LIBSSH2_ERROR_EAGAIN)
-		return;
-	if (r == 0 && j->kind == SSH_F_GET && (a.flags & LIBSSH2_SFTP_ATTR_PERMISSIONS) &&
-	    LIBSSH2_SFTP_S_ISDIR(a.permissions)) {
-		fail(j, ERR_INVALID, "reading %s: it is a folder", j->arg);
-		return;
-	}
-	put_le64(body, r == 0 && (a.flags & LIBSSH2_SFTP_ATTR_SIZE) ? a.filesize : UINT64_MAX);
-	put_le32(body + 8, r == 0 && (a.flags & LIBSSH2_SFTP_ATTR_PERMISSIONS) ? a.permissions & 07777 : 0644);
-	say(j, SSH_F_READY, (struct bytes){ body, sizeof(body) }, nothing);
-	j->state = JOB_RUN;
-}
-
-static void run_get(struct ssh_job *j)
-{
-	static char buf[FILE_CHUNK];
-
-	while (ssh_buf_used(&j->out) < OUT_MAX) {
-		ssize_t n = libssh2_sftp_read(j->file, buf, sizeof(buf));
-
-		if (n == LIBSSH2_ERROR_EAGAIN)
-			return;
-		if (n < 0) {
-			fail_by_sftp(j, "reading");
-			return;
-		}
-		if (n == 0) {
-			j->state = JOB_FINISH;
-			return;
-		}
-		say(j, SSH_F_STDOUT, (struct bytes){ (uint8_t *)buf, (size_t)n }, nothing);
-	}
-}
-
-static void run_put(struct ssh_job *j)
-{
-	/* The library sends ahead of the acknowledgements of what it was given, so give it all there is. */
-	while (ssh_buf_used(&j->data) > 0) {
-		ssize_t n = libssh2_sftp_write(j->file, (char *)j->data.p + j->data.off, ssh_buf_used(&j->data));
-
-		if (n == LIBSSH2_ERROR_EAGAIN)
-			return;
-		if (n < 0) {
-			fail_by_sftp(j, "writing");
-			return;
-		}
-		ssh_buf_drop(&j->data, (size_t)n);
-	}
-	if (j->data_eof)
-		j->state = JOB_FINISH;
-}
-
-static int rename_into_place(struct ssh_job *j)
-{
-	int r = libssh2_sftp_posix_rename_ex(j->conn->sftp, j->temp, strlen(j->temp), j->arg, strlen(j->arg));
-
-	if (r == LIBSSH2_ERROR_EAGAIN || r == 0)
-		return r;
-	/* A server without the extension: its rename may refuse to replace. */
-	return libssh2_sftp_rename_ex(j->conn->sftp, j->temp, (unsigned)strlen(j->temp), j->arg,
-				      (unsigned)strlen(j->arg), LIBSSH2_SFTP_RENAME_OVERWRITE);
-}
-
-static void finish_file(struct ssh_job *j)
-{
-	int r;
-
-	if (j->file) {
-		r = libssh2_sftp_close_handle(j->file);
-		if (r == LIBSSH2_ERROR_EAGAIN)
-			return;
-		j->file = NULL;
-		if (r != 0) {
-			fail_by_sftp(j, "closing");
-			return;
-		}
-	}
-	if (j->kind == SSH_F_PUT) {
-		r = rename_into_place(j);
-		if (r == LIBSSH2_ERROR_EAGAIN)
-			return;
-		if (r != 0) {
-			fail_by_sftp(j, "writing");
-			return;
-		}
-	}
-	j->conn->file_job = NULL;
-	say_u32(j, SSH_F_EXIT, 0);
+	leave_conn(j);
 	j->state = JOB_DONE;
 }
 
-/* The job ends while things are open, or failed: tidy up at the host as far as that goes without blocking others. */
-static void abandon(struct ssh_job *j)
+/* A step of the server's that did not come in time. */
+static void check_deadline(struct ssh_job *j, nsec_t now)
 {
 	struct ssh_conn *c = j->conn;
 
-	if (c && c->state == SSH_READY && j->file) {
-		if (libssh2_sftp_close_handle(j->file) == LIBSSH2_ERROR_EAGAIN)
-			return;
-		j->file = NULL;
-	}
-	if (c && c->state == SSH_READY && j->kind == SSH_F_PUT && j->temp && c->file_job == j) {
-		if (libssh2_sftp_unlink_ex(c->sftp, j->temp, (unsigned)strlen(j->temp)) == LIBSSH2_ERROR_EAGAIN)
-			return;
-		free(j->temp);
-		j->temp = NULL;
-	}
-	if (c && c->state == SSH_READY && j->channel && libssh2_channel_close(j->channel) == LIBSSH2_ERROR_EAGAIN)
+	if (now < j->deadline || (j->state != JOB_OPEN && j->state != JOB_START))
 		return;
-	j->state = JOB_DONE;
-	/* Who asked to close hears no more; who is told of a failure hears that. */
-	j->in_eof |= !j->failed;
+	/* A direct connection waits for a third party, and says nothing about the server; but the library is held by it. */
+	if (j->kind == SSH_F_DIRECT) {
+		c->retired = true;
+		fail(j, ERR_TIMEOUT, "%s port %u did not answer the server in time", j->arg, j->number);
+		return;
+	}
+	ssh_conn_fail(c, ERR_TIMEOUT, "the SSH server did not %s in time",
+		      j->state == JOB_OPEN ? "open a channel" : "start the command");
 }
 
-static void open_any(struct ssh_job *j)
+static void set_deadline(struct ssh_job *j, enum ssh_job_state before, nsec_t now)
+{
+	if (j->kind == SSH_F_ACCEPT)
+		j->deadline = NSEC_NEVER; /* it waits for somebody to come */
+	else if (j->state == JOB_OPEN && j->conn->state == SSH_READY && j->deadline == NSEC_NEVER)
+		j->deadline = now + CONN_OPEN_TIMEOUT;
+	else if (j->state == JOB_START && before != JOB_START)
+		j->deadline = now + START_TIMEOUT;
+	else if (j->state != before && j->state != JOB_CLOSE)
+		j->deadline = NSEC_NEVER;
+}
+
+nsec_t ssh_job_next(const struct ssh_job *j)
+{
+	return j->state == JOB_OPEN || j->state == JOB_START || j->state == JOB_CLOSE ? j->deadline : NSEC_NEVER;
+}
+
+static void open_any(struct ssh_job *j, nsec_t now)
 {
 	if (j->kind == SSH_F_LISTEN)
-		open_listener(j);
+		open_listener(j, now);
 	else if (j->kind == SSH_F_ACCEPT)
 		accept_channel(j);
-	else if (is_file(j))
-		open_file(j);
+	else if (ssh_job_is_file(j))
+		open_files(j, now);
 	else
-		open_channel(j);
+		open_channel(j, now);
+}
+
+static void run_any(struct ssh_job *j, nsec_t now)
+{
+	if (ssh_job_is_file(j))
+		run_files(j, now);
+	else if (j->kind != SSH_F_LISTEN)
+		run_channel(j);
+	else if (j->conn->eof)
+		fail(j, ERR_RESET, "the server closed the connection");
+}
+
+static void step_ready(struct ssh_job *j, nsec_t now)
+{
+	if (j->state == JOB_OPEN && j->kind != SSH_F_ACCEPT && j->conn->opening != (ssh_job_is_file(j) ? (void *)j->conn->fs : j) &&
+	    ssh_conn_is_stuck(j->conn, now)) {
+		look_again(j);
+		return;
+	}
+	if (j->state == JOB_OPEN)
+		open_any(j, now);
+	if (j->state == JOB_START)
+		start_exec(j);
+	if (j->state == JOB_RUN)
+		run_any(j, now);
+	if (j->state == JOB_FINISH)
+		finish_channel(j);
 }
 
 void ssh_job_step(struct ssh_job *j, nsec_t now)
 {
-	pump_in(j);
-	if ((j->in_eof || j->want_close) && j->state != JOB_DONE)
+	enum ssh_job_state before = j->state;
+
+	pump_in(j, now);
+	if ((j->in_eof || j->want_close) && j->state < JOB_CLOSE)
 		j->state = j->state < JOB_OPEN ? JOB_DONE : JOB_CLOSE;
-	if (j->state == JOB_OPEN && j->conn->state == SSH_READY)
-		open_any(j);
-	if (j->state == JOB_START)
-		is_file(j) ? start_file(j) : start_exec(j);
-	if (j->state == JOB_RUN && j->kind != SSH_F_LISTEN) {
-		if (is_file(j))
-			j->kind == SSH_F_GET ? run_get(j) : run_put(j);
-		else
-			run_channel(j);
+	if (j->conn && j->conn->state == SSH_READY) {
+		step_ready(j, now);
+		if (j->conn && j->state < JOB_CLOSE && ssh_buf_used(&j->out) < queue_max(j))
+			j->conn->hungry = true;
+		if (j->conn && j->state < JOB_CLOSE)
+			set_deadline(j, before, now);
+		if (j->conn)
+			check_deadline(j, now);
 	}
-	if (j->state == JOB_FINISH)
-		is_file(j) ? finish_file(j) : finish_exec(j);
 	if (j->state == JOB_CLOSE)
-		abandon(j);
-	pump_out(j);
+		abandon(j, now);
+	ssh_job_pump(j);
 }

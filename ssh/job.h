@@ -3,6 +3,7 @@
 #define SSH_JOB_H
 
 #include "ssh/conn.h"
+#include "ssh/fs.h"
 
 enum ssh_job_state { JOB_NEW, JOB_WAIT_CONN, JOB_OPEN, JOB_START, JOB_RUN, JOB_FINISH, JOB_CLOSE, JOB_DONE };
 
@@ -17,26 +18,30 @@ struct ssh_job {
 	uint32_t number; /* mode or port */
 	struct ssh_conn *conn;
 	LIBSSH2_CHANNEL *channel;
-	LIBSSH2_SFTP_HANDLE *file;
-	char *temp; /* PUT: the name under which the bytes arrive */
+	struct fs_session fs;   /* file kinds, from JOB_RUN on */
+	uint64_t file_size_max;
 	struct ssh_buf in, out; /* from and to the command */
 	struct ssh_buf data;    /* towards the host */
 	struct ssh_buf request; /* SHELL: what stands behind the command in the first frame */
 	unsigned n_requested;   /* SHELL: steps of the start that are done */
+	char signal[32];        /* to be sent; "" none */
 	bool in_eof;            /* the command has gone */
-	bool failed;            /* and it was told so */
-	bool data_eof, data_eof_sent, out_eof_told, started, want_close;
-	bool rename_pending;
-	nsec_t deadline;
+	bool data_eof, data_eof_sent, out_eof_told, want_close, closing;
+	nsec_t deadline;        /* of JOB_OPEN, JOB_START and JOB_CLOSE */
 };
 
-struct ssh_job *ssh_job_new(int fd);
+struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max);
 void ssh_job_free(struct ssh_job *j);
 /** ssh_job_step() - as far as it goes without blocking; JOB_DONE with an empty @out ends it */
 void ssh_job_step(struct ssh_job *j, nsec_t now);
+/** ssh_job_pump() - what waits for the command, to its socket */
+void ssh_job_pump(struct ssh_job *j);
 /** ssh_job_conn_dead() - its connection ended */
 void ssh_job_conn_dead(struct ssh_job *j, enum err e, const char *message);
 /** ssh_job_wants_read() - is there room for more from the command? */
 bool ssh_job_wants_read(const struct ssh_job *j);
+bool ssh_job_is_file(const struct ssh_job *j);
+/** ssh_job_next() - when to step although nothing happened */
+nsec_t ssh_job_next(const struct ssh_job *j);
 
 #endif

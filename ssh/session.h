@@ -1,9 +1,10 @@
 /*
  * ssh/session.h - what a command and the SSH worker say to each other over a Unix stream.
  *
- * Frames: u32 length of what follows (little endian), u8 type, body. Strings are u32 length and bytes. At most
- * SSH_FRAME_MAX a frame. One session carries one job: an exec, a file transfer, or a direct TCP connection.
- * Flow control is the socket's; data frames hold at most SSH_DATA_MAX bytes.
+ * Frames: u32 length of what follows (little endian), u8 type, body. Strings are u32 length and
+ * bytes. At most SSH_FRAME_MAX a frame. One session carries one job: an exec, a file transfer, a
+ * direct TCP connection, or file operations. Flow control is the socket's; data frames hold at most
+ * SSH_DATA_MAX bytes.
  */
 #ifndef SSH_SESSION_H
 #define SSH_SESSION_H
@@ -24,12 +25,17 @@ enum ssh_frame {
 			     * a temporary name beside it and renamed */
 	SSH_F_DIRECT = 7,   /* u32 version, string host or /path, u32 port: connected there; bytes as STDIN and STDOUT */
 	SSH_F_CLOSE = 8,    /* close the channel now */
+	SSH_F_FS = 9,       /* u32 version: many file operations at once, ssh/fs_session.h */
+	SSH_F_OP = 10,
+	SSH_F_OP_DATA = 11,
+	SSH_F_OP_EOF = 12,
+	SSH_F_OP_CANCEL = 13,
 	SSH_F_SHELL = 14,   /* u32 version, string command (empty: the login shell), u32 has_tty, string term, u32 columns,
 			     * rows, string modes (RFC 4254, 8), u32 n, n x (string name, string value): environment */
+	SSH_F_WINDOW = 15,  /* u32 columns, rows: the terminal has another size */
 	SSH_F_LISTEN = 16,  /* u32 version, string host, u32 port (0 = any): the server listens while this session stands;
 			     * READY with u32 number, u32 port */
 	SSH_F_ACCEPT = 17,  /* u32 version, string (empty), u32 number: READY when a connection came, then as DIRECT */
-	SSH_F_WINDOW = 15,  /* u32 columns, rows: the terminal has another size */
 	/* worker -> command */
 	SSH_F_READY = 64,   /* the job runs: u64 size for GET (UINT64_MAX unknown), u32 mode */
 	SSH_F_STDOUT = 65,  /* bytes */
@@ -39,6 +45,11 @@ enum ssh_frame {
 	SSH_F_EXIT_SIGNAL = 69, /* string name; the last frame */
 	SSH_F_ERROR = 70,   /* u32 enum err, string message for people (which key, why, what next); the last frame */
 	SSH_F_NOTE = 71,    /* string for stderr, e.g. "host key accepted: SHA256:..." */
+	SSH_F_OP_INFO = 72,
+	SSH_F_OP_ENTRY = 73,
+	SSH_F_OP_BYTES = 74,
+	SSH_F_OP_MORE = 75,
+	SSH_F_OP_DONE = 76,
 };
 
 #endif

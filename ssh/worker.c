@@ -1,8 +1,9 @@
 /*
  * ssh/worker.c - the hub's side of a worker: its process, its questions.
  *
- * The hub owns known_hosts: the worker asks with the key, the hub looks, remembers a new one, or refuses. The worker's messages are
- * read with the same care as a stranger's, for that is what it may have become.
+ * The hub owns known_hosts: the worker asks with the key, the hub looks, remembers a new one, or
+ * refuses. The worker's messages are read with the same care as a stranger's, for that is what it
+ * may have become.
  */
 #include "ssh/worker.h"
 
@@ -19,11 +20,13 @@
 #include "os/file.h"
 #include "os/proc.h"
 #include "os/stream.h"
-#include "ssh/frame.h"
+#include "ssh/fs_session.h"
 #include "ssh/known_hosts.h"
 
 #define KNOWN_HOSTS_MAX (4u << 20)
-#define LOCK_TRIES 10
+#define LOCK_TRIES 2 /* seconds that the hub may stand still for it */
+#define DIALS_MAX 32    /* under way; the worker's own limit */
+#define DIALS_A_MINUTE 120
 
 struct ssh_worker {
 	struct os_loop *loop;
@@ -32,9 +35,14 @@ struct ssh_worker {
 	struct os_child *child;
 	int ctl;
 	struct os_watch *watch;
-	struct os_timer end_timer, idle_timer;
+	struct os_timer end_timer;
 	char why[128];
 	bool ended;
+	unsigned n_dials;       /* asked for and not answered */
+	unsigned n_questions;   /* host keys that it may still ask about: one for each connection that it got */
+	uint32_t n_sessions;    /* given to it, ever */
+	nsec_t minute;
+	unsigned n_this_minute; /* dials */
 };
 
 /* ---- end ---- */
@@ -65,6 +73,8 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 		snprintf(why, sizeof(why), "it tried what its sandbox forbids");
 	else if (term_signal == SIGPROF || term_signal == SIGXCPU)
 		snprintf(why, sizeof(why), "the server made it compute without end");
+	else if (exit_code == SSH_WORKER_OTHER_VERSION)
+		snprintf(why, sizeof(why), "another version of the program is installed: restart the hub");
 	else if (term_signal)
 		snprintf(why, sizeof(why), "killed by signal %d", term_signal);
 	else
@@ -76,19 +86,17 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 
 static enum err remember(struct ssh_worker *w, const char *old, size_t old_len, const char *type, const char *b64)
 {
-	bool newline = old_len > 0 && old[old_len - 1] != '\n';
-	struct ssh_buf file = { 0 };
-	char *line = NULL;
-	int len = asprintf(&line, "%s%s.nefia,%s %s %s\n", newline ? "\n" : "", w->host, w->vpn_addr, type, b64);
-	enum err e = len < 0 ? ERR_NOMEM : ssh_buf_add(&file, old, old_len);
+	struct ssh_buf b = { 0 };
+	char line[24000];
+	int len = snprintf(line, sizeof(line), "%s%s.nefia,%s %s %s\n", old_len > 0 && old[old_len - 1] != '\n' ? "\n" : "",
+			   w->host, w->vpn_addr, type, b64);
+	enum err e = len < (int)sizeof(line) ? ssh_buf_add(&b, old, old_len) : ERR_TOO_LONG;
 
 	if (e == OK)
-		e = ssh_buf_add(&file, line, (size_t)len);
+		e = ssh_buf_add(&b, line, (size_t)len);
 	if (e == OK)
-		e = os_file_write_atomic(w->known_hosts, file.p, file.len, 0600);
-	if (len >= 0)
-		free(line);
-	ssh_buf_fini(&file);
+		e = os_file_write_atomic(w->known_hosts, b.p, ssh_buf_used(&b), 0600);
+	ssh_buf_fini(&b);
 	return e;
 }
 
@@ -157,6 +165,11 @@ static void answer_host_key(struct ssh_worker *w, const struct ssh_question *q)
 	uint8_t kind = SSH_C_VERDICT;
 	enum err e;
 
+	if (w->n_questions == 0) {
+		end(w, "it asked about more host keys than it has connections");
+		return;
+	}
+	w->n_questions--;
 	snprintf(lock_path, sizeof(lock_path), "%s.lock", w->known_hosts);
 	e = os_lock_take(lock_path, LOCK_TRIES, &lock);
 	if (e == OK)
@@ -170,6 +183,23 @@ static void answer_host_key(struct ssh_worker *w, const struct ssh_question *q)
 }
 
 /* ---- messages ---- */
+
+/* A worker that was taken over may ask without end: it gets no more than it needs. */
+static void pass_dial(struct ssh_worker *w, uint32_t id)
+{
+	nsec_t now = os_loop_now(w->loop);
+
+	if (now >= w->minute + 60 * NSEC_PER_SEC) {
+		w->minute = now;
+		w->n_this_minute = 0;
+	}
+	if (w->n_dials >= DIALS_MAX || ++w->n_this_minute > DIALS_A_MINUTE) {
+		end(w, "it asked for too many connections");
+		return;
+	}
+	w->n_dials++;
+	w->cfg.on_dial(w->cfg.ctx, w, id);
+}
 
 static void on_readable(void *ctx, int events)
 {
@@ -191,9 +221,11 @@ static void on_readable(void *ctx, int events)
 	if (ssh_question_decode((struct bytes){ buf, n }, &q) != OK)
 		end(w, "it sent a malformed message");
 	else if (q.kind == SSH_C_DIAL)
-		w->cfg.on_dial(w->cfg.ctx, w, q.id);
-	else
+		pass_dial(w, q.id);
+	else if (q.kind == SSH_C_HOST_KEY)
 		answer_host_key(w, &q);
+	else if (q.id == w->n_sessions)
+		end(w, NULL); /* idle, and no session is on the way to it */
 }
 
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd)
@@ -201,21 +233,12 @@ void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int f
 	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_DIALED;
 
+	w->n_dials -= w->n_dials > 0;
+	w->n_questions += e == OK;
 	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK)
 		send_buf(w, &b, &fd, e == OK ? 1 : 0);
 	if (e == OK)
 		close(fd);
-}
-
-static void on_idle(void *ctx)
-{
-	end(ctx, NULL);
-}
-
-static void restart_idle(struct ssh_worker *w)
-{
-	/* Generous: the worker itself cannot say when it is idle without being believed. */
-	os_timer_set(&w->idle_timer, os_loop_now(w->loop) + 3600 * NSEC_PER_SEC);
 }
 
 enum err ssh_worker_attach(struct ssh_worker *w, int fd)
@@ -224,22 +247,47 @@ enum err ssh_worker_attach(struct ssh_worker *w, int fd)
 	enum err e = w->ended ? ERR_CLOSED : os_send_fds(w->ctl, &kind, 1, &fd, 1);
 
 	close(fd);
-	restart_idle(w);
+	w->n_sessions += e == OK;
 	return e;
 }
 
 /* ---- start ---- */
+
+static void known_types(const struct ssh_worker *w, char ret[256])
+{
+	char name[80], *file = NULL;
+	const char *names[] = { name, w->vpn_addr, NULL };
+	size_t len = 0;
+
+	ret[0] = '\0';
+	snprintf(name, sizeof(name), "%s.nefia", w->host);
+	/* Unreadable: judge() will say so. */
+	if (os_file_read(w->known_hosts, KNOWN_HOSTS_MAX, &file, &len) == OK)
+		known_hosts_types((struct bytes){ (uint8_t *)file, len }, names, ret);
+	free(file);
+}
 
 static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config *cfg)
 {
 	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_CONFIG;
 	enum err e = ssh_buf_add(&b, &kind, 1);
+	char types[256];
+
+	known_types(w, types);
+	if (e == OK)
+		e = ssh_put_u32(&b, SSH_CONTROL_VERSION);
 
 	if (e == OK)
 		e = ssh_put_string(&b, cfg->host, strlen(cfg->host));
 	if (e == OK)
 		e = ssh_put_string(&b, cfg->user, strlen(cfg->user));
+	if (e == OK)
+		e = ssh_put_string(&b, types, strlen(types));
+	if (e == OK)
+		e = ssh_put_u64(&b, cfg->file_size_max);
+	if (e == OK)
+		e = ssh_put_u32(&b, cfg->idle_s);
 	if (e == OK)
 		e = ssh_put_u32(&b, (uint32_t)cfg->n_ids);
 	for (size_t i = 0; i < cfg->n_ids && e == OK; i++) {
@@ -253,11 +301,32 @@ static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config
 	return e;
 }
 
+/* The environment holds other programs' secrets. What the loader and the sanitizers need is left. */
+static void worker_env(const char *env[8])
+{
+	static const char *const keep[] = { "LD_LIBRARY_PATH=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=" };
+	size_t n = 0;
+
+	for (char **e = environ; *e; e++)
+		for (size_t i = 0; i < ARRAY_SIZE(keep) && n < 7; i++)
+			if (strncmp(*e, keep[i], strlen(keep[i])) == 0)
+				env[n++] = *e;
+	env[n] = NULL;
+}
+
+/* It may write nowhere: what it had to say would be a server's words on our terminal. Sanitizers report there. */
+#ifdef __SANITIZE_ADDRESS__
+#define WORKER_STDERR 2
+#else
+#define WORKER_STDERR -1
+#endif
+
 static enum err spawn(struct ssh_worker *w, int child_fd)
 {
-	const char *argv[] = { os_self_path(), "ssh-worker", NULL };
-	struct os_spawn sp = { .argv = argv, .fds = { -1, -1, 2, child_fd }, .n_fds = 4 };
+	const char *argv[] = { os_self_path(), "ssh-worker", NULL }, *env[8];
+	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, child_fd }, .n_fds = 4 };
 
+	worker_env(env);
 	return os_child_spawn(w->loop, &sp, on_exit_child, w, &w->child);
 }
 
@@ -274,7 +343,6 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
 	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
 	os_timer_init(&w->end_timer, loop, on_end_timer, w);
-	os_timer_init(&w->idle_timer, loop, on_idle, w);
 	e = os_seqpacket_pair(pair);
 	if (e == OK) {
 		w->ctl = pair[0];
@@ -290,7 +358,6 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 		return e;
 	}
 	os_watch_set(w->watch, OS_READ);
-	restart_idle(w);
 	*ret = w;
 	return OK;
 }
@@ -300,7 +367,6 @@ void ssh_worker_free(struct ssh_worker *w)
 	if (!w)
 		return;
 	os_timer_cancel(&w->end_timer);
-	os_timer_cancel(&w->idle_timer);
 	os_watch_free(w->watch);
 	os_child_free(w->child);
 	if (w->ctl >= 0)

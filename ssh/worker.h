@@ -30,7 +30,8 @@ struct ssh_worker_config {
 	const struct ssh_identity *ids;
 	size_t n_ids;
 	const char *known_hosts; /* path, read and written by the hub */
-	unsigned idle_s;         /* end after so long without a session; 0 = 60 */
+	uint64_t file_size_max;  /* ssh.max_file_size_bytes: no more is read of any file; 0 = no limit */
+	unsigned idle_s;         /* end after so long without a session; 0 = 600 */
 	/* The worker wants a connection to the host: answer with ssh_worker_dialed(). */
 	void (*on_dial)(void *ctx, struct ssh_worker *w, uint32_t dial_id);
 	/* It ended (idle, crashed, killed); free it. @why is for people, NULL = idle. */

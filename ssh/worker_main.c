@@ -1,8 +1,12 @@
 /*
  * ssh/worker_main.c - the worker process: one poll loop over the hub, the connections and the jobs.
  *
- * It starts with one descriptor (the hub), gets everything else as messages, and enters its sandbox before a byte of the
- * server is read.
+ * It starts with one descriptor (the hub), gets everything else as messages, and enters its sandbox
+ * before a byte of the server is read.
+ *
+ * A turn that computes for more than TURN_CPU_SECONDS is a defect, or a server's doing: a timer of
+ * CPU time, set anew by every turn, kills the process, which the hub tells its users. So a loop
+ * without end in a library stalls nobody for long.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,11 +23,16 @@
 #include "os/loop.h"
 #include "os/proc.h"
 #include "os/stream.h"
+#include "ssh/cpu_watch.h"
 #include "ssh/job.h"
 #include "ssh/listen.h"
 #include "ssh/worker.h"
 
-#define N_JOBS_MAX 256
+#define N_JOBS_MAX 1100 /* a thousand forwards, and some */
+#define TURN_CPU_SECONDS 5
+#define IDLE_DEFAULT 600
+#define ATTEMPTS_MAX 4 /* to connect to a server that drops us unheard */
+#define RETRY_MIN (200 * NSEC_PER_MSEC)
 #define N_CONNS_MAX 32
 #define N_POLL (1 + N_CONNS_MAX + N_JOBS_MAX)
 
@@ -35,7 +44,11 @@ struct process {
 	struct list conns, jobs;
 	size_t n_conns, n_jobs;
 	uint32_t next_id;
-	nsec_t now;
+	uint64_t file_size_max;
+	nsec_t now, idle_ns, idle_since;
+	struct cpu_watch cpu;
+	uint32_t n_sessions; /* that came, ever */
+	bool idle_told;
 };
 
 /* ---- hub ---- */
@@ -56,20 +69,31 @@ static void ask_dial(struct process *p, uint32_t id)
 	ssh_buf_fini(&b);
 }
 
+/* The hub ends us, unless it has sent a session that we have not seen. */
+static void tell_idle(struct process *p)
+{
+	struct ssh_buf b = { 0 };
+	uint8_t type = SSH_C_IDLE;
+
+	p->idle_told = true;
+	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, p->n_sessions) == OK)
+		tell_hub(p, &b);
+	ssh_buf_fini(&b);
+}
+
 static void ask_host_key(struct process *p, struct ssh_conn *c)
 {
 	struct ssh_buf b = { 0 };
 	uint8_t type = SSH_C_HOST_KEY;
-	const char *key_type;
+	char key_type[64];
 	struct bytes blob;
 
-	if (!ssh_conn_host_key(c, &key_type, &blob)) {
-		ssh_conn_fail(c, ERR_PROTOCOL, "the server has no host key");
+	if (!ssh_conn_host_key(c, key_type, &blob)) {
+		ssh_conn_fail(c, ERR_PROTOCOL, "the server's host key is malformed");
 		return;
 	}
-	/* Its length stands before it in the blob, big-endian, and the library has checked it. */
 	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, c->id) == OK &&
-	    ssh_put_string(&b, key_type, MIN((size_t)blob.p[3], blob.len - 4)) == OK &&
+	    ssh_put_string(&b, key_type, strlen(key_type)) == OK &&
 	    ssh_put_string(&b, blob.p, blob.len) == OK)
 		tell_hub(p, &b);
 	ssh_buf_fini(&b);
@@ -80,8 +104,15 @@ static void take_config(struct process *p, struct ssh_reader *r)
 	struct ssh_setup *s = &p->setup;
 	uint32_t n;
 
+	/* The hub is older or newer than the program that it started again. */
+	if (ssh_read_u32(r) != SSH_CONTROL_VERSION)
+		_exit(SSH_WORKER_OTHER_VERSION);
+
 	ssh_read_text(r, s->host, sizeof(s->host));
 	ssh_read_text(r, s->user, sizeof(s->user));
+	ssh_read_text(r, s->key_types, sizeof(s->key_types));
+	p->file_size_max = ssh_read_u64(r);
+	p->idle_ns = ssh_read_u32(r) * NSEC_PER_SEC;
 	n = ssh_read_u32(r);
 	for (uint32_t i = 0; i < n && i < N_IDENTITIES_MAX && !r->bad; i++) {
 		struct ssh_key_text *k = &s->keys[s->n_keys];
@@ -139,11 +170,19 @@ static void take_verdict(struct process *p, struct ssh_reader *r)
 
 static void take_session(struct process *p, int *fd)
 {
-	struct ssh_job *j = *fd >= 0 && p->n_jobs < N_JOBS_MAX ? ssh_job_new(*fd) : NULL;
+	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, p->file_size_max) : NULL;
 
+	p->n_sessions++;
+	p->idle_told = false;
 	if (!j)
 		return;
 	*fd = -1;
+	if (p->n_jobs >= N_JOBS_MAX) {
+		ssh_job_conn_dead(j, ERR_FULL, "too many sessions with this host at once");
+		ssh_job_pump(j);
+		ssh_job_free(j);
+		return;
+	}
 	list_add_tail(&p->jobs, &j->link);
 	p->n_jobs++;
 }
@@ -190,49 +229,102 @@ static struct ssh_conn *dial(struct process *p, bool restricted)
 		return NULL;
 	list_add_tail(&p->conns, &c->link);
 	p->n_conns++;
-	ask_dial(p, c->id);
 	return c;
 }
 
-static unsigned n_jobs_of(const struct process *p, const struct ssh_conn *c)
+/* Once more after a moment, within the deadline of the first attempt. */
+static struct ssh_conn *dial_again(struct process *p, const struct ssh_conn *old)
 {
-	unsigned n = c->sftp ? 1 : 0;
+	struct ssh_conn *c = NULL;
 
-	list_for_each(it, &((struct process *)p)->jobs)
-		n += container_of(it, struct ssh_job, link)->conn == c;
-	return n;
+	if (ssh_conn_was_dropped(old) && old->n_attempts + 1 < ATTEMPTS_MAX)
+		c = dial(p, old->restricted);
+	if (!c)
+		return NULL;
+	c->n_attempts = old->n_attempts + 1;
+	c->deadline = old->deadline;
+	c->dial_at = p->now + (RETRY_MIN << old->n_attempts) + rng_below(os_rng(), RETRY_MIN);
+	return c;
+}
+
+/* What takes none of the sessions that a server allows. */
+static bool is_direct(const struct ssh_job *j)
+{
+	return j->kind == SSH_F_DIRECT || j->kind == SSH_F_LISTEN || j->kind == SSH_F_ACCEPT;
+}
+
+static void count_user(struct ssh_conn *c, const struct ssh_job *j)
+{
+	c->n_users++;
+	c->n_file_users += ssh_job_is_file(j);
+	c->n_direct_users += is_direct(j);
+}
+
+/* How many use each connection, and what for. */
+static void count_users(struct process *p)
+{
+	list_for_each(it, &p->conns) {
+		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
+
+		c->n_users = c->n_file_users = c->n_direct_users = 0;
+	}
+	list_for_each(it2, &p->jobs) {
+		struct ssh_job *j = container_of(it2, struct ssh_job, link);
+
+		if (j->conn)
+			count_user(j->conn, j);
+	}
+}
+
+static bool has_place(const struct process *p, const struct ssh_conn *c, const struct ssh_job *j)
+{
+	if (c->state == SSH_DEAD || c->retired || c->eof || ssh_conn_is_stuck(c, p->now))
+		return false;
+	if (ssh_job_is_file(j) && c->fs)
+		return c->n_file_users < CONN_FILE_USERS_MAX && (c->state != SSH_READY || !ssh_fs_failed(c->fs));
+	if (is_direct(j))
+		return c->n_direct_users < CONN_DIRECT_MAX;
+	return ssh_conn_sessions(c) < c->sessions_max;
+}
+
+static void join(struct ssh_job *j, struct ssh_conn *c)
+{
+	j->conn = c;
+	j->state = JOB_OPEN;
+	count_user(c, j);
 }
 
 /* A connection with a free channel, or a new one. */
 static void find_connection(struct process *p, struct ssh_job *j)
 {
+	struct ssh_conn *c;
+
 	if (j->kind == SSH_F_ACCEPT) {
-		j->conn = ssh_listen_conn(j->number);
-		j->state = JOB_OPEN;
-		if (!j->conn)
+		c = ssh_listen_conn(j->number);
+		if (c)
+			join(j, c);
+		else
 			ssh_job_conn_dead(j, ERR_CLOSED, "nobody listens there any more");
 		return;
 	}
 	list_for_each(it, &p->conns) {
-		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
-
-		if (c->state != SSH_DEAD && n_jobs_of(p, c) < CONN_CHANNELS_MAX) {
-			j->conn = c;
-			j->state = JOB_OPEN;
+		c = container_of(it, struct ssh_conn, link);
+		if (has_place(p, c, j)) {
+			join(j, c);
 			return;
 		}
 	}
-	j->conn = dial(p, false);
-	if (j->conn)
-		j->state = JOB_OPEN;
+	c = dial(p, false);
+	if (c)
+		join(j, c);
 	else
 		ssh_job_conn_dead(j, ERR_FULL, "too many SSH connections to this host at once");
 }
 
-/* Its jobs fail with it, except when it only ended to be dialled again with other algorithms. */
+/* Its jobs fail with it, except when it is to be dialled again, with other algorithms or later. */
 static void bury(struct process *p, struct ssh_conn *c)
 {
-	struct ssh_conn *again = c->error == ERR_AGAIN ? dial(p, true) : NULL;
+	struct ssh_conn *again = c->error == ERR_AGAIN ? dial(p, true) : dial_again(p, c);
 
 	list_for_each(it, &p->jobs) {
 		struct ssh_job *j = container_of(it, struct ssh_job, link);
@@ -249,21 +341,11 @@ static void bury(struct process *p, struct ssh_conn *c)
 	p->n_conns--;
 }
 
-static void step_all(struct process *p)
+static void step_jobs(struct process *p)
 {
-	list_for_each_safe(it, &p->conns) {
-		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
+	list_for_each_safe(it, &p->jobs) {
+		struct ssh_job *j = container_of(it, struct ssh_job, link);
 
-		if (ssh_conn_step(c, p->now) && c->state == SSH_HOST_KEY)
-			ask_host_key(p, c);
-		if (c->state == SSH_READY && c->eof)
-			ssh_conn_fail(c, ERR_RESET, "the server closed the connection");
-	}
-	list_for_each_safe(it2, &p->jobs) {
-		struct ssh_job *j = container_of(it2, struct ssh_job, link);
-
-		if (j->state == JOB_WAIT_CONN)
-			find_connection(p, j);
 		ssh_job_step(j, p->now);
 		if (j->state == JOB_WAIT_CONN) {
 			find_connection(p, j);
@@ -274,11 +356,33 @@ static void step_all(struct process *p)
 			p->n_jobs--;
 		}
 	}
-	list_for_each_safe(it3, &p->conns) {
-		struct ssh_conn *c = container_of(it3, struct ssh_conn, link);
+}
 
-		size_t before = ssh_buf_used(&c->out);
+static void step_all(struct process *p)
+{
+	count_users(p);
+	list_for_each_safe(it, &p->conns) {
+		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
 
+		if (c->state == SSH_DIALING && p->now >= c->dial_at) {
+			c->dial_at = NSEC_NEVER;
+			ask_dial(p, c->id);
+		}
+		if (ssh_conn_step(c, p->now) && c->state == SSH_HOST_KEY)
+			ask_host_key(p, c);
+		/* Answers of SFTP first: jobs go on with what they free. */
+		p->moved |= ssh_fs_step(c, p->now);
+	}
+	step_jobs(p);
+	count_users(p);
+	list_for_each_safe(it2, &p->conns) {
+		struct ssh_conn *c = container_of(it2, struct ssh_conn, link);
+		size_t before;
+
+		if (c->n_file_users == 0 && c->fs && !ssh_fs_usable(c->fs))
+			ssh_fs_close(c);
+		ssh_fs_step(c, p->now);
+		before = ssh_buf_used(&c->out);
 		ssh_conn_flush(c);
 		p->moved |= ssh_buf_used(&c->out) < before;
 		if (c->state == SSH_DEAD)
@@ -286,29 +390,53 @@ static void step_all(struct process *p)
 	}
 }
 
+/* With no session for long, the hub is told. Return: when to look again. */
+static nsec_t check_idle(struct process *p)
+{
+	nsec_t due;
+
+	if (p->n_jobs > 0 || !p->configured || p->idle_told) {
+		p->idle_since = p->now;
+		return NSEC_NEVER;
+	}
+	due = p->idle_since + (p->idle_ns ? p->idle_ns : IDLE_DEFAULT * NSEC_PER_SEC);
+	if (p->now < due)
+		return due;
+	tell_idle(p);
+	return NSEC_NEVER;
+}
+
+static short conn_events(const struct ssh_conn *c)
+{
+	/* What nobody takes is left to the kernel, and the server waits. */
+	bool in = c->state < SSH_READY || c->hungry || (c->n_users == 0 && ssh_buf_used(&c->in) == 0);
+
+	return (short)((in && !c->eof ? POLLIN : 0) | (ssh_buf_used(&c->out) ? POLLOUT : 0));
+}
+
 static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 {
+	nsec_t next = check_idle(p);
 	nfds_t n = 0;
-	nsec_t next = NSEC_NEVER;
 
 	pf[n++] = (struct pollfd){ p->ctl, POLLIN, 0 };
 	list_for_each(it, &p->conns) {
 		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
 
-		if (c->state < SSH_READY)
-			next = nsec_min(next, c->deadline);
-		if (c->fd >= 0)
-			pf[n++] = (struct pollfd){ c->fd, (short)(POLLIN | (ssh_buf_used(&c->out) ? POLLOUT : 0)), 0 };
+		next = nsec_min(next, ssh_conn_next(c));
+		if (c->fs)
+			next = nsec_min(next, ssh_fs_deadline(c->fs));
+		if (c->fd >= 0 && conn_events(c))
+			pf[n++] = (struct pollfd){ c->fd, conn_events(c), 0 };
 	}
 	list_for_each(it2, &p->jobs) {
 		struct ssh_job *j = container_of(it2, struct ssh_job, link);
-		short ev;
+		short ev = (short)((ssh_job_wants_read(j) ? POLLIN : 0) | (ssh_buf_used(&j->out) ? POLLOUT : 0));
 
 		/* One whose connection died just now looks for another at once; no descriptor would wake it. */
 		p->moved |= j->moved || j->state == JOB_WAIT_CONN;
 		j->moved = false;
-		ev = (short)((ssh_job_wants_read(j) ? POLLIN : 0) | (ssh_buf_used(&j->out) ? POLLOUT : 0));
-
+		next = nsec_min(next, ssh_job_next(j));
 		if (n < N_POLL)
 			pf[n++] = (struct pollfd){ j->fd, ev, 0 };
 	}
@@ -318,7 +446,7 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 	p->moved = false;
 	*ret_timeout = next == NSEC_NEVER ? -1 :
 		       next <= p->now	  ? 0 :
-					    (int)((next - p->now) / NSEC_PER_MSEC + 1);
+					    (int)MIN((next - p->now) / NSEC_PER_MSEC + 1, (nsec_t)INT32_MAX);
 	return n;
 }
 
@@ -337,9 +465,9 @@ int ssh_worker_main(int ctl_fd)
 {
 	static struct process p;
 	static struct pollfd pf[N_POLL];
-	struct os_sandbox sandbox = { .mem_bytes_max = (size_t)2 << 30 };
+	struct os_sandbox sandbox = { .mem_bytes_max = (size_t)1 << 30 };
 
-	p = (struct process){ .ctl = ctl_fd };
+	p = (struct process){ .ctl = ctl_fd, .cpu.seconds = TURN_CPU_SECONDS };
 	list_init(&p.conns);
 	list_init(&p.jobs);
 	if (!warm_up())
@@ -351,6 +479,7 @@ int ssh_worker_main(int ctl_fd)
 		nfds_t n;
 
 		p.now = os_now();
+		cpu_watch_turn(&p.cpu, p.now);
 		step_all(&p);
 		n = collect(&p, pf, &timeout);
 		if (poll(pf, n, timeout) < 0 && errno != EINTR)

@@ -8,7 +8,8 @@ LIBSSH2_PATCHES := $(DL)/libssh2_$(LIBSSH2_DEBIAN).debian.tar.xz
 LIBSSH2_DIR := $(SRC)/libssh2-$(LIBSSH2_VERSION)
 LIBSSH2_STAMP := $(LIBSSH2_DIR)/.stamp-$(LIBSSH2_DEBIAN)
 
-$(LIBSSH2_STAMP):
+# Our build-time changes fail when their place is not found.
+$(LIBSSH2_STAMP): third_party/libssh2-edit.sh
 	$(Q)$(FETCH) $(LIBSSH2_TAR) $(LIBSSH2_SHA256) main/libs/libssh2/$(notdir $(LIBSSH2_TAR)) \
 		-u https://libssh2.org/download/libssh2-$(LIBSSH2_VERSION).tar.gz
 	$(Q)$(FETCH) $(LIBSSH2_PATCHES) $(LIBSSH2_DEBIAN_SHA256) main/libs/libssh2/$(notdir $(LIBSSH2_PATCHES)) \
@@ -18,10 +19,12 @@ $(LIBSSH2_STAMP):
 	$(Q)tar -xf $(LIBSSH2_PATCHES) -C $(LIBSSH2_DIR)
 	$(Q)cd $(LIBSSH2_DIR) && grep -v '^#' debian/patches/series | while read -r p; do \
 		[ -z "$$p" ] || patch -s -p1 -i "debian/patches/$$p" || exit 1; done
+	$(Q)third_party/libssh2-edit.sh $(LIBSSH2_DIR)
 	@touch $@
 
-LIBSSH2_SRC := agent bcrypt_pbkdf chacha channel cipher-chachapoly comp crypt crypto global hostkey keepalive kex knownhost \
-	mac misc packet pem poly1305 publickey scp session sftp transport userauth userauth_kbd_packet version
+# Without its SFTP, SCP, agent, known_hosts and public key subsystem: those are ours, or nobody's.
+LIBSSH2_SRC := bcrypt_pbkdf chacha channel cipher-chachapoly comp crypt crypto global hostkey keepalive kex \
+	mac misc packet pem poly1305 session transport userauth userauth_kbd_packet version
 LIBSSH2_OBJS := $(LIBSSH2_SRC:%=$(B)/obj/foreign/libssh2/%.o)
 
 $(B)/obj/foreign/libssh2/%.o: $(LIBSSH2_STAMP) third_party/libssh2/libssh2_config.h

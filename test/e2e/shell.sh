@@ -66,7 +66,7 @@ type_ 'clear; sleep 99'
 sleep 0.3
 keys C-c
 type_ 'echo rc-$?'
-see '^rc-130' "Ctrl-C"
+see '(^|> )rc-130' "Ctrl-C"
 type_ 'clear; set -m; sleep 98'
 sleep 0.3
 keys C-z

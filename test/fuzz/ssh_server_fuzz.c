@@ -5,8 +5,9 @@
  */
 #include <sys/socket.h>
 
+#include "os/loop.h"
 #include "ssh/conn.h"
-#include "ssh/kexinit.h"
+#include "ssh/terrapin.h"
 #include "test/fuzz/fuzz.h"
 
 /* libssh2 1.11.1 forgets OpenSSL objects, 600 bytes, when an exchange fails half way; the worker that it is in ends soon. */
@@ -18,8 +19,9 @@ const char *__lsan_default_suppressions(void)
 
 static void serve(const uint8_t *data, size_t size, size_t step)
 {
+	nsec_t now = os_now();
 	static struct ssh_setup setup = { .host = "web1", .user = "root" };
-	struct ssh_conn *c = ssh_conn_new(&setup, 1, 0, data[0] & 1);
+	struct ssh_conn *c = ssh_conn_new(&setup, 1, now, data[0] & 1);
 	int fds[2];
 
 	if (!c || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
@@ -28,12 +30,12 @@ static void serve(const uint8_t *data, size_t size, size_t step)
 	for (size_t off = 0; off < size && c->state != SSH_DEAD; off += step) {
 		if (send(fds[1], data + off, MIN(step, size - off), 0) < 0)
 			abort();
-		ssh_conn_step(c, 1);
+		ssh_conn_step(c, now);
 		ssh_conn_verdict(c, OK, "");
 	}
 	shutdown(fds[1], SHUT_WR);
 	for (int i = 0; i < 8 && c->state != SSH_DEAD; i++) {
-		ssh_conn_step(c, i < 7 ? 1 : 100 * NSEC_PER_SEC);
+		ssh_conn_step(c, i < 7 ? now : now + 100 * NSEC_PER_SEC);
 		ssh_conn_verdict(c, OK, "");
 	}
 	ASSERT(c->state == SSH_DEAD && c->message[0]);
@@ -44,6 +46,7 @@ static void serve(const uint8_t *data, size_t size, size_t step)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char name[] = "kex-strict-s-v00@openssh.com";
+	char banner[256] = "";
 	static bool ready;
 
 	fuzz_quiet();
@@ -52,7 +55,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ready = true;
 	if (size < 2)
 		return 0;
-	if (ssh_kexinit_offers((struct bytes){ data + 1, size - 1 }, name))
+	for (size_t i = 1; i < MIN(size, sizeof(banner)) && data[i] >= ' '; i++)
+		banner[i - 1] = (char)data[i];
+	if (terrapin_strict_kex((struct bytes){ data + 1, size - 1 }, banner))
 		ASSERT(memmem(data + 1, size - 1, name, sizeof(name) - 1));
 	serve(data + 1, size - 1, (size_t)data[0] * 16 + 1);
 	return 0;

@@ -106,11 +106,32 @@ static void texts_too_long_or_with_a_nul_are_bad(void **state)
 	}
 }
 
+static void lengths_that_do_not_fit_are_refused(void **state)
+{
+	static const uint8_t body[SSH_FRAME_MAX];
+	struct ssh_buf b = { 0 };
+	struct bytes all = { body, sizeof(body) - 1 }, one = { body, 1 };
+	uint8_t type;
+	size_t total;
+
+	assert_int_equal(ssh_frame_add(&b, SSH_F_STDIN, all, (struct bytes){ NULL, 0 }), OK);
+	assert_int_equal(ssh_frame_next(&b, &type, &(struct bytes){ NULL, 0 }, &total), OK);
+	assert_int_equal(ssh_frame_add(&b, SSH_F_STDIN, all, one), ERR_TOO_LONG);
+	assert_int_equal(ssh_frame_add(&b, SSH_F_STDIN, (struct bytes){ body, SIZE_MAX }, one), ERR_TOO_LONG);
+	assert_int_equal(ssh_frame_add(&b, SSH_F_STDIN, one, (struct bytes){ body, SIZE_MAX }), ERR_TOO_LONG);
+	assert_int_equal(ssh_put_string(&b, body, (size_t)UINT32_MAX + 1), ERR_TOO_LONG);
+	assert_int_equal(ssh_buf_used(&b), 4 + sizeof(body));
+	assert_null(ssh_buf_room(&b, SSH_BUF_MAX));
+	assert_null(ssh_buf_room(&b, SIZE_MAX));
+	ssh_buf_fini(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(frames_survive_every_split),
 		cmocka_unit_test(lengths_out_of_range_are_refused),
+		cmocka_unit_test(lengths_that_do_not_fit_are_refused),
 		cmocka_unit_test(a_short_body_is_bad_for_good),
 		cmocka_unit_test(texts_too_long_or_with_a_nul_are_bad),
 	};

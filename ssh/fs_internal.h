@@ -1,0 +1,132 @@
+/* ssh/fs_internal.h - operations on files: what fs_op.c, fs_get.c, fs_put.c, fs_walk.c and fs_session.c share. */
+#ifndef SSH_FS_INTERNAL_H
+#define SSH_FS_INTERNAL_H
+
+#include "ssh/fs.h"
+
+#define GET_CHUNKS_MAX 256
+#define GET_BYTES_MAX (16u << 20) /* asked for and not yet here, in one session */
+
+struct fs_op;
+
+/* What an operation does with an answer (never NULL, never once it is over), and when there may be more to ask. */
+struct fs_op_type {
+	void (*reply)(struct fs_op *op, uint64_t tag, const struct sftp_reply *r);
+	void (*step)(struct fs_op *op);    /* may be NULL */
+	void (*cleanup)(struct fs_op *op); /* it is over: requests that tidy up at the server; may be NULL */
+	void (*free)(struct fs_op *op);    /* may be NULL */
+};
+
+/* A read under way, in the order of the file. */
+struct fs_chunk {
+	uint64_t offset;
+	uint32_t len, got;
+	uint8_t *data; /* came before its turn */
+	bool answered, eof;
+};
+
+struct fs_get {
+	uint64_t next, deliver, end; /* to ask for; to pass on; where it ends (UINT64_MAX: at the end of the file) */
+	uint64_t size;               /* 0: unknown, read until the end */
+	bool known;                  /* FSTAT was answered */
+	uint64_t head, tail;         /* chunks [head, tail) are under way */
+	uint64_t n_bytes;
+	struct fs_chunk *ring;
+};
+
+struct fs_put {
+	uint32_t mode, flags, atime, mtime;
+	uint64_t source, written, total, old_size;
+	char *temp;
+	struct ssh_buf queue;  /* u64 offset, u32 len, bytes ... */
+	bool eof, writable, finishing, reopened, keep_temp, made_temp, write_failed;
+	unsigned n_unsure;     /* answers without which the file is not whole */
+};
+
+#define WALK_ACTIVE_MAX 8    /* folders read at once */
+#define WALK_NODES_MAX 32768 /* folders known and not done */
+
+/* A folder that is walked. It lives until everything in it is done. */
+struct fs_node {
+	struct list link; /* in the queue of folders to be opened, or of those to be read on */
+	struct list all;
+	struct fs_node *parent;
+	unsigned n_open;  /* its own scan, its entries, its subfolders */
+	unsigned depth;
+	uint8_t handle[SFTP_HANDLE_MAX];
+	size_t handle_len;
+	char path[];      /* below the start; "" for it */
+};
+
+struct fs_walk {
+	struct list queue, wants, all;
+	unsigned n_active, n_nodes;
+	uint32_t depth_max;
+	bool remove;
+	enum err first; /* error that did not end it */
+	char why[400];
+};
+
+struct fs_op {
+	struct list link;
+	struct fs_session *s;
+	const struct fs_op_type *type;
+	uint32_t id;
+	enum ssh_op kind;
+	char *path, *second;
+	unsigned n_calls;    /* answers that are still to come */
+	bool over;           /* DONE was said */
+	uint8_t handle[SFTP_HANDLE_MAX];
+	size_t handle_len;
+	uint32_t flags, mode;
+	struct ssh_attr attr;
+	enum sftp_status status; /* kept from a first attempt */
+	union {
+		struct fs_get get;
+		struct fs_put put;
+		struct fs_walk walk;
+	};
+};
+
+extern const struct fs_op_type fs_simple_type, fs_get_type, fs_put_type, fs_walk_type;
+
+static inline struct bytes fs_str(const char *s)
+{
+	return (struct bytes){ (const uint8_t *)s, __builtin_strlen(s) };
+}
+
+/* ---- fs_op.c ---- */
+/** fs_op_call() - one request; the answer goes to the type's reply(). When it cannot be made the operation fails. */
+void fs_op_call(struct fs_op *op, const struct sftp_request *rq, uint64_t tag);
+/** fs_op_on_path(), fs_op_on_handle() - the requests that are only a type and a path, or the handle */
+void fs_op_on_path(struct fs_op *op, enum sftp_type type, const char *path, uint64_t tag);
+void fs_op_on_handle(struct fs_op *op, enum sftp_type type, uint64_t tag);
+/** fs_op_take_handle() - keep the handle of @r; false: it is none, and the operation failed: "@what PATH: why" */
+bool fs_op_take_handle(struct fs_op *op, const struct sftp_reply *r, const char *what);
+/** fs_op_expect_ok() - is @r a status of success? If not, the operation fails. */
+bool fs_op_expect_ok(struct fs_op *op, const struct sftp_reply *r, const char *what);
+void fs_op_done(struct fs_op *op);
+void fs_op_fail(struct fs_op *op, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/** fs_op_fail_reply() - "@what PATH: why", by the answer @r */
+void fs_op_fail_reply(struct fs_op *op, const struct sftp_reply *r, const char *what);
+/** fs_op_start_simple() - everything but GET, PUT, LS, FIND and recursive RM */
+void fs_op_start_simple(struct fs_op *op);
+bool fs_op_room(const struct fs_op *op);
+
+void fs_get_start(struct fs_op *op, uint64_t offset, uint64_t length);
+void fs_put_start(struct fs_op *op);
+/** fs_put_data(), fs_put_eof() - ERR_PROTOCOL: more than was granted, offsets that fall, data after the end */
+MUST_CHECK enum err fs_put_data(struct fs_op *op, uint64_t offset, struct bytes data);
+MUST_CHECK enum err fs_put_eof(struct fs_op *op, uint64_t size);
+/** fs_walk_start() - LS, FIND, recursive RM, by the kind */
+void fs_walk_start(struct fs_op *op, uint32_t depth_max);
+
+/* ---- fs_session.c: towards the command ---- */
+void fs_emit_attr(struct fs_op *op, const struct ssh_attr *a);
+void fs_emit_space(struct fs_op *op, const struct ssh_fs_space *sp);
+void fs_emit_entry(struct fs_op *op, struct bytes dir, struct bytes name, const struct ssh_attr *a);
+void fs_emit_bytes(struct fs_op *op, uint64_t offset, struct bytes data);
+void fs_emit_more(struct fs_op *op, uint32_t n_bytes);
+void fs_emit_done(struct fs_op *op, enum err e, const char *message);
+
+#endif
