@@ -39,7 +39,7 @@ int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char
 int cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 extern const struct cli_option exec_options[], forward_options[], host_add_options[], host_json_options[];
-extern const struct cli_option hub_options[], nc_options[], vpn_status_options[], wg_options[];
+extern const struct cli_option hub_options[], hub_logs_options[], nc_options[], shell_options[], vpn_status_options[], wg_options[];
 
 extern const struct cli_option invite_options[], reinvite_options[], listen_options[], approve_options[];
 extern const struct cli_option export_options[], enroll_status_options[], token_info_options[], revoke_options[];
@@ -68,6 +68,7 @@ int cmd_exec(struct cli *cli, int argc, char **argv);
 int cmd_fs_put(struct cli *cli, int argc, char **argv);
 int cmd_fs_get(struct cli *cli, int argc, char **argv);
 int cmd_forward(struct cli *cli, int argc, char **argv);
+int cmd_shell(struct cli *cli, int argc, char **argv);
 int cmd_nc(struct cli *cli, int argc, char **argv);
 int cmd_wg_show(struct cli *cli, int argc, char **argv);
 int cmd_wg_set(struct cli *cli, int argc, char **argv);

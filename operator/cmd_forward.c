@@ -1,37 +1,27 @@
 /*
- * operator/cmd_forward.c - `nefia forward HOST [BIND:]PORT --raw`: a local port that leads to a host.
+ * operator/cmd_forward.c - `nefia forward HOST FORWARD...`: ports of this machine that lead to or through a host.
  *
- * The hub listens and carries the bytes; this process only holds the control connection, whose end ends the forward.
+ * With --raw the hub listens and carries the bytes itself, past the host's SSH server; this process only holds the control
+ * connection, whose end ends the forward. All else is carried by this process, see forward.h.
  */
 #include <errno.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
-#include "operator/cmd.h"
-#include "operator/hub_client.h"
+#include <sodium.h>
+
+#include "operator/forward.h"
+#include "os/file.h"
 
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int sig)
 {
 	interrupted = 1;
-}
-
-/* [BIND:]PORT as "IP:PORT"; an IPv6 address stands in brackets. */
-static bool read_bind(const char *arg, char *ret, size_t size)
-{
-	struct endpoint ep;
-	char *end;
-	long port = strtol(arg, &end, 10);
-
-	if (*arg && *end == '\0' && port >= 0 && port <= 65535)
-		snprintf(ret, size, "127.0.0.1:%ld", port);
-	else
-		snprintf(ret, size, "%s%s", strncmp(arg, "localhost:", 10) == 0 ? "127.0.0.1:" : "",
-			 strncmp(arg, "localhost:", 10) == 0 ? arg + 10 : arg);
-	return endpoint_parse(ret, &ep) == OK;
 }
 
 static int forward(struct cli *cli, struct hub_client *hc, const char *host, const char *bind)
@@ -54,31 +44,37 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 }
 
 struct forward_flags {
-	bool raw;
+	bool raw, dynamic, remote;
+	const char *auth_file;
+	nsec_t idle;
 };
 
 const struct cli_option forward_options[] = {
-	{ "raw", 0, NULL, "the bare stream to the agent's ssh_addr (required)", option_flag,
+	{ "dynamic", 'D', NULL, "[BIND:]PORT is a SOCKS5 server; names are resolved at the host", option_flag,
+	  offsetof(struct forward_flags, dynamic) },
+	{ "remote", 'R', NULL, "listen at the host; TARGET is seen from here", option_flag,
+	  offsetof(struct forward_flags, remote) },
+	{ "auth-file", 0, "FILE", "the USER:PASSWORD that SOCKS clients must give", option_text,
+	  offsetof(struct forward_flags, auth_file) },
+	{ "idle", 0, "DURATION", "close connections that carry nothing for so long", option_duration,
+	  offsetof(struct forward_flags, idle) },
+	{ "raw", 0, NULL, "[BIND:]PORT is the bare stream to the agent's ssh_addr", option_flag,
 	  offsetof(struct forward_flags, raw) },
 	{ .name = NULL },
 };
 
-int cmd_forward(struct cli *cli, int argc, char **argv)
+static int raw(struct cli *cli, const char *host, const char *arg)
 {
 	struct sigaction sa = { .sa_handler = on_signal };
-	struct forward_flags flags = { 0 };
+	struct forward_spec spec;
 	struct hub_client *hc;
-	char bind[ENDPOINT_STR_MAX + 16];
-	const char **words = (const char **)argv + 1;
+	char bind[FORWARD_END_STR_MAX];
 	int r;
 
-	if (options_parse(cli, &argc, argv, &flags) != 0)
-		return EXIT_USAGE;
-	if (!flags.raw)
-		return cli_usage(cli, "expected: forward HOST [BIND:]PORT --raw");
-	if (!read_bind(words[1], bind, sizeof(bind)))
-		return cli_usage(cli, "'%s' is not [BIND:]PORT", words[1]);
-	if (!cli_host(cli, words[0], &r))
+	if (forward_spec_parse(arg, false, &spec) != OK || forward_end_is_path(&spec.listen))
+		return cli_usage(cli, "'%s' is not [BIND:]PORT", arg);
+	forward_end_format(&spec.listen, bind);
+	if (!cli_host(cli, host, &r))
 		return r;
 	/* Without SA_RESTART: the signal ends the wait. */
 	sigaction(SIGINT, &sa, NULL);
@@ -86,7 +82,104 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	if (hub_client_open(cli, true, &hc) != OK)
 		return EXIT_FAILED;
-	r = forward(cli, hc, words[0], bind);
+	r = forward(cli, hc, host, bind);
 	hub_client_close(hc);
+	return r;
+}
+
+/* The first line of --auth-file, which others must not be able to read. */
+static int read_login(struct forward_run *r, const char *path, char **ret)
+{
+	unsigned mode, uid;
+	size_t len;
+	enum err e = os_file_mode(path, &mode, &uid);
+
+	if (e == OK && (mode & 077))
+		return cli_error(r->cli, 1041, "%s: others may read it (mode %04o), and it holds a password", path, mode);
+	if (e == OK)
+		e = os_file_read(path, 4096, ret, &len);
+	if (e != OK)
+		return cli_error(r->cli, 1041, "%s: %s", path, err_text(e));
+	(*ret)[strcspn(*ret, "\r\n")] = '\0';
+	if (!strchr(*ret, ':'))
+		return cli_error(r->cli, 1041, "%s: USER:PASSWORD is expected", path);
+	r->login = *ret;
+	return 0;
+}
+
+/* A name becomes an address now, while waiting for an answer holds nobody up. */
+static int resolve_target(struct forward_run *r, struct forward_end *e)
+{
+	struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG }, *found;
+	int failure;
+
+	if (forward_end_is_path(e) || strcmp(e->host, "localhost") == 0)
+		return 0;
+	failure = getaddrinfo(e->host, NULL, &hint, &found);
+	if (failure == 0) {
+		failure = getnameinfo(found->ai_addr, found->ai_addrlen, e->host, sizeof(e->host), NULL, 0, NI_NUMERICHOST);
+		freeaddrinfo(found);
+	}
+	return failure ? cli_usage(r->cli, "%s: %s", e->host, gai_strerror(failure)) : 0;
+}
+
+static int take_remote(struct forward_run *r, struct forward *f)
+{
+	f->kind = FORWARD_REMOTE;
+	if (forward_end_is_path(&f->spec.listen))
+		return cli_usage(r->cli, "%s: a Unix socket at the host cannot be listened on: choose a port",
+				 f->spec.listen.host);
+	return resolve_target(r, &f->spec.target);
+}
+
+static int take_specs(struct forward_run *r, bool dynamic, bool remote, int n, char **args)
+{
+	if (n > FORWARDS_MAX)
+		return cli_usage(r->cli, "at most %d forwards at once", FORWARDS_MAX);
+	for (int i = 0; i < n; i++) {
+		struct forward *f = &r->forwards[r->n_forwards++];
+
+		f->run = r;
+		f->kind = dynamic ? FORWARD_DYNAMIC : FORWARD_LOCAL;
+		if (forward_spec_parse(args[i], !dynamic, &f->spec) != OK)
+			return cli_usage(r->cli, "'%s' is not %s", args[i], dynamic ? "[BIND:]PORT" :
+					 "[BIND:]PORT:TARGET:PORT; for the agent's ssh_addr give --raw");
+		if (remote && take_remote(r, f) != 0)
+			return EXIT_USAGE;
+	}
+	return 0;
+}
+
+int cmd_forward(struct cli *cli, int argc, char **argv)
+{
+	static struct forward_run run;
+	struct forward_flags flags = { 0 };
+	char *login = NULL;
+	int r;
+
+	if (options_parse(cli, &argc, argv, &flags) != 0)
+		return EXIT_USAGE;
+	if (flags.remote && (flags.raw || flags.dynamic))
+		return cli_usage(cli, "--remote does not go with --raw and --dynamic");
+	if (flags.raw && (flags.dynamic || argc != 3))
+		return cli_usage(cli, "--raw goes with one [BIND:]PORT");
+	if (flags.auth_file && !flags.dynamic)
+		return cli_usage(cli, "--auth-file is for --dynamic");
+	if (flags.raw)
+		return raw(cli, argv[1], argv[2]);
+	run = (struct forward_run){ .cli = cli, .host = argv[1], .idle = flags.idle };
+	r = take_specs(&run, flags.dynamic, flags.remote, argc - 2, argv + 2);
+	if (r == 0 && flags.auth_file)
+		r = read_login(&run, flags.auth_file, &login);
+	if (r == 0)
+		cli_host(cli, run.host, &r);
+	if (r == 0 && hub_client_open(cli, true, &run.hc) != OK)
+		r = EXIT_FAILED;
+	if (r == 0)
+		r = forward_run(&run);
+	hub_client_close(run.hc);
+	if (login)
+		sodium_memzero(login, strlen(login));
+	free(login);
 	return r;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "operator/cmd.h"
@@ -135,14 +136,92 @@ int cmd_hub_reload(struct cli *cli, int argc, char **argv)
 
 /* ---- logs ---- */
 
-int cmd_hub_logs(struct cli *cli, int argc, char **argv)
+#define FOLLOW_PAUSE_MS 250
+
+struct logs_flags {
+	int lines;
+	bool follow;
+};
+
+const struct cli_option hub_logs_options[] = {
+	{ "lines", 'n', "N", "the last N lines only", option_number, offsetof(struct logs_flags, lines) },
+	{ "follow", 'f', NULL, "go on with what comes", option_flag, offsetof(struct logs_flags, follow) },
+	{ .name = NULL },
+};
+
+/* Where the last @n lines of @fd begin, read backwards. */
+static off_t last_lines(int fd, int n)
 {
-	struct hub_paths paths;
+	off_t at = lseek(fd, 0, SEEK_END);
+	char buf[4096];
+	bool is_last = true;
+
+	while (at > 0) {
+		size_t len = at < (off_t)sizeof(buf) ? (size_t)at : sizeof(buf);
+
+		if (pread(fd, buf, len, at - (off_t)len) != (ssize_t)len)
+			return 0;
+		while (len > 0) {
+			/* The file's last line end begins no line. */
+			if (buf[len - 1] == '\n' && !is_last && n-- == 1)
+				return at;
+			is_last = false;
+			len--;
+			at--;
+		}
+	}
+	return 0;
+}
+
+/* What there is from here on. False: nobody takes it. */
+static bool copy_log(int fd)
+{
 	char buf[16384];
 	ssize_t n;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		if (os_write_all(STDOUT_FILENO, buf, (size_t)n) != OK)
+			return false;
+	return n == 0;
+}
+
+/* A full log is renamed, and another begins under its name. */
+static bool was_rotated(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && stat(path, &there) == 0 &&
+	       (here.st_ino != there.st_ino || there.st_size < lseek(fd, 0, SEEK_CUR));
+}
+
+static bool follow_log(int *fd, const char *path)
+{
+	while (copy_log(*fd)) {
+		poll(NULL, 0, FOLLOW_PAUSE_MS);
+		if (was_rotated(*fd, path)) {
+			int next = open(path, O_RDONLY | O_CLOEXEC);
+
+			if (next < 0)
+				continue;
+			if (!copy_log(*fd)) {
+				close(next);
+				return false;
+			}
+			close(*fd);
+			*fd = next;
+		}
+	}
+	return false;
+}
+
+int cmd_hub_logs(struct cli *cli, int argc, char **argv)
+{
+	struct logs_flags flags = { .lines = -1 };
+	struct hub_paths paths;
+	bool ok;
 	int fd;
 
-	if (options_parse(cli, &argc, argv, NULL) != 0)
+	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
 	if (hub_paths_init(cli->home, &paths) != OK)
 		return cli_error(cli, HUB_ECODE_START, "the path of the control socket is too long");
@@ -153,11 +232,11 @@ int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 	}
 	if (fd < 0)
 		return cli_error(cli, 1041, "%s: %s", paths.log, strerror(errno));
-	while ((n = read(fd, buf, sizeof(buf))) > 0)
-		if (fwrite(buf, 1, (size_t)n, stdout) != (size_t)n)
-			break;
+	if (flags.lines >= 0)
+		lseek(fd, flags.lines ? last_lines(fd, flags.lines) : 0, flags.lines ? SEEK_SET : SEEK_END);
+	ok = flags.follow ? follow_log(&fd, paths.log) : copy_log(fd);
 	close(fd);
-	return fflush(stdout) == 0 && n == 0 ? EXIT_OK : EXIT_FAILED;
+	return ok ? EXIT_OK : EXIT_FAILED;
 }
 
 /* ---- run ---- */

@@ -42,7 +42,7 @@ static const struct command vpn_words[] = {
 static const struct command hub_words[] = {
 	{ .name = "stop", .fn = cmd_hub_stop, .summary = "end the running hub" },
 	{ .name = "reload", .fn = cmd_hub_reload, .summary = "have the running hub read nefia.yaml again" },
-	{ .name = "logs", .fn = cmd_hub_logs, .summary = "print the hub's log" },
+	{ .name = "logs", .fn = cmd_hub_logs, .summary = "print the hub's log", .options = hub_logs_options },
 	{ .name = NULL },
 };
 
@@ -68,16 +68,21 @@ static const struct command completion_words[] = {
 const struct command commands[] = {
 	{ .name = "init", .fn = cmd_init, .summary = "make the operator's key and nefia.yaml" },
 	{ .name = "host", .summary = "add, list, show, rename, remove hosts", .words = host_words },
-	{ .name = "exec", .fn = cmd_exec, .summary = "run a command on hosts", OPERANDS(1, -1, "-- COMMAND..."),
+	{ .name = "exec", .fn = cmd_exec, .summary = "run a command on hosts", OPERANDS(0, -1, "-- COMMAND..."),
 	  .options = exec_options, .in_order = true,
-	  .notes = "SELECTOR: host ids, groups, tags or 'all', joined by commas. Exit status: the remote one; 255 our own\n"
-		   "failure; 124 the time limit; with several hosts 1 if any failed." },
+	  .notes = "SELECTOR: host ids, groups, tags or 'all', joined by commas. With one host standard input is passed on,\n"
+		   "and the exit status is the remote one: 128 + the number of a signal, 124 the time limit, 255 our own\n"
+		   "failure. With several hosts it is 1 if any failed. Ctrl-C stops the remote commands; twice leaves." },
+	{ .name = "shell", .fn = cmd_shell, .summary = "a terminal at a host", OPERANDS(1, -1, "HOST [COMMAND...]"),
+	  .options = shell_options, .in_order = true,
+	  .notes = "After a line's end ~. ends the session, ~^Z suspends nefia, ~? lists what there is. Exit status as exec's." },
 	{ .name = "fs", .summary = "copy files", .words = fs_words },
 	{ .name = "nc", .fn = cmd_nc, OPERANDS(2, 2, "HOST PORT"), .options = nc_options,
 	  .summary = "a stream to a host's port on standard input and output (for ssh's ProxyCommand)" },
-	{ .name = "forward", .fn = cmd_forward, .summary = "a local port that leads to a host",
-	  OPERANDS(2, 2, "HOST [BIND:]PORT"), .options = forward_options,
-	  .notes = "BIND is 127.0.0.1 unless given; PORT 0 = any." },
+	{ .name = "forward", .fn = cmd_forward, .summary = "local ports that lead to or through a host",
+	  OPERANDS(2, -1, "HOST [BIND:]PORT:TARGET:PORT..."), .options = forward_options,
+	  .notes = "BIND is 127.0.0.1 unless given, * every address; PORT 0 = any. A path stands for a Unix socket:\n"
+		   "/tmp/db.sock:localhost:5432, 8080:/run/app.sock." },
 	{ .name = "vpn", .summary = "look at the tunnel, bring hosts into it", .words = vpn_words },
 	{ .name = "hub", .fn = cmd_hub, .summary = "keep the tunnel up", .options = hub_options, .words = hub_words },
 	{ .name = "wg", .fn = cmd_wg_show, .summary = "the wg tool's view of a running hub or agent", .words = wg_words,

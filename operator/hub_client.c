@@ -245,6 +245,11 @@ void hub_client_wait_end(struct hub_client *hc)
 	poll(&p, 1, -1);
 }
 
+bool hub_client_is_connected(const struct hub_client *hc)
+{
+	return hc->fd >= 0;
+}
+
 const char *hub_client_message(const struct hub_client *hc)
 {
 	return hc->message;

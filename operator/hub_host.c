@@ -273,6 +273,8 @@ enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX]
 			return OK;
 		}
 		snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
+		if (e == ERR_AGAIN)
+			break; /* many sessions at once: it takes them one after the other */
 		hub_host_stop(hh);
 		close(fds[1]);
 		e = os_socketpair(fds);

@@ -104,7 +104,10 @@ void hub_op_enroll_listen(struct hub_conn *c, const json_t *req);
 void hub_op_enroll_events(struct hub_conn *c, const json_t *req);
 
 /* ---- hub_host.c: workers and dials ---- */
-/** hub_host_attach() - start @hh's worker when none runs, and give it one end of a session; *ret_fd the other */
+/**
+ * hub_host_attach() - start @hh's worker when none runs, and give it one end of a session; *ret_fd the other
+ * Return: OK; ERR_AGAIN: the worker has as many before it as its socket holds, try soon; else @why.
+ */
 MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX]);
 /** hub_host_stop() - end the worker and its dials */
 void hub_host_stop(struct hub_host *hh);

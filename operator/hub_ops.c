@@ -121,20 +121,78 @@ static void op_dial(struct hub_conn *c, const json_t *req)
 
 /* ---- session ---- */
 
-static void op_session(struct hub_conn *c, const json_t *req)
+/* A worker that is handed many sessions at once is busy for a moment: tried again until the deadline. */
+#define SESSION_PAUSE (2 * NSEC_PER_MSEC)
+#define SESSION_MAX (5 * NSEC_PER_SEC)
+
+struct client_session {
+	struct hub_conn *conn;
+	struct os_timer timer;
+	nsec_t deadline;
+	char host[64];
+};
+
+static void cancel_client_session(void *job)
 {
-	struct hub_host *hh = need_host(c, req);
+	struct client_session *s = job;
+
+	os_timer_cancel(&s->timer);
+	free(s);
+}
+
+/* OK and every error but ERR_AGAIN are answered. */
+static enum err try_session(struct hub_conn *c, struct hub_host *hh, bool is_last)
+{
 	char why[HUB_WHY_MAX] = "";
 	int fd = -1;
-	enum err e;
+	enum err e = hub_host_attach(hh, &fd, why);
 
-	if (!hh)
-		return;
-	e = hub_host_attach(hh, &fd, why);
+	if (e == ERR_AGAIN && !is_last)
+		return e;
+	hub_conn_set_job(c, NULL, NULL);
 	if (e == OK)
 		hub_conn_reply(c, json_object(), fd);
 	else
 		hub_conn_fail(c, e, e == ERR_AUTH ? 1034 : 0, "%s", why);
+	return OK;
+}
+
+static void on_session_timer(void *ctx)
+{
+	struct client_session *s = ctx;
+	struct hub *h = hub_conn_hub(s->conn);
+	struct hub_host *hh = hub_find(h, s->host);
+	nsec_t now = os_loop_now(h->loop);
+
+	if (hh && try_session(s->conn, hh, now >= s->deadline) != OK) {
+		os_timer_set(&s->timer, now + SESSION_PAUSE);
+		return;
+	}
+	if (!hh) {
+		hub_conn_set_job(s->conn, NULL, NULL);
+		hub_conn_fail(s->conn, ERR_NOT_FOUND, 0, "unknown host: %s", s->host);
+	}
+	free(s);
+}
+
+static void op_session(struct hub_conn *c, const json_t *req)
+{
+	struct hub_host *hh = need_host(c, req);
+	struct client_session *s;
+
+	if (!hh || try_session(c, hh, false) == OK)
+		return;
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		hub_conn_fail(c, ERR_NOMEM, 0, "out of memory");
+		return;
+	}
+	s->conn = c;
+	s->deadline = deadline_of(req, SESSION_MAX);
+	memcpy(s->host, hh->peer.name, sizeof(s->host));
+	os_timer_init(&s->timer, hh->hub->loop, on_session_timer, s);
+	os_timer_set(&s->timer, os_now() + SESSION_PAUSE);
+	hub_conn_set_job(c, s, cancel_client_session);
 }
 
 /* ---- forward ---- */

@@ -351,13 +351,16 @@ void os_loop_stop(struct os_loop *loop)
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct os_watch *w = poll->data;
-	int ev = 0;
+	int ev = 0, wanted = w->events;
 
 	wake(w->loop);
 	w->loop->n_events++;
-
-	if (status < 0)
-		ev = w->events | OS_HANGUP;
+	if (status < 0) {
+		/* libuv stops watching at an error. What came before it may be unread yet, so that is taken back. */
+		ev = wanted | OS_HANGUP;
+		w->events = 0;
+		os_watch_set(w, wanted);
+	}
 	if (events & UV_READABLE)
 		ev |= OS_READ;
 	if (events & UV_WRITABLE)

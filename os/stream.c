@@ -456,7 +456,7 @@ enum err os_listen_tcp(struct os_loop *loop, const struct endpoint *ep, void (*o
 	if (fd < 0)
 		return err_from_errno(errno);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, &sa.sa, len) != 0 || listen(fd, 128) != 0) {
+	if (bind(fd, &sa.sa, len) != 0 || listen(fd, SOMAXCONN) != 0) {
 		enum err e = err_from_errno(errno);
 
 		close(fd);

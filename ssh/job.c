@@ -20,6 +20,9 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "ssh/direct.h"
+#include "ssh/listen.h"
+#include "ssh/shell.h"
 
 #define QUEUE_MAX (1024 * 1024)       /* each way */
 #define QUEUE_DIRECT_MAX (256 * 1024) /* of a direct connection, of which there may be a thousand */
@@ -59,10 +62,12 @@ static void leave_conn(struct ssh_job *j)
 
 void ssh_job_free(struct ssh_job *j)
 {
+	ssh_listen_close(j);
 	leave_conn(j);
 	ssh_buf_fini(&j->in);
 	ssh_buf_fini(&j->out);
 	ssh_buf_fini(&j->data);
+	ssh_buf_fini(&j->request);
 	list_del(&j->link);
 	close(j->fd);
 	free(j->arg);
@@ -177,6 +182,10 @@ static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
 		return;
 	}
 	j->arg = arg.len ? strndup((const char *)arg.p, arg.len) : strdup("");
+	if (j->kind == SSH_F_SHELL && ssh_buf_add(&j->request, r.p, r.len) != OK) {
+		fail(j, ERR_NOMEM, "out of memory");
+		return;
+	}
 	j->state = j->arg ? JOB_WAIT_CONN : JOB_DONE;
 }
 
@@ -195,6 +204,9 @@ static void take_running(struct ssh_job *j, nsec_t now, uint8_t type, struct byt
 	case SSH_F_SIGNAL:
 		ssh_read_text(&r, j->signal, sizeof(j->signal));
 		break;
+	case SSH_F_WINDOW:
+		ssh_shell_resize(j, body);
+		break;
 	case SSH_F_CLOSE:
 		j->want_close = true;
 		break;
@@ -210,11 +222,17 @@ static void take_running(struct ssh_job *j, nsec_t now, uint8_t type, struct byt
 	}
 }
 
+static bool is_first(uint8_t type)
+{
+	return type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT || type == SSH_F_FS ||
+	       type == SSH_F_SHELL || type == SSH_F_LISTEN || type == SSH_F_ACCEPT;
+}
+
 static void take_frame(struct ssh_job *j, nsec_t now, uint8_t type, struct bytes body)
 {
 	if (j->state != JOB_NEW)
 		take_running(j, now, type, body);
-	else if (type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT || type == SSH_F_FS)
+	else if (is_first(type))
 		take_first(j, type, body);
 	else
 		fail(j, ERR_PROTOCOL, "unknown request");
@@ -310,7 +328,7 @@ static void open_channel(struct ssh_job *j, nsec_t now)
 	if (!ssh_conn_begin_open(c, j, now))
 		return;
 	j->channel = j->kind == SSH_F_DIRECT ?
-			     libssh2_channel_direct_tcpip_ex(c->session, j->arg, (int)j->number, "127.0.0.1", 0) :
+			     ssh_direct_open(c, j->arg, j->number) :
 			     libssh2_channel_open_ex(c->session, "session", 7, WINDOW, CHUNK, NULL, 0);
 	if (!j->channel && libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_EAGAIN && !c->eof)
 		return;
@@ -319,7 +337,7 @@ static void open_channel(struct ssh_job *j, nsec_t now)
 		j->state = j->kind == SSH_F_DIRECT ? JOB_RUN : JOB_START;
 		if (j->state == JOB_RUN)
 			say(j, SSH_F_READY, nothing, nothing);
-	} else if (libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE && j->kind == SSH_F_EXEC &&
+	} else if (libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE && (j->kind == SSH_F_EXEC || j->kind == SSH_F_SHELL) &&
 		   ssh_conn_sessions(c) > 1) {
 		/* As sshd does beyond its MaxSessions: there are other connections. */
 		ssh_conn_refused_open(c);
@@ -329,6 +347,49 @@ static void open_channel(struct ssh_job *j, nsec_t now)
 	} else if (!retry(j)) {
 		fail(j, ERR_RESET, "the server closed the connection");
 	}
+}
+
+static void open_listener(struct ssh_job *j, nsec_t now)
+{
+	struct ssh_conn *c = j->conn;
+	uint32_t id, port;
+	uint8_t body[8];
+	enum err e;
+
+	if (!ssh_conn_begin_open(c, j, now))
+		return;
+	e = ssh_listen_open(j, &id, &port);
+	if (e == ERR_AGAIN && !c->eof)
+		return;
+	ssh_conn_end_open(c, j);
+	if (e == OK) {
+		put_le32(body, id);
+		put_le32(body + 4, port);
+		say(j, SSH_F_READY, (struct bytes){ body, sizeof(body) }, nothing);
+		j->state = JOB_RUN;
+	} else if (e == ERR_UNSUPPORTED) {
+		fail(j, e, "the SSH library cannot ask for a Unix socket to listen on: choose a port");
+	} else if (!c->eof) {
+		fail(j, e, "the server refused to listen on port %u (in use, or forbidden there)", j->number);
+	} else if (!retry(j)) {
+		fail(j, ERR_RESET, "the server closed the connection");
+	}
+}
+
+/* From then on it is a direct connection as any other. */
+static void accept_channel(struct ssh_job *j)
+{
+	enum err e = ssh_listen_accept(j);
+
+	if (e == ERR_AGAIN && !j->conn->eof)
+		return;
+	if (e != OK) {
+		fail(j, ERR_CLOSED, "nobody listens there any more");
+		return;
+	}
+	j->kind = SSH_F_DIRECT;
+	j->state = JOB_RUN;
+	say(j, SSH_F_READY, nothing, nothing);
 }
 
 static void open_files(struct ssh_job *j, nsec_t now)
@@ -363,7 +424,8 @@ static void open_files(struct ssh_job *j, nsec_t now)
 
 static void start_exec(struct ssh_job *j)
 {
-	int r = libssh2_channel_process_startup(j->channel, "exec", 4, j->arg, (unsigned)strlen(j->arg));
+	int r = j->kind == SSH_F_SHELL ? ssh_shell_start(j) :
+		libssh2_channel_process_startup(j->channel, "exec", 4, j->arg, (unsigned)strlen(j->arg));
 
 	if (r == LIBSSH2_ERROR_EAGAIN && !j->conn->eof)
 		return;
@@ -459,16 +521,17 @@ static void say_signal(struct ssh_job *j, const char *name)
 
 static void finish_channel(struct ssh_job *j)
 {
+	bool has_status = j->kind == SSH_F_EXEC || j->kind == SSH_F_SHELL;
 	char *signal_name = NULL;
 	int status = 0;
 
 	/* The exit status may come after the end of the output: wait for the close. */
-	if (j->kind == SSH_F_EXEC && !j->conn->eof &&
+	if (has_status && !j->conn->eof &&
 	    libssh2_channel_wait_closed(j->channel) == LIBSSH2_ERROR_EAGAIN) {
 		j->conn->hungry = true;
 		return;
 	}
-	if (j->kind == SSH_F_EXEC) {
+	if (has_status) {
 		status = libssh2_channel_get_exit_status(j->channel);
 		libssh2_channel_get_exit_signal(j->channel, &signal_name, NULL, NULL, NULL, NULL, NULL);
 	}
@@ -508,9 +571,8 @@ static void abandon(struct ssh_job *j, nsec_t now)
 	if (!j->closing) {
 		j->closing = true;
 		j->deadline = now + CLOSE_TIMEOUT;
-		/* The last word before the close may have come with it. */
-		if (j->channel && j->conn)
-			send_signal(j);
+		if (j->channel && j->conn && j->conn->state == SSH_READY)
+			send_signal(j); /* came together with the end */
 		if (j->fs.client && j->fs.n_ops > 0)
 			fs_session_abandon(&j->fs, now);
 	}
@@ -541,7 +603,9 @@ static void check_deadline(struct ssh_job *j, nsec_t now)
 
 static void set_deadline(struct ssh_job *j, enum ssh_job_state before, nsec_t now)
 {
-	if (j->state == JOB_OPEN && j->conn->state == SSH_READY && j->deadline == NSEC_NEVER)
+	if (j->kind == SSH_F_ACCEPT)
+		j->deadline = NSEC_NEVER; /* it waits for somebody to come */
+	else if (j->state == JOB_OPEN && j->conn->state == SSH_READY && j->deadline == NSEC_NEVER)
 		j->deadline = now + CONN_OPEN_TIMEOUT;
 	else if (j->state == JOB_START && before != JOB_START)
 		j->deadline = now + START_TIMEOUT;
@@ -554,19 +618,41 @@ nsec_t ssh_job_next(const struct ssh_job *j)
 	return j->state == JOB_OPEN || j->state == JOB_START || j->state == JOB_CLOSE ? j->deadline : NSEC_NEVER;
 }
 
+static void open_any(struct ssh_job *j, nsec_t now)
+{
+	if (j->kind == SSH_F_LISTEN)
+		open_listener(j, now);
+	else if (j->kind == SSH_F_ACCEPT)
+		accept_channel(j);
+	else if (ssh_job_is_file(j))
+		open_files(j, now);
+	else
+		open_channel(j, now);
+}
+
+static void run_any(struct ssh_job *j, nsec_t now)
+{
+	if (ssh_job_is_file(j))
+		run_files(j, now);
+	else if (j->kind != SSH_F_LISTEN)
+		run_channel(j);
+	else if (j->conn->eof)
+		fail(j, ERR_RESET, "the server closed the connection");
+}
+
 static void step_ready(struct ssh_job *j, nsec_t now)
 {
-	if (j->state == JOB_OPEN && j->conn->opening != (ssh_job_is_file(j) ? (void *)j->conn->fs : j) &&
+	if (j->state == JOB_OPEN && j->kind != SSH_F_ACCEPT && j->conn->opening != (ssh_job_is_file(j) ? (void *)j->conn->fs : j) &&
 	    ssh_conn_is_stuck(j->conn, now)) {
 		look_again(j);
 		return;
 	}
 	if (j->state == JOB_OPEN)
-		ssh_job_is_file(j) ? open_files(j, now) : open_channel(j, now);
+		open_any(j, now);
 	if (j->state == JOB_START)
 		start_exec(j);
 	if (j->state == JOB_RUN)
-		ssh_job_is_file(j) ? run_files(j, now) : run_channel(j);
+		run_any(j, now);
 	if (j->state == JOB_FINISH)
 		finish_channel(j);
 }

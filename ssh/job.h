@@ -22,6 +22,8 @@ struct ssh_job {
 	uint64_t file_size_max;
 	struct ssh_buf in, out; /* from and to the command */
 	struct ssh_buf data;    /* towards the host */
+	struct ssh_buf request; /* SHELL: what stands behind the command in the first frame */
+	unsigned n_requested;   /* SHELL: steps of the start that are done */
 	char signal[32];        /* to be sent; "" none */
 	bool in_eof;            /* the command has gone */
 	bool data_eof, data_eof_sent, out_eof_told, want_close, closing;

@@ -23,13 +23,19 @@ enum ssh_frame {
 	SSH_F_GET = 5,      /* u32 version, string path: the file's bytes come as STDOUT, then EXIT 0 */
 	SSH_F_PUT = 6,      /* u32 version, string path, u32 mode: bytes follow as STDIN, then STDIN_EOF; written to
 			     * a temporary name beside it and renamed */
-	SSH_F_DIRECT = 7,   /* u32 version, string host, u32 port: direct-tcpip; bytes as STDIN and STDOUT */
+	SSH_F_DIRECT = 7,   /* u32 version, string host or /path, u32 port: connected there; bytes as STDIN and STDOUT */
 	SSH_F_CLOSE = 8,    /* close the channel now */
 	SSH_F_FS = 9,       /* u32 version: many file operations at once, ssh/fs_session.h */
 	SSH_F_OP = 10,
 	SSH_F_OP_DATA = 11,
 	SSH_F_OP_EOF = 12,
 	SSH_F_OP_CANCEL = 13,
+	SSH_F_SHELL = 14,   /* u32 version, string command (empty: the login shell), u32 has_tty, string term, u32 columns,
+			     * rows, string modes (RFC 4254, 8), u32 n, n x (string name, string value): environment */
+	SSH_F_WINDOW = 15,  /* u32 columns, rows: the terminal has another size */
+	SSH_F_LISTEN = 16,  /* u32 version, string host, u32 port (0 = any): the server listens while this session stands;
+			     * READY with u32 number, u32 port */
+	SSH_F_ACCEPT = 17,  /* u32 version, string (empty), u32 number: READY when a connection came, then as DIRECT */
 	/* worker -> command */
 	SSH_F_READY = 64,   /* the job runs: u64 size for GET (UINT64_MAX unknown), u32 mode */
 	SSH_F_STDOUT = 65,  /* bytes */

@@ -27,6 +27,7 @@
 #include "os/stream.h"
 #include "ssh/cpu_watch.h"
 #include "ssh/job.h"
+#include "ssh/listen.h"
 #include "ssh/worker.h"
 
 #define N_JOBS_MAX 1100 /* a thousand forwards, and some */
@@ -249,11 +250,17 @@ static struct ssh_conn *dial_again(struct process *p, const struct ssh_conn *old
 	return c;
 }
 
+/* What takes none of the sessions that a server allows. */
+static bool is_direct(const struct ssh_job *j)
+{
+	return j->kind == SSH_F_DIRECT || j->kind == SSH_F_LISTEN || j->kind == SSH_F_ACCEPT;
+}
+
 static void count_user(struct ssh_conn *c, const struct ssh_job *j)
 {
 	c->n_users++;
 	c->n_file_users += ssh_job_is_file(j);
-	c->n_direct_users += j->kind == SSH_F_DIRECT;
+	c->n_direct_users += is_direct(j);
 }
 
 /* How many use each connection, and what for. */
@@ -278,7 +285,7 @@ static bool has_place(const struct process *p, const struct ssh_conn *c, const s
 		return false;
 	if (ssh_job_is_file(j) && c->fs)
 		return c->n_file_users < CONN_FILE_USERS_MAX && (c->state != SSH_READY || !ssh_fs_failed(c->fs));
-	if (j->kind == SSH_F_DIRECT)
+	if (is_direct(j))
 		return c->n_direct_users < CONN_DIRECT_MAX;
 	return ssh_conn_sessions(c) < c->sessions_max;
 }
@@ -295,6 +302,14 @@ static void find_connection(struct process *p, struct ssh_job *j)
 {
 	struct ssh_conn *c;
 
+	if (j->kind == SSH_F_ACCEPT) {
+		c = ssh_listen_conn(j->number);
+		if (c)
+			join(j, c);
+		else
+			ssh_job_conn_dead(j, ERR_CLOSED, "nobody listens there any more");
+		return;
+	}
 	list_for_each(it, &p->conns) {
 		c = container_of(it, struct ssh_conn, link);
 		if (has_place(p, c, j)) {
@@ -324,6 +339,7 @@ static void bury(struct process *p, struct ssh_conn *c)
 		else
 			ssh_job_conn_dead(j, c->error, c->message);
 	}
+	ssh_listen_conn_dead(c);
 	ssh_conn_free(c);
 	p->n_conns--;
 }

@@ -32,6 +32,8 @@ fast h:intel-ipsec-mb.h libipsec-mb-dev intel-ipsec-mb-devel
 test h:cmocka.h libcmocka-dev libcmocka-devel
 test c:sshd openssh-server openssh-server
 test c:ssh-keygen openssh-client openssh-clients
+test c:tmux tmux tmux
+test c:dropbear dropbear-bin dropbear
 test c:ip iproute2 iproute
 test c:setpriv util-linux util-linux
 interop c:wireguard-go wireguard-go wireguard-go

@@ -1,5 +1,5 @@
 #!/bin/bash
-# nefia exec: exit status, binary data, separate streams, time limit, JSON, several hosts
+# nefia exec on one host: exit status, binary data, separate streams, time limit, JSON, Ctrl-C, input, scripts
 . "$(dirname "$0")/lib.sh"
 setup
 start_hub
@@ -30,9 +30,117 @@ expect 0 "--json" nefia exec --target web --json -- 'echo x; exit 0'
 check "json has the host" contains "$OUT" '"host"'
 check "json has the exit" contains "$OUT" '"exit"'
 
-add_agent db
-start_agent db
-expect 0 "two hosts" nefia exec --target all -- echo both
-check "both answered" equal "$(printf '%s\n' "$OUT" | grep -c both)" 2
-expect 1 "one of several failed" nefia exec --target web,db -- 'exit 5'
+check "json has the output" contains "$OUT" '"stdout":"x\n"'
+expect 0 "--json, one line" sh -c "'$NEFIA' exec --target web --json -- 'echo a; echo b' | wc -l"
+check "is one line" equal "$OUT" 1
+expect 0 "what is no text" nefia exec --target web --json -- 'printf "\377\376"'
+check "is base64" contains "$OUT" '"stdout_b64":"//4="'
+
+expect 124 "a time limit" nefia exec --target web --json --timeout 1s -- sleep 9
+check "has its code" contains "$OUT" '"code":"E1035"'
+expect 143 "a signal" nefia exec --target web --json -- 'kill $$'
+check "has its name" contains "$OUT" '"signal":"TERM"'
+
+# exit status
+expect 127 "no such command" nefia exec --target web -- no-such-command-here
+expect 255 "no such host" nefia exec --target nobody -- true
+check "is named" contains "$ERR" "No host, group or tag is called 'nobody'"
+expect 2 "no target" nefia exec -- true
+expect 0 "a long command" sh -c "'$NEFIA' exec -t web -- echo \$(seq 6800) | wc -w"
+check "arrives whole" equal "$OUT" 6800
+expect 2 "one that is too long" sh -c "'$NEFIA' exec -t web -- echo \$(seq 9000)"
+check "says what to do" contains "$ERR" "use --script"
+
+# a remote process that nobody else has
+gone() { ! pgrep -u "$(id -u)" -f "^sleep $1\$"; }
+there() { pgrep -u "$(id -u)" -f "^sleep $1\$"; }
+expect 124 "a time limit" nefia exec --target web --timeout 1s -- sleep 61.25
+check "ends the remote command" wait_until 3 gone 61.25
+
+# Ctrl-C once: the remote command gets it, and we end within 2 s
+"$NEFIA" exec --target web -- 'trap "echo interrupted; exit 5" INT; sleep 62.25' >"$T/int" 2>&1 &
+pid=$!
+check "it runs" wait_until 5 there 62.25
+begin=$(now_ms)
+kill -INT $pid
+wait $pid
+check "Ctrl-C" equal $? 130
+check "in time" test $(($(now_ms) - begin)) -lt 2500
+check "the remote command got it" wait_until 3 gone 62.25
+# a remote command that does not heed it is left behind after 2 s, or at once at the second
+"$NEFIA" exec --target web -- 'trap "" INT TERM HUP; sleep 3.25; sleep 0.25' >"$T/int" 2>&1 &
+pid=$!
+check "it runs" wait_until 5 there 3.25
+begin=$(now_ms)
+kill -INT $pid
+wait $pid
+check "Ctrl-C" equal $? 130
+check "within 2 s" test $(($(now_ms) - begin)) -lt 2500
+"$NEFIA" exec --target web -- 'trap "" INT TERM HUP; sleep 3.75; sleep 0.25' >"$T/int" 2>&1 &
+pid=$!
+check "it runs" wait_until 5 there 3.75
+begin=$(now_ms)
+kill -INT $pid
+sleep 0.2
+kill -INT $pid
+wait $pid
+check "Ctrl-C twice" equal $? 130
+check "at once" test $(($(now_ms) - begin)) -lt 1000
+
+# a reader that leaves
+begin=$(now_ms)
+nefia exec --target web -- 'while :; do echo y; done' 2>"$T/err" | head -n 1 >"$T/out"
+check "yes | head" equal "$(cat "$T/out")" y
+check "ends at once" test $(($(now_ms) - begin)) -lt 3000
+check "in silence" test ! -s "$T/err"
+if [ -e /dev/full ]; then
+	nefia exec --target web -- echo x >/dev/full 2>"$T/err"
+	check "a full disk" equal $? 255
+	check "says so" contains "$(cat "$T/err")" "no space left"
+fi
+
+# input
+echo "from a file" >"$T/in"
+expect 0 "--stdin" nefia exec --target web --stdin "$T/in" -- cat
+check "is what it reads" equal "$OUT" "from a file"
+expect 255 "--stdin of nothing" nefia exec --target web --stdin "$T/none" -- cat
+check "says so" contains "$ERR" "[E1041]"
+got=$(printf 'through a pipe' | nefia exec --target web --stdin - -- cat)
+check "--stdin -" equal "$got" "through a pipe"
+expect 0 "without input" nefia exec --target web -- cat
+check "the end comes at once" equal "$OUT" ""
+
+# scripts: their shebang, their arguments, their exit status, and nothing left behind
+files() { find "$HOME" /tmp /var/tmp -maxdepth 1 -user "$(id -u)" 2>/dev/null | sort; }
+before=$(files)
+cat >"$T/script" <<'S'
+#!/bin/sh -e
+for a; do printf '<%s>' "$a"; done
+echo " $#"
+exit 7
+S
+expect 7 "--script" nefia exec --target web --script "$T/script" -- "a b" "it's" '$HOME' '' '\'
+check "its arguments arrive as given" equal "$OUT" "<a b><it's><\$HOME><><\\> 5"
+printf 'echo no shebang: $0; cat' >"$T/script"
+expect 0 "without a shebang" nefia exec --target web --script "$T/script"
+check "it is sh's" contains "$OUT" "no shebang: /dev/fd/3"
+printf '#!/bin/sh\nread line; echo "<$line>"; wc -c\n' >"$T/script"
+head -c 100000 /dev/zero | tr '\0' x >"$T/big"
+(echo first; cat "$T/big") >"$T/in"
+expect 0 "a script with input" nefia exec --target web --script "$T/script" --stdin "$T/in"
+check "gets it to the byte" equal "$OUT" "<first>
+100000"
+printf '#!/no/such/interpreter\n' >"$T/script"
+expect 127 "an interpreter that is not there" nefia exec --target web --script "$T/script"
+printf '#!\n' >"$T/script"
+expect 2 "an empty shebang" nefia exec --target web --script "$T/script"
+if command -v python3 >/dev/null; then
+	printf '#!/usr/bin/env -S python3 -u\nimport sys\nprint(sys.argv[1:], repr(sys.stdin.read()))\n' >"$T/script"
+	expect 0 "python" nefia exec --target web --script "$T/script" -- x
+	check "its words" equal "$OUT" "['x'] ''"
+fi
+check "nothing is left behind" equal "$(files)" "$before"
+
+# killed by a signal
+expect 137 "ended by a signal" nefia exec --target web -- 'kill -9 $$'
 done_all

@@ -37,7 +37,9 @@ refused "expected: nefia host add [OPTION]... NAME" -- host add
 refused "'y' is one argument too many" -- host show x y
 refused "'now' is one argument too many" -- hub stop now
 refused "expected: nefia fs put LOCAL HOST:REMOTE" -- fs put x
-refused "expected: nefia exec" -- exec --target web
+refused "a command is missing" -- exec --target web
+refused "--target SELECTOR is missing" -- exec -- true
+refused "-p must be a number from 1 to 1000" -- exec -p 0 -t web -- true
 refused "expected: bash, zsh or fish" -- completion
 refused "'x' is one argument too many" -- version x
 for c in $("$B/nefia" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'); do

@@ -18,8 +18,9 @@ if used=$(nm "$B/nefia" | grep -E ' [TtDd] libssh2_(sftp|scp|publickey|agent|kno
 fi
 # What the edits do is in the sources that were built.
 grep -q 'exit_status = -1' "$dir/src/channel.c" || { echo "a missing exit status would be success"; bad=1; }
-# No call of ours logs in by password or opens a listener.
-if grep -nE 'libssh2_(userauth_(password|keyboard|hostbased)|channel_forward|sftp|scp|publickey)' ssh/*.c; then
+# No call of ours logs in by password; only forwards that a person asks for open a listener.
+if grep -nE 'libssh2_(userauth_(password|keyboard|hostbased)|sftp|scp|publickey)' ssh/*.c ||
+	grep -nE 'libssh2_channel_forward' ssh/*.c | grep -v '^ssh/listen\.c:'; then
 	echo "a part of libssh2 is used whose defects doc/ssh.md says cannot reach us"
 	bad=1
 fi
