@@ -10,6 +10,7 @@
 
 #include "base/types.h"
 #include "netstack/lwip/lwipopts.h"
+#include "netstack/net.h"
 
 #define STEP 64
 #define N_STEPS 28 /* up to 1,792 bytes */
@@ -75,4 +76,16 @@ void *net_lwip_calloc(size_t n, size_t size)
 		return NULL;
 	p = net_lwip_malloc(n * size);
 	return p ? memset(p, 0, n * size) : NULL;
+}
+
+void net_rest(void)
+{
+	for (size_t i = 0; i < N_STEPS; i++)
+		while (lists[i]) {
+			struct block *b = lists[i];
+
+			lists[i] = *next_of(b);
+			free(b);
+		}
+	cached_bytes = 0;
 }

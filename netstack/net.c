@@ -71,6 +71,7 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 void net_fini(void)
 {
 	ASSERT(list_empty(&net_g.ifs));
+	net_rest();
 	net_g.running = false;
 }
 

@@ -40,6 +40,8 @@ struct net_config {
 MUST_CHECK enum err net_init(const struct net_config *cfg, nsec_t now);
 /** net_fini() - every interface must be closed */
 void net_fini(void);
+/** net_rest() - freed memory that waits for the next segments goes back to the heap; when it has been quiet for a while */
+void net_rest(void);
 
 /** net_set_now() - once a turn of the loop, before other calls */
 void net_set_now(nsec_t now);

@@ -321,6 +321,7 @@ void tunnel_rest(struct tunnel *t)
 	pktpool_trim(pool);
 	if (t->udp)
 		os_udp_rest(t->udp);
+	net_rest();
 	os_memory_rest();
 }
 
