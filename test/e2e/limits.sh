@@ -42,7 +42,7 @@ wait "$FORWARD"
 # 64 commands at one hub, at the same time; the 65th is told why it is not served
 go=$T/go
 for i in $(seq 64); do
-	"$NEFIA" exec --target web -- "while [ ! -e '$go' ]; do sleep 0.2; done; echo $i" >"$T/par.$i" 2>"$T/par.$i.err" </dev/null &
+	"$NEFIA" exec --target web -- "n=0; while [ ! -e '$go' ] && [ \$n -lt 300 ]; do sleep 0.2; n=\$((n+1)); done; echo $i" >"$T/par.$i" 2>"$T/par.$i.err" </dev/null &
 	eval "p$i=$!"
 done
 sessions() { [ "$(pgrep -u "$(id -u)" -f "$go" -c)" -ge "$1" ]; }
