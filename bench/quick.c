@@ -117,6 +117,7 @@ static double segments(void)
 	double cost;
 
 	netpair_init(&s.p, 1);
+	s.p.unwatched = true;
 	s.p.delay = 50 * NSEC_PER_USEC;
 	if (net_tcp_listen(s.p.b.nif, 22, 64, on_syn, &s, &l) != OK)
 		exit(1);
@@ -154,6 +155,7 @@ static double connections(void)
 	double cost;
 
 	netpair_init(&s.p, 2);
+	s.p.unwatched = true;
 	s.p.delay = 50 * NSEC_PER_USEC;
 	if (net_tcp_listen(s.p.b.nif, 22, 64, on_syn, &s, &l) != OK)
 		exit(1);
