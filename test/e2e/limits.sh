@@ -58,10 +58,10 @@ check "then there is room again" nefia exec --target web -- true
 
 # An agent without descriptors refuses, and neither spins nor forgets itself.
 stop_pid "$AGENT_PID" KILL # it would wait 30 s for the connection that the hub keeps
-(ulimit -n 32 && exec "$AGENT" run --config "$T/web/agent.yaml") >>"$T/agent-web.log" 2>&1 &
+(ulimit -n 24 && exec "$AGENT" run --config "$T/web/agent.yaml") >>"$T/agent-web.log" 2>&1 &
 AGENT_PID=$!
 PIDS="$PIDS $AGENT_PID"
-wait_until 5 udp_bound "$AGENT_PORT_web" || fail "an agent with 32 descriptors does not start"
+wait_until 5 udp_bound "$AGENT_PORT_web" || fail "an agent with 24 descriptors does not start"
 "$NEFIA" forward web "$port" --raw >"$T/forward2.out" 2>&1 &
 FORWARD=$!
 PIDS="$PIDS $FORWARD"

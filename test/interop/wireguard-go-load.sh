@@ -36,7 +36,7 @@ limited() { grep -c "limited: under load" "$T/agent.log"; }
 sniffer
 flood 2 5000 203.0.113.1 $PORT "$OUR_PUB" 203.0.113.10
 start_go
-out=$(LIMIT=8 traffic $THEIRS ping 10.77.0.2 1) || fail "one source shut the door: $out"
+out=$(LIMIT=3 traffic $THEIRS ping 10.77.0.2 1) || fail "one source shut the door: $out"
 wait $FLOOD
 sniffed
 [ "$(limited)" = 0 ] || fail "one source put us under load"
@@ -47,7 +47,7 @@ say "one greedy source: $out"
 : >"$T/flow"
 traffic $THEIRS both 10.77.0.2 22 8000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
-flood 26 8000 203.0.113.1 $PORT "$OUR_PUB" $(many 203.0.113)
+flood 16 8000 203.0.113.1 $PORT "$OUR_PUB" $(many 203.0.113)
 finish $flow "$T/flow" "a transfer while we are flooded"
 [ "$(value gap_ms "$(cat "$T/flow")")" -le 500 ] || fail "the transfer paused"
 [ "$(limited)" -ge 1 ] || fail "40 sources did not put us under load"
@@ -55,7 +55,7 @@ sniffer
 stop_go
 start_go
 began=$(now_ms)
-out=$(LIMIT=15 traffic $THEIRS connect 10.77.0.2 22 14) || fail "wireguard-go did not get in: $out"
+out=$(LIMIT=9 traffic $THEIRS connect 10.77.0.2 22 8) || fail "wireguard-go did not get in: $out"
 kill -0 $FLOOD || fail "the flood was over before"
 sniffed
 kill $FLOOD
