@@ -232,6 +232,8 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 		.n_ids = n,
 		.known_hosts = hh->hub->paths.known_hosts,
 		.file_size_max = hh->file_size_max,
+		.program = hh->hub->opt.worker,
+		.is_guest = hh->hub->opt.is_guest,
 		.on_dial = on_worker_dial,
 		.on_end = on_worker_end,
 		.on_host_key = on_worker_host_key,
@@ -246,7 +248,9 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 	}
 	e = ssh_worker_start(hh->hub->loop, &cfg, &hh->worker);
 	wipe_identities(ids, n);
-	if (e != OK)
+	if (e != OK && cfg.program)
+		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker %s: %s", cfg.program, err_text(e));
+	else if (e != OK)
 		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker: %s", err_text(e));
 	return e;
 }

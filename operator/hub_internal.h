@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/list.h"
-#include "operator/hub.h"
+#include "operator/hub_core.h"
 #include "operator/hub_wire.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -49,7 +49,7 @@ struct hub_conn;
 struct hub_enroll;
 
 struct hub {
-	struct hub_options opt;
+	struct hub_core_options opt;
 	struct hub_paths paths;
 	struct os_loop *loop;
 	struct os_lock *lock;
@@ -73,17 +73,14 @@ struct hub {
 	nsec_t started;
 	bool stopping;
 	bool seen_dirty; /* a handshake that the file does not know yet */
-	int exit_code;
 };
 
 /* ---- hub.c ---- */
-/** hub_stop() - leave the loop */
+/** hub_stop() - tell the owner that it is over */
 void hub_stop(struct hub *h);
 /** hub_client_gone() - a client or a bridge ended; a transient hub may end too */
 void hub_user_gone(struct hub *h);
 struct hub_host *hub_find(struct hub *h, const char *name);
-/** hub_reload() - read nefia.yaml again and tell the tunnel; on an error all stays, *ret_why is to be freed */
-MUST_CHECK enum err hub_reload(struct hub *h, char **ret_why);
 
 /* ---- hub_setup.c: nefia.yaml as the hub sees it ---- */
 /** hub_setup_load() - read the file; on an error the running configuration stays, *ret_why says which line */

@@ -34,6 +34,7 @@ struct tunnel_config {
 	const char *congestion;  /* control of connections in the tunnel: "cubic" (NULL too), "bbr" */
 	const char *aead;        /* provider by name, loaded at once; NULL = the fastest, while there is traffic */
 	const char *state_file;  /* watermark and last endpoints, versioned text, 0600; NULL = none */
+	bool is_guest;           /* the process has other threads, whose locks a forked child would never get: no fork() */
 	bool initiate;           /* handshake with every peer that has an endpoint, at start */
 	/* A peer's session came up or went down, or its endpoint changed; may be NULL. */
 	void (*on_event)(void *ctx, const struct wg_event *ev);
