@@ -296,6 +296,7 @@ enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, stru
 	h->opt = *opt;
 	h->loop = loop;
 	h->started = os_now();
+	h->last_bridge = (1 + rng_below(os_rng(), INT32_MAX - 1)) << 32;
 	list_init(&h->conns);
 	list_init(&h->bridges);
 	os_timer_init(&h->linger, loop, on_linger, h);

@@ -31,6 +31,7 @@ struct hub_bridge {
 	struct list link;
 	struct hub *hub;
 	struct tunnel_bridge *bridge;
+	uint64_t id;
 	bool counts; /* a client uses it: a transient hub stays */
 };
 
@@ -42,6 +43,8 @@ static void on_bridge_end(void *ctx, struct tunnel_bridge *b, enum err e)
 	struct hub *h = hb->hub;
 
 	list_del(&hb->link);
+	if (hb->counts)
+		hub_stream_ended(h, hb->id, e);
 	free(hb);
 	hub_user_gone(h);
 }
@@ -60,6 +63,7 @@ enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool counts, int fd)
 	}
 	hb->hub = h;
 	hb->counts = counts;
+	hb->id = ++h->last_bridge;
 	list_add_tail(&h->bridges, &hb->link);
 	return OK;
 }

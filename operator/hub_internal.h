@@ -24,6 +24,7 @@
 #define HUB_PERSIST_EVERY (10 * NSEC_PER_SEC)
 #define HUB_IDENTITIES_MAX 8
 #define HUB_SSH_PORT 22
+#define N_ENDS_KEPT 256 /* ends of streams that were no orderly ones */
 #define HUB_WHY_MAX 512 /* a reason for people */
 
 /* One host of nefia.yaml, as far as the hub needs it. */
@@ -68,6 +69,12 @@ struct hub {
 	struct list conns;
 	size_t n_conns;
 	struct list bridges; /* of dials that a client asked for */
+	uint64_t last_bridge; /* its number; the upper half is this hub's, so that another one's are known as such */
+	struct {
+		uint64_t id;
+		enum err error;
+	} ends[N_ENDS_KEPT];
+	size_t n_ends; /* ever */
 	struct hub_enroll *enroll;
 	struct os_timer linger, persist;
 	nsec_t started;
@@ -129,6 +136,18 @@ void hub_conn_set_job(struct hub_conn *c, void *job, void (*cancel)(void *job));
 
 /** hub_conn_own() - @thing lives as long as the client's connection, then @end is called; false = one is owned already */
 bool hub_conn_own(struct hub_conn *c, void *thing, void (*end)(void *thing));
+
+/** hub_conn_owned() - what hub_conn_own() was given with @end; NULL = nothing, or of another kind */
+void *hub_conn_owned(const struct hub_conn *c, void (*end)(void *thing));
+
+/* ---- hub_listen.c: ports inside the tunnel, and how streams ended ---- */
+void hub_op_listen(struct hub_conn *c, const json_t *req);
+void hub_op_accept(struct hub_conn *c, const json_t *req);
+void hub_op_ended(struct hub_conn *c, const json_t *req);
+/** hub_stream_reply() - to a client that gets the bridge which was made last */
+json_t *hub_stream_reply(const struct hub *h);
+/** hub_stream_ended() - a bridge is over */
+void hub_stream_ended(struct hub *h, uint64_t id, enum err e);
 
 /* ---- hub_ops.c ---- */
 /** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */
