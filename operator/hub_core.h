@@ -70,6 +70,8 @@ struct hub;
 /** hub_open() - @opt's texts stay the caller's and must outlive the hub. ERR_IN_USE: a hub runs, or the port is taken. */
 MUST_CHECK enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, struct hub **ret,
 			     struct hub_failure *ret_why);
+/** hub_is_behind() - are there bytes of clients that the peers have not acknowledged yet? */
+bool hub_is_behind(const struct hub *h);
 /** hub_close() - every connection ends, then the lock is given back */
 void hub_close(struct hub *h);
 /** hub_reload() - read nefia.yaml again and tell the tunnel; on an error all stays, *ret_why is to be freed */

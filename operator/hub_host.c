@@ -95,6 +95,20 @@ bool hub_bridges_in_use(const struct hub *h)
 	return false;
 }
 
+bool hub_is_behind(const struct hub *h)
+{
+	struct net_stats st;
+
+	/* The stack's queues are the process's: another tunnel's count here too. */
+	net_get_stats(&st);
+	if (st.mem_bytes > 0)
+		return true;
+	list_for_each(it, &((struct hub *)h)->bridges)
+		if (tunnel_bridge_is_behind(container_of(it, struct hub_bridge, link)->bridge))
+			return true;
+	return false;
+}
+
 void hub_bridges_abort(struct hub *h)
 {
 	list_for_each_safe(it, &h->bridges) {

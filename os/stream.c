@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -100,6 +101,13 @@ enum err os_stream_writev(struct os_stream *s, const struct iovec *iov, int iovc
 		return err_from_errno(errno);
 	*ret_n = (size_t)n;
 	return OK;
+}
+
+size_t os_stream_unread(const struct os_stream *s)
+{
+	int n = 0;
+
+	return ioctl(s->fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 void os_stream_shutdown(struct os_stream *s)

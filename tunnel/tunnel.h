@@ -95,6 +95,8 @@ struct tunnel_bridge;
 typedef void (*tunnel_bridge_fn)(void *ctx, struct tunnel_bridge *b, enum err e); /* over; it frees itself after */
 MUST_CHECK enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, struct net_tcp *c,
 					tunnel_bridge_fn fn, void *ctx, struct tunnel_bridge **ret);
+/** tunnel_bridge_is_behind() - has the local side given bytes that are not in the tunnel yet? */
+bool tunnel_bridge_is_behind(const struct tunnel_bridge *b);
 /** tunnel_bridge_abort() - reset both ends now; @fn is not called */
 void tunnel_bridge_abort(struct tunnel_bridge *b);
 
