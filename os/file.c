@@ -297,6 +297,11 @@ void os_lock_free(struct os_lock *l)
 	free(l);
 }
 
+int os_lock_fd(const struct os_lock *l)
+{
+	return l->fd;
+}
+
 /* ---- folders of the user ---- */
 
 #ifdef NEFIA_STATIC

@@ -8,7 +8,7 @@ TEST_LIB := $(B)/libtest.a
 ALL_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 CPPFLAGS_test := $(foreach f,$(FOLDERS),$(CPPFLAGS_$(f)))
 
-$(B)/obj/test/%.o: test/%.c | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
+$(B)/obj/test/%.o: test/%.c $(FLAGS_FILE) | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CPPFLAGS_test) $(CFLAGS) -Wno-missing-prototypes -MMD -MP -c -o $@ $<

@@ -193,6 +193,11 @@ enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, str
 	return OK;
 }
 
+bool tunnel_bridge_is_behind(const struct tunnel_bridge *b)
+{
+	return !b->over && !b->in_done && os_stream_unread(b->s) > 0;
+}
+
 void tunnel_bridge_abort(struct tunnel_bridge *b)
 {
 	if (!b)
