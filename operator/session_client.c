@@ -109,8 +109,10 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		else
 			fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
 		break;
-	default:
-		break; /* a newer worker's */
+	default: /* of file operations, or a newer worker's */
+		if (s->on_frame)
+			s->on_frame(ctx, type, body);
+		break;
 	}
 }
 
