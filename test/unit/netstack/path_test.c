@@ -17,6 +17,7 @@ struct path {
 	double stall_ms; /* pauses of the process, every 30 ms */
 	const char *congestion;
 	unsigned n_seeds, seconds;
+	uint32_t units; /* of the pool, both sides'; 0 = plenty */
 	double least_mbps; /* what must be reached */
 };
 
@@ -72,7 +73,7 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 static void begin(struct run *r, const struct path *path, uint64_t seed)
 {
 	memset(r, 0, sizeof(*r));
-	netpair_init(&r->p, seed);
+	netpair_init_limits(&r->p, seed, &(struct net_config){ .pool = path->units ? pktpool_new(path->units) : NULL });
 	r->p.delay = (nsec_t)(path->ms * 1e6);
 	r->p.rate_bps = (uint64_t)(path->mbps * 1e6);
 	r->p.bottleneck = path->queue;
@@ -161,6 +162,9 @@ static const struct path paths[] = {
 	{ .name = "bbr, in batches, queue 200", .ms = 10, .mbps = 200, .queue = 200, .tick_ms = 1, .congestion = "bbr", .least_mbps = 160 },
 	{ .name = "bbr, 1 Gb/s, 20 ms, 1e-3", .ms = 10, .mbps = 1000, .queue = 1000, .loss_ppm = 1000, .congestion = "bbr",
 	  .seconds = 5, .least_mbps = 700 },
+	/* What waits behind a loss is three times what the pool holds. */
+	{ .name = "bbr, 1 Gb/s, 20 ms, 1e-3, few units", .ms = 10, .mbps = 1000, .queue = 1000, .loss_ppm = 1000,
+	  .congestion = "bbr", .units = 640, .seconds = 5, .least_mbps = 700 },
 	{ .name = "bbr, 1 Gb/s, 100 ms, 1e-3", .ms = 50, .mbps = 1000, .queue = 5000, .loss_ppm = 1000, .congestion = "bbr",
 	  .seconds = 6, .least_mbps = 400 },
 };
