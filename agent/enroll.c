@@ -16,6 +16,7 @@
 #include "agent/agent.h"
 #include "agent/config.h"
 #include "agent/enroll.h"
+#include "agent/service.h"
 #include "base/version.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -407,7 +408,7 @@ int agent_cmd_enroll(const struct agent_options *opt, int argc, char **argv)
 		say_tunnel(&a);
 		say_keys(&a);
 		printf("%s\nConfig written to %s\n", a.farewell, a.config);
-		if (a.install && agent_enroll_install(&a, why, sizeof(why)) != OK)
+		if (a.install && agent_service_install(a.config, why, sizeof(why)) != OK)
 			r = fail(why, "The configuration stands; run it by hand: nefia-agent run", NULL);
 		else if (a.install)
 			printf("Service installed.\n");

@@ -29,7 +29,5 @@ bool agent_enroll_join(const struct agent_enroll *a);
 void agent_enroll_host_keys(struct agent_enroll *a);
 /** agent_enroll_fingerprint() - "SHA256:..." of a "type base64" line; false when it is none */
 bool agent_enroll_fingerprint(const char *key, char ret[64]);
-/** agent_enroll_install() - a service that runs the agent: systemd's, of the system or of this user */
-MUST_CHECK enum err agent_enroll_install(const struct agent_enroll *a, char *why, size_t why_size);
 
 #endif
