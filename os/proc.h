@@ -45,6 +45,9 @@ struct os_sandbox {
  */
 MUST_CHECK enum err os_sandbox_worker(const struct os_sandbox *sb);
 
+/** os_tell_manager() - to systemd, if it started us and wants to know: "READY=1", "STOPPING=1" */
+void os_tell_manager(const char *state);
+
 /** os_thread_count() - live threads of this process */
 unsigned os_thread_count(void);
 size_t os_rss_bytes(void);
