@@ -67,6 +67,8 @@ bool lib_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, nsec_t left);
 /** lib_loop_hold() - it runs until as many lib_loop_release() */
 MUST_CHECK enum err lib_loop_hold(void);
 void lib_loop_release(void);
+/** lib_loop_is_anothers() - this is a forked child of a process that had the loop: what that left cannot be used */
+bool lib_loop_is_anothers(void);
 /** lib_loop_call() - run @fn on it and wait for that; held by the caller */
 void lib_loop_call(void (*fn)(struct os_loop *loop, void *arg), void *arg);
 

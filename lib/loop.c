@@ -28,6 +28,7 @@ static unsigned n_holders;
 static pthread_t thread;
 static struct os_loop *loop;
 static struct os_watch *watch;
+static pid_t owner; /* the process whose stack and loop these are; 0 = nobody's so far */
 
 static struct {
 	pthread_mutex_t lock;
@@ -108,6 +109,7 @@ static enum err start(void)
 {
 	enum err e;
 
+	owner = getpid();
 	list_init(&posts.calls);
 	loop = os_loop_new();
 	posts.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -119,6 +121,16 @@ static enum err start(void)
 	if (e != OK)
 		tear_down();
 	return e;
+}
+
+bool lib_loop_is_anothers(void)
+{
+	bool yes;
+
+	pthread_mutex_lock(&life);
+	yes = owner && owner != getpid();
+	pthread_mutex_unlock(&life);
+	return yes;
 }
 
 enum err lib_loop_hold(void)

@@ -28,7 +28,7 @@ $(B)/libnefia.a: $(LIB_ARCHIVES) $(ARCHIVES_netstack) $(ARCHIVES_wg)
 $(B)/examples/%: lib/examples/%.c lib/nefia.h $(FLAGS_FILE) | $(B)/libnefia.so
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra $(WERROR) -g $(REPRO) $(SANFLAGS) -Ilib -o $@ $< -L$(B) -lnefia -Wl,-rpath,'$$ORIGIN/..' -Wl,-rpath,'$$ORIGIN'
+	$(Q)$(CC) -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra $(WERROR) -g $(REPRO) $(SANFLAGS) -Ilib -o $@ $< -L$(B) -lnefia -pthread -Wl,-rpath,'$$ORIGIN/..'
 
 $(B)/libnefia.pc: lib/libnefia.pc.in $(FLAGS_FILE) FORCE
 	@sed 's,@PREFIX@,$(PREFIX),; s,@VERSION@,$(VERSION),' $< >$@

@@ -12,7 +12,7 @@
  * - Errors are negative numbers of enum nefia_error. What happened this time, in words, is in nefia_error_detail(), which
  *   belongs to the calling thread.
  * - Timeouts are in milliseconds: 0 never waits (NEFIA_ERR_AGAIN), NEFIA_FOREVER has no limit. A function that waits is
- *   ended early by nefia_close() of its tunnel (NEFIA_ERR_CLOSED) and by nefia_cancel() of its stream (NEFIA_ERR_CANCELLED).
+ *   ended early by nefia_stop() or nefia_close() of its tunnel (NEFIA_ERR_CLOSED) and by nefia_cancel() of its stream (NEFIA_ERR_CANCELLED).
  * - Every function may be called from every thread, several at once on the same object too, but none with an object that another
  *   thread is giving back (nefia_close(), the functions named _close and _free).
  * - Who gets an object gives it back. Streams, listeners and processes outlive nefia_close() as dead objects and are
@@ -128,10 +128,13 @@ struct nefia_options {
  */
 NEFIA_API int nefia_open(const struct nefia_options *opt, struct nefia **ret);
 /**
- * nefia_close() - every call that waits in another thread ends with NEFIA_ERR_CLOSED, every stream is broken off
+ * nefia_stop() - every call that waits in another thread ends with NEFIA_ERR_CLOSED, as later ones do; streams are broken off
  *
- * Returns when none of them uses the tunnel any more. NULL is allowed.
+ * Returns when no call is under way any more; bytes that were written to streams that are closed already have got a second to
+ * arrive. For ending what other threads still use: they find out, and nefia_close() follows when they are done.
  */
+NEFIA_API void nefia_stop(struct nefia *n);
+/** nefia_close() - nefia_stop(), and give it back. NULL is allowed */
 NEFIA_API void nefia_close(struct nefia *n);
 /** nefia_is_hub() - 1: this process has the tunnel; 0: another one's hub */
 NEFIA_API int nefia_is_hub(struct nefia *n);

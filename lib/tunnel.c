@@ -5,7 +5,7 @@
  * of a few connections that are kept for the next. The hub is another process's, or the one inside this process (server.c)
  * that is made when nobody answers. So there is one way for both, and when the hub ends the next call finds or makes another.
  *
- * nefia_close() sets `closing`, which refuses new calls, makes wake_fd readable, which ends all that wait for the hub, and shuts
+ * nefia_stop() sets `closing`, which refuses new calls, makes wake_fd readable, which ends all that wait for the hub, and shuts
  * the objects' descriptors down, which ends all that wait for bytes. When the last call has left, the connections and the hub
  * go; the memory stays until the last object was given back.
  */
@@ -432,6 +432,8 @@ int nefia_open(const struct nefia_options *opt, struct nefia **ret)
 	init_log();
 	if (!ret)
 		return lib_fail(ERR_INVALID, "no place for the result is given");
+	if (lib_loop_is_anothers())
+		return lib_fail_as(NEFIA_ERR_FORKED, "a process that was forked from one with a tunnel must exec first");
 	r = opt ? lib_sized(opt, opt->size, &o, sizeof(o)) : NEFIA_OK;
 	if (r == NEFIA_OK)
 		r = check_options(&o);
@@ -456,16 +458,13 @@ int nefia_open(const struct nefia_options *opt, struct nefia **ret)
 	return NEFIA_OK;
 }
 
-void nefia_close(struct nefia *n)
+void nefia_stop(struct nefia *n)
 {
 	uint64_t one = 1;
+	struct lib_server *s;
 
-	if (!n)
+	if (!n || n->pid != getpid())
 		return;
-	if (n->pid != getpid()) {
-		close(n->wake_fd);
-		return;
-	}
 	pthread_mutex_lock(&n->lock);
 	n->closing = true;
 	ASSERT(write(n->wake_fd, &one, sizeof(one)) == sizeof(one));
@@ -474,10 +473,22 @@ void nefia_close(struct nefia *n)
 	pthread_cond_broadcast(&n->moved);
 	while (n->n_calls > 0)
 		pthread_cond_wait(&n->moved, &n->lock);
+	s = n->server;
+	n->server = NULL;
 	pthread_mutex_unlock(&n->lock);
 	drop_idle(n);
-	lib_server_release(n->server);
-	n->server = NULL;
+	lib_server_release(s);
+}
+
+void nefia_close(struct nefia *n)
+{
+	if (!n)
+		return;
+	if (n->pid != getpid()) {
+		close(n->wake_fd);
+		return;
+	}
+	nefia_stop(n);
 	unref(n);
 }
 

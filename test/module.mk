@@ -22,6 +22,12 @@ $(B)/test/unit/%: $(B)/obj/test/unit/%.o $(TEST_LIB) $(ALL_PARTS:%=$(B)/lib%.a) 
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
 
+# Those of the library see what its users see: the shared one and its header.
+$(B)/test/unit/lib/%: $(B)/obj/test/unit/lib/%.o $(B)/libnefia.so
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -L$(B) -lnefia -Wl,-rpath,'$$ORIGIN/../../..' -lcmocka -lsodium -pthread
+
 unit-bins: $(UNIT_BINS)
 # One folder's tests: make unit-wg
 unit-%:

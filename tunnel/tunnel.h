@@ -92,7 +92,8 @@ void tunnel_dial_cancel(struct tunnel_dial *d);
 /* A bridge between a stream of this machine and a virtual connection: bytes both ways, half-close both ways,
  * backpressure both ways, a reset as a reset. Owns both from here on. */
 struct tunnel_bridge;
-typedef void (*tunnel_bridge_fn)(void *ctx, struct tunnel_bridge *b, enum err e); /* over; it frees itself after */
+/* Over; it frees itself after. @e: OK when all that the far side sent was passed on, to its end. */
+typedef void (*tunnel_bridge_fn)(void *ctx, struct tunnel_bridge *b, enum err e);
 MUST_CHECK enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, struct net_tcp *c,
 					tunnel_bridge_fn fn, void *ctx, struct tunnel_bridge **ret);
 /** tunnel_bridge_is_behind() - has the local side given bytes that are not in the tunnel yet? */
