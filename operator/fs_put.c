@@ -208,8 +208,10 @@ static void take_tail(struct put_job *p, uint64_t offset, struct bytes tail)
 	uint64_t size = (uint64_t)p->st.st_size;
 
 	p->ready = true;
-	if (tail.len == 0 || offset + tail.len != p->old_size || p->old_size > size || !ours(p, offset, tail))
+	if (tail.len == 0 || offset + tail.len != p->old_size || p->old_size > size || !ours(p, offset, tail)) {
+		fs_client_data(&p->job.c->run.client, p->job.id, 0, buf, 0);
 		return;
+	}
 	p->next = p->old_size;
 	count(p, p->next, true);
 }

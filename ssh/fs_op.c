@@ -23,7 +23,7 @@ static void on_reply(void *ctx, uint64_t tag, const struct sftp_reply *r)
 		if (r && r->type == SFTP_HANDLE) {
 			struct sftp_request rq = { .type = SFTP_CLOSE, .path = r->data };
 
-			fs_op_call(op, &rq, TAG_CLOSE);
+			fs_op_call_through(op, r->from, &rq, TAG_CLOSE);
 		}
 		return;
 	}
@@ -31,18 +31,25 @@ static void on_reply(void *ctx, uint64_t tag, const struct sftp_reply *r)
 		return;
 	if (r)
 		op->type->reply(op, tag, r);
-	else
+	else if (op->s->client->error != OK)
 		fs_op_fail(op, op->s->client->error, "%s", op->s->client->message);
+	else
+		fs_op_fail(op, ERR_RESET, "%s: the server ended one of its SFTP channels", op->path);
 }
 
-void fs_op_call(struct fs_op *op, const struct sftp_request *rq, uint64_t tag)
+void fs_op_call_through(struct fs_op *op, struct sftp_client *c, const struct sftp_request *rq, uint64_t tag)
 {
-	enum err e = sftp_client_call(op->s->client, op->s->now, rq, on_reply, op, tag);
+	enum err e = sftp_client_call(c, op->s->now, rq, on_reply, op, tag);
 
 	if (e == OK)
 		op->n_calls++;
 	else if (!op->over)
-		fs_op_fail(op, e, "%s: %s", op->path, e == ERR_CLOSED ? op->s->client->message : err_text(e));
+		fs_op_fail(op, e, "%s: %s", op->path, e == ERR_CLOSED ? c->message : err_text(e));
+}
+
+void fs_op_call(struct fs_op *op, const struct sftp_request *rq, uint64_t tag)
+{
+	fs_op_call_through(op, op->s->client, rq, tag);
 }
 
 void fs_op_on_path(struct fs_op *op, enum sftp_type type, const char *path, uint64_t tag)

@@ -60,9 +60,9 @@ enum ssh_op {
  * left out is a hole). OP_EOF: u32 id, u64 size of the whole. OP_MORE: u32 id, u32 bytes that may
  * be sent beyond those granted before.
  *
- * With SSH_PUT_RESUME a partial file of the same @source is kept: INFO tells its size, BYTES its
- * last bytes (up to SSH_PUT_TAIL). Compare them with the source; when they are equal go on from
- * there, else start at 0. Send data after INFO, not before; without a partial file INFO tells size
+ * With SSH_PUT_RESUME a partial file of the same @source is kept: INFO tells how much of it has no gaps,
+ * BYTES the last bytes of that (up to SSH_PUT_TAIL). Compare them with the source; when they are equal go on from
+ * there, else say so by an empty OP_DATA at 0, and start there. Send data after INFO, not before; without a partial file INFO tells size
  * 0. Abandoned, it leaves the partial file for the next time.
  */
 enum {
