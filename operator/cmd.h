@@ -46,6 +46,7 @@ extern const struct cli_option hub_options[], hub_logs_options[], nc_options[], 
 
 extern const struct cli_option invite_options[], reinvite_options[], listen_options[], approve_options[];
 extern const struct cli_option export_options[], enroll_status_options[], token_info_options[], revoke_options[];
+extern const struct cli_option ssh_config_options[];
 
 int cmd_vpn_invite(struct cli *cli, int argc, char **argv);
 int cmd_vpn_reinvite(struct cli *cli, int argc, char **argv);
@@ -81,6 +82,7 @@ int cmd_fs_put(struct cli *cli, int argc, char **argv);
 int cmd_fs_get(struct cli *cli, int argc, char **argv);
 int cmd_forward(struct cli *cli, int argc, char **argv);
 int cmd_shell(struct cli *cli, int argc, char **argv);
+int cmd_ssh_config(struct cli *cli, int argc, char **argv);
 int cmd_nc(struct cli *cli, int argc, char **argv);
 int cmd_wg_show(struct cli *cli, int argc, char **argv);
 int cmd_wg_set(struct cli *cli, int argc, char **argv);

@@ -102,6 +102,10 @@ const struct command commands[] = {
 		   "--no-glob of all. A file that arrives takes its place in one step when it is whole." },
 	{ .name = "nc", .fn = cmd_nc, OPERANDS(2, 2, "HOST PORT"), .options = nc_options,
 	  .summary = "a stream to a host's port on standard input and output (for ssh's ProxyCommand)" },
+	{ .name = "ssh-config", .fn = cmd_ssh_config, .options = ssh_config_options,
+	  .summary = "what plain ssh, scp, rsync and git need to know of the hosts",
+	  .notes = "Then: ssh HOST.nefia, scp FILE HOST.nefia:, rsync, git clone HOST.nefia:REPO. Hosts that are added later are\n"
+		   "found too; run it again when users or identities changed." },
 	{ .name = "forward", .fn = cmd_forward, .summary = "local ports that lead to or through a host",
 	  OPERANDS(2, -1, "HOST [BIND:]PORT:TARGET:PORT..."), .options = forward_options,
 	  .notes = "BIND is 127.0.0.1 unless given, * every address; PORT 0 = any. A path stands for a Unix socket:\n"
