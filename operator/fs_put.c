@@ -333,7 +333,7 @@ static void mkdir_start(struct fs_job *j)
 	/* Until it is whole we must be able to write to it. */
 	const struct fs_request rq = { .op = SSH_OP_MKDIR,
 				       .path = p->remote,
-				       .flags = SSH_MKDIR_MAY_EXIST,
+				       .flags = SSH_MKDIR_MAY_EXIST | (j->c->flags.no_preserve ? 0 : SSH_MKDIR_OPEN_UP),
 				       .mode = j->c->flags.no_preserve ? 0777 : (p->st.st_mode & 0777) | 0700 };
 
 	if (!fs_job_ask(j, &rq))

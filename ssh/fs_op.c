@@ -253,6 +253,18 @@ static bool look_closer(struct fs_op *op, uint64_t tag, const struct sftp_reply 
 	return true;
 }
 
+/* Whether it can be written to then, those who write will see. */
+static void open_up(struct fs_op *op, uint32_t mode)
+{
+	struct sftp_request rq = { .type = SFTP_SETSTAT,
+				   .path = fs_str(op->path),
+				   .attr = { .which = SSH_ATTR_MODE, .mode = (mode & 07777) | 0700 } };
+
+	fs_op_call(op, &rq, TAG_PARENT);
+	if (!op->over)
+		fs_op_done(op);
+}
+
 static void looked(struct fs_op *op, const struct sftp_reply *r)
 {
 	struct sftp_reply first = { .type = SFTP_STATUS, .status = op->status };
@@ -260,6 +272,8 @@ static void looked(struct fs_op *op, const struct sftp_reply *r)
 
 	if (r->type != SFTP_ATTRS)
 		fs_op_fail_reply(op, &first, verb(op));
+	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & SSH_MKDIR_OPEN_UP && (r->attr.mode & 0700) != 0700)
+		open_up(op, r->attr.mode);
 	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & (SSH_MKDIR_PARENTS | SSH_MKDIR_MAY_EXIST))
 		fs_op_done(op);
 	else if (op->kind == SSH_OP_MKDIR || op->flags & SSH_MV_NO_REPLACE)

@@ -74,6 +74,7 @@ enum {
 	SSH_RM_FORCE = 2,      /* what is not there is no error */
 	SSH_MKDIR_PARENTS = 1, /* those above it as well; being there is no error */
 	SSH_MKDIR_MAY_EXIST = 2, /* a folder that is there is no error */
+	SSH_MKDIR_OPEN_UP = 4, /* one that is there is made ours to read, write and enter, if it may be */
 	SSH_MV_NO_REPLACE = 1, /* ERR_EXISTS when @to is there; else it is replaced in one step where the server can */
 };
 
