@@ -137,6 +137,14 @@ class Loopback(Tool):
 class Nefia(Tool):
     name = "nefia"
     congestion = None
+    build = BUILD
+
+    @classmethod
+    def of_build(cls, name, build):
+        """Another build of it, to be measured beside this one in one run."""
+        if not os.path.exists(os.path.join(build, "nefia-agent")):
+            raise Skip(f"{build} holds no nefia-agent")
+        return type("Nefia_" + name, (cls,), {"name": name, "build": os.path.abspath(build)})
 
     def start(self, user=None, identity=None, forward=True):
         home = os.path.join(self.dir, "op")
@@ -145,13 +153,13 @@ class Nefia(Tool):
         os.makedirs(os.path.join(self.dir, "agent"), mode=0o700)
         self.env = dict(os.environ, NEFIA_HOME=home)
         self.env.pop("XDG_RUNTIME_DIR", None)
-        nefia = os.path.join(BUILD, "nefia")
+        nefia = os.path.join(self.build, "nefia")
         run(nefia, "init", env=self.env)
         self.edit(os.path.join(home, "nefia.yaml"), "listen_port", free_port(socket.SOCK_DGRAM))
         login = ["--user", user, "--identity", identity] if user else []
         agent = self.add_agent("far", home, login)
         self.port = free_port()
-        self.spawn(os.path.join(BUILD, "nefia-agent"), "run", "--config", agent, env=self.env)
+        self.spawn(os.path.join(self.build, "nefia-agent"), "run", "--config", agent, env=self.env)
         self.spawn(nefia, "hub", env=self.env)
         end = time.monotonic() + 5
         while not os.path.exists(os.path.join(home, "run/hub.sock")) and time.monotonic() < end:
@@ -163,7 +171,7 @@ class Nefia(Tool):
         """A host entry in HOME and the agent's configuration, whose path is returned."""
         conf = os.path.join(self.dir, "agent", os.path.basename(home) + ".yaml")
         port = free_port(socket.SOCK_DGRAM)
-        run(os.path.join(BUILD, "nefia"), "host", "add", name, "--endpoint", f"127.0.0.1:{self.through(port)}",
+        run(os.path.join(self.build, "nefia"), "host", "add", name, "--endpoint", f"127.0.0.1:{self.through(port)}",
             "--agent-config", conf, *login, env=dict(self.env, NEFIA_HOME=home))
         self.edit(conf, "listen_port", port)
         self.edit(conf, "ssh_addr", f"127.0.0.1:{self.server_port}")
@@ -180,7 +188,7 @@ class Nefia(Tool):
         self.edit(os.path.join(home, "nefia.yaml"), "listen_port", free_port(socket.SOCK_DGRAM))
         login = ["--user", os.environ.get("USER") or "root", "--identity", os.path.join(self.dir, "id")]
         conf = self.add_agent("far", home, login)
-        self.spawn(os.path.join(BUILD, "nefia-agent"), "run", "--config", conf, env=env)
+        self.spawn(os.path.join(self.build, "nefia-agent"), "run", "--config", conf, env=env)
         return home
 
     @staticmethod
