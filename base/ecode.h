@@ -31,6 +31,8 @@
 	X(1035, "The time limit was reached", "Raise --timeout, or look at what the command waits for.")      \
 	X(1036, "The connection to the host was lost", "Run the command again; 'nefia vpn status --live' shows the tunnel.") \
 	X(1037, "The SSH worker ended unexpectedly", "See 'nefia hub logs'; then run the command again.")    \
+	X(1038, "The host rests after failures in a row",                                                  \
+	  "Wait for the time that is named, or try at once after 'nefia hub retry HOST'.")                    \
 	X(1041, "A local file could not be used", "Check the path, its permissions and the free space.")      \
 	X(1042, "A remote file could not be used", "Check the path, its permissions and the free space there.") \
 	X(1043, "The setting was refused", "Check the value; 'nefia wg --help' shows the forms.") \

@@ -61,6 +61,7 @@ int cmd_host_rename(struct cli *cli, int argc, char **argv);
 int cmd_host_remove(struct cli *cli, int argc, char **argv);
 int cmd_hub(struct cli *cli, int argc, char **argv);
 int cmd_hub_stop(struct cli *cli, int argc, char **argv);
+int cmd_hub_retry(struct cli *cli, int argc, char **argv);
 int cmd_hub_reload(struct cli *cli, int argc, char **argv);
 int cmd_hub_logs(struct cli *cli, int argc, char **argv);
 int cmd_vpn_status(struct cli *cli, int argc, char **argv);

@@ -42,6 +42,7 @@ static const struct command vpn_words[] = {
 static const struct command hub_words[] = {
 	{ .name = "stop", .fn = cmd_hub_stop, .summary = "end the running hub" },
 	{ .name = "reload", .fn = cmd_hub_reload, .summary = "have the running hub read nefia.yaml again" },
+	{ .name = "retry", .fn = cmd_hub_retry, .summary = "try hosts at once that rest after failures", OPERANDS(0, 1, "[HOST]") },
 	{ .name = "logs", .fn = cmd_hub_logs, .summary = "print the hub's log", .options = hub_logs_options },
 	{ .name = NULL },
 };

@@ -174,6 +174,8 @@ static void on_tunnel_event(void *ctx, const struct wg_event *ev)
 {
 	struct hub *h = ctx;
 
+	if (ev->kind == WG_EVENT_SESSION_UP && h->tunnel)
+		hub_hosts_heard(h, ev->peer);
 	/* Times reach the disk soon after a change, not after every handshake. */
 	if (ev->kind == WG_EVENT_SESSION_UP && h->tunnel)
 		os_timer_set(&h->persist, os_now() + NSEC_PER_SEC);
@@ -271,6 +273,8 @@ static enum err open_all(struct hub *h)
 		return e;
 	e = hub_setup_apply(h);
 	if (e == OK)
+		e = hub_notice_open(h);
+	if (e == OK)
 		e = hub_conns_listen(h);
 	if (e != OK) {
 		report(h, e, HUB_ECODE_START, err_text(e));
@@ -295,6 +299,9 @@ static enum err open_loop(struct hub *h)
 		if (e != OK)
 			return e;
 	}
+	h->nursery = ssh_nursery_new(h->loop);
+	if (!h->nursery)
+		return ERR_NOMEM;
 	os_timer_init(&h->linger, h->loop, on_linger, h);
 	os_timer_init(&h->persist, h->loop, on_persist, h);
 	return OK;
@@ -312,11 +319,13 @@ static void close_all(struct hub *h)
 		hub_seen_update(h);
 		hub_seen_save(h);
 		tunnel_uapi_close(h->uapi);
+		hub_notice_close(h);
 		tunnel_close(h->tunnel);
 	}
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_free(h->hosts[i]);
 	free(h->hosts);
+	ssh_nursery_free(h->nursery);
 	sodium_memzero(&h->private_key, sizeof(h->private_key));
 	if (h->loop) {
 		os_timer_cancel(&h->linger);

@@ -12,6 +12,8 @@
 #include "os/file.h"
 #include "os/loop.h"
 #include "os/stream.h"
+#include "ssh/breaker.h"
+#include "ssh/nursery.h"
 #include "ssh/worker.h"
 #include "tunnel/tunnel.h"
 
@@ -41,6 +43,7 @@ struct hub_host {
 	/* runtime */
 	struct hub *hub;
 	struct list dials;  /* struct worker_dial */
+	struct breaker breaker;
 	struct ssh_worker *worker;
 };
 
@@ -56,6 +59,8 @@ struct hub {
 	struct os_listener *listener;
 	struct tunnel *tunnel;
 	struct tunnel_uapi *uapi;
+	struct net_udp *notices; /* hub_notice.c */
+	struct ssh_nursery *nursery; /* of the SSH workers */
 	struct hub_host **hosts;
 	size_t n_hosts;
 	struct stat config_stat; /* of the file that is loaded */
@@ -109,6 +114,10 @@ void hub_op_enroll_events(struct hub_conn *c, const json_t *req);
  * Return: OK; ERR_AGAIN: the worker has as many before it as its socket holds, try soon; else @why.
  */
 MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX]);
+/** hub_host_retry() - the next attempt may begin at once. Return: did it rest? */
+bool hub_host_retry(struct hub_host *hh);
+/** hub_hosts_heard() - the session with this peer came up (again) */
+void hub_hosts_heard(struct hub *h, wg_peer_id peer);
 /** hub_host_stop() - end the worker and its dials */
 void hub_host_stop(struct hub_host *hh);
 /** hub_bridge_add() - join a virtual connection and one end of a new pair. *ret_fd: the client's end. */
@@ -118,6 +127,10 @@ MUST_CHECK enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool count
 /** hub_bridges_in_use() - does a client still use one? */
 bool hub_bridges_in_use(const struct hub *h);
 void hub_bridges_abort(struct hub *h);
+
+/* ---- hub_notice.c: what agents tell unasked ---- */
+MUST_CHECK enum err hub_notice_open(struct hub *h);
+void hub_notice_close(struct hub *h);
 
 /* ---- hub_conn.c: clients of the control socket ---- */
 struct hub_conn;

@@ -12,6 +12,9 @@
 #include <limits.h>
 #include <malloc.h>
 #include <poll.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -155,21 +158,17 @@ static void on_child_end(void *ctx, int events)
 	      WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
-enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
-			struct os_child **ret)
+enum err os_child_adopt(struct os_loop *loop, pid_t pid, os_exit_fn fn, void *ctx, struct os_child **ret)
 {
 	struct os_child *c = calloc(1, sizeof(*c));
-	int errnum;
 
-	if (!c)
+	if (!c) {
+		os_kill_and_wait(pid);
 		return ERR_NOMEM;
+	}
 	c->fn = fn;
 	c->ctx = ctx;
-	errnum = spawn(sp, false, &c->pid);
-	if (errnum != 0) {
-		free(c);
-		return err_from_errno(errnum);
-	}
+	c->pid = pid;
 	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
 	if (c->pidfd < 0 || os_watch_new(loop, c->pidfd, on_child_end, c, &c->watch) != OK) {
 		os_child_free(c);
@@ -179,6 +178,31 @@ enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit
 	os_watch_set(c->watch, OS_READ);
 	*ret = c;
 	return OK;
+}
+
+enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
+			struct os_child **ret)
+{
+	pid_t pid;
+	int errnum = spawn(sp, false, &pid);
+
+	return errnum != 0 ? err_from_errno(errnum) : os_child_adopt(loop, pid, fn, ctx, ret);
+}
+
+pid_t os_fork_sibling(void)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+
+	/* What fork() would have had done. */
+	if (pid == 0)
+		os_rng_forget();
+	return pid;
+}
+
+void os_kill_and_wait(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }
 
 void os_child_kill(struct os_child *c, int signum)
@@ -191,10 +215,8 @@ void os_child_free(struct os_child *c)
 {
 	if (!c)
 		return;
-	if (c->pid > 0) {
-		kill(c->pid, SIGKILL);
-		waitpid(c->pid, NULL, 0);
-	}
+	if (c->pid > 0)
+		os_kill_and_wait(c->pid);
 	os_watch_free(c->watch);
 	if (c->pidfd >= 0)
 		close(c->pidfd);
@@ -269,22 +291,63 @@ __attribute__((unused)) static int allow_calls(scmp_filter_ctx ctx)
 	return r;
 }
 
-static enum err load_filter(void)
+#define FILTER_MAX 512 /* instructions */
+
+/* The filter as the kernel takes it; made once, so that what is forked from here neither needs the library nor its memory. */
+static struct sock_filter filter[FILTER_MAX];
+static struct sock_fprog program = { .filter = filter };
+
+__attribute__((unused)) static enum err make_filter(void)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int fd = memfd_create("filter", MFD_CLOEXEC);
+	ssize_t n = -1;
+
+	if (ctx && fd >= 0 && allow_calls(ctx) == 0 && seccomp_export_bpf(ctx, fd) == 0)
+		n = pread(fd, filter, sizeof(filter), 0);
+	if (ctx)
+		seccomp_release(ctx);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0 || (size_t)n == sizeof(filter))
+		return ERR_UNSUPPORTED;
+	program.len = (unsigned short)((size_t)n / sizeof(filter[0]));
+	return OK;
+}
+
+enum err os_sandbox_prepare(void)
 {
 #ifdef SANITIZED
 	/* The sanitizers' runtime opens /proc and prints stacks: the filter is tested in the plain build. */
 	return OK;
 #else
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	enum err e = ERR_UNSUPPORTED;
-
-	if (!ctx)
-		return ERR_NOMEM;
-	if (allow_calls(ctx) == 0 && seccomp_load(ctx) == 0)
-		e = OK;
-	seccomp_release(ctx);
-	return e;
+	return program.len > 0 ? OK : make_filter();
 #endif
+}
+
+static enum err load_filter(void)
+{
+	enum err e = os_sandbox_prepare();
+
+	if (e == OK && program.len > 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		e = ERR_UNSUPPORTED;
+	return e;
+}
+
+void os_set_name(const char *name)
+{
+	prctl(PR_SET_NAME, name);
+}
+
+bool os_wait_readable(int fd)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	int r;
+
+	do
+		r = poll(&p, 1, -1);
+	while (r < 0 && errno == EINTR);
+	return r > 0;
 }
 
 enum err os_sandbox_worker(const struct os_sandbox *sb)

@@ -23,6 +23,12 @@ MUST_CHECK enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *
 				   struct os_child **ret);
 /** os_spawn_detached() - without a loop, nobody waits for it (double fork). Return: OK or why exec failed. */
 MUST_CHECK enum err os_spawn_detached(const struct os_spawn *sp);
+/** os_fork_sibling() - as fork(), but the child is our parent's, who waits for it; for a process with one thread */
+pid_t os_fork_sibling(void);
+/** os_child_adopt() - watch a child of ours that somebody else forked for us */
+MUST_CHECK enum err os_child_adopt(struct os_loop *loop, pid_t pid, os_exit_fn fn, void *ctx, struct os_child **ret);
+/** os_kill_and_wait() - end a child that nobody watches */
+void os_kill_and_wait(pid_t pid);
 void os_child_kill(struct os_child *c, int signum);
 /** os_child_free() - stop caring; a running child is killed */
 void os_child_free(struct os_child *c);
@@ -42,6 +48,13 @@ struct os_sandbox {
  * memory, time, exit; nothing else (no file, no socket, no process). seccomp; ERR_UNSUPPORTED without it.
  */
 MUST_CHECK enum err os_sandbox_worker(const struct os_sandbox *sb);
+
+/** os_sandbox_prepare() - make the filter now, for those that are forked from here */
+MUST_CHECK enum err os_sandbox_prepare(void);
+/** os_set_name() - what ps and top call us; up to 15 characters */
+void os_set_name(const char *name);
+/** os_wait_readable() - block until @fd is; false on an error */
+bool os_wait_readable(int fd);
 
 /** os_thread_count() - live threads of this process */
 unsigned os_thread_count(void);

@@ -642,6 +642,11 @@ static void run_any(struct ssh_job *j, nsec_t now)
 
 static void step_ready(struct ssh_job *j, nsec_t now)
 {
+	/* A kept connection that does not answer: nothing ran there yet. */
+	if (j->state == JOB_OPEN && j->kind != SSH_F_ACCEPT && ssh_conn_is_silent(j->conn, now)) {
+		look_again(j);
+		return;
+	}
 	if (j->state == JOB_OPEN && j->kind != SSH_F_ACCEPT && j->conn->opening != (ssh_job_is_file(j) ? (void *)j->conn->fs : j) &&
 	    ssh_conn_is_stuck(j->conn, now)) {
 		look_again(j);
