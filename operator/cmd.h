@@ -68,6 +68,11 @@ int cmd_vpn_status(struct cli *cli, int argc, char **argv);
 int cmd_exec(struct cli *cli, int argc, char **argv);
 int cmd_fs_put(struct cli *cli, int argc, char **argv);
 int cmd_fs_get(struct cli *cli, int argc, char **argv);
+/** forward_background() - hand the forward to the hub: `forward --background`. Return: the exit code. */
+int forward_background(struct cli *cli, const char *host, char *const *args, size_t n_args, size_t n_ports);
+int forward_list(struct cli *cli);
+/** forward_stop() - @which: an id, a host, or "all" */
+int forward_stop(struct cli *cli, const char *which);
 int cmd_forward(struct cli *cli, int argc, char **argv);
 int cmd_shell(struct cli *cli, int argc, char **argv);
 int cmd_nc(struct cli *cli, int argc, char **argv);

@@ -81,7 +81,7 @@ const struct command commands[] = {
 	{ .name = "nc", .fn = cmd_nc, OPERANDS(2, 2, "HOST PORT"), .options = nc_options,
 	  .summary = "a stream to a host's port on standard input and output (for ssh's ProxyCommand)" },
 	{ .name = "forward", .fn = cmd_forward, .summary = "local ports that lead to or through a host",
-	  OPERANDS(2, -1, "HOST [BIND:]PORT:TARGET:PORT..."), .options = forward_options,
+	  OPERANDS(0, -1, "HOST [BIND:]PORT:TARGET:PORT..."), .options = forward_options,
 	  .notes = "BIND is 127.0.0.1 unless given, * every address; PORT 0 = any. A path stands for a Unix socket:\n"
 		   "/tmp/db.sock:localhost:5432, 8080:/run/app.sock." },
 	{ .name = "vpn", .summary = "look at the tunnel, bring hosts into it", .words = vpn_words },

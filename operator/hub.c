@@ -312,6 +312,7 @@ static void close_all(struct hub *h)
 	h->stopping = true;
 	hub_conns_close(h);
 	hub_enroll_close(h);
+	hub_keeps_close(h);
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_stop(h->hosts[i]);
 	if (h->tunnel) {
@@ -357,6 +358,7 @@ int hub_main(const struct hub_options *opt)
 
 	list_init(&h.conns);
 	list_init(&h.bridges);
+	list_init(&h.keeps);
 	h.started = os_now();
 	if (e == OK)
 		e = open_log(&h);

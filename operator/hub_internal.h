@@ -72,6 +72,9 @@ struct hub {
 	char congestion[16];
 	struct list conns;
 	size_t n_conns;
+	struct list keeps; /* struct hub_keep */
+	size_t n_keeps;
+	unsigned last_keep;
 	struct list bridges; /* of dials that a client asked for */
 	struct hub_enroll *enroll;
 	struct os_timer linger, persist;
@@ -160,6 +163,12 @@ MUST_CHECK enum err hub_forward_open(struct hub *h, const char *host, uint16_t p
 				     struct hub_forward **ret, uint16_t *ret_port);
 /** hub_forward_close() - stop listening; connections that stand go on. @forward: a struct hub_forward */
 void hub_forward_close(void *forward);
+
+/* ---- hub_keep.c: forwards in the background ---- */
+void hub_op_keep(struct hub_conn *c, const json_t *req);
+void hub_op_keeps(struct hub_conn *c, const json_t *req);
+void hub_op_unkeep(struct hub_conn *c, const json_t *req);
+void hub_keeps_close(struct hub *h);
 
 /* ---- hub_seen.c: last handshakes across runs ---- */
 void hub_seen_load(struct hub *h);

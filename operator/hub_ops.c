@@ -477,7 +477,7 @@ static const struct op {
 } ops[] = {
 	{ "hello", op_hello }, { "status", op_status },	  { "ping", op_ping },	   { "dial", op_dial },
 	{ "stop", op_stop },   { "session", op_session }, { "reload", op_reload }, { "forward", op_forward },
-	{ "retry", op_retry },
+	{ "retry", op_retry }, { "keep", hub_op_keep }, { "keeps", hub_op_keeps }, { "unkeep", hub_op_unkeep },
 	{ "enroll-listen", hub_op_enroll_listen },	{ "enroll-events", hub_op_enroll_events },
 };
 

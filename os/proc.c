@@ -94,6 +94,8 @@ NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
 
 	if (sp->new_session)
 		setsid();
+	if (sp->ends_with_us)
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 	place_fds(sp, &report_fd);
 	close_from((int)MAX(sp->n_fds, (size_t)3), report_fd);
 	sigemptyset(&none);
@@ -221,6 +223,14 @@ void os_child_free(struct os_child *c)
 	if (c->pidfd >= 0)
 		close(c->pidfd);
 	free(c);
+}
+
+void os_child_forget(struct os_child *c)
+{
+	if (!c)
+		return;
+	c->pid = 0;
+	os_child_free(c);
 }
 
 pid_t os_child_pid(const struct os_child *c)

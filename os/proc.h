@@ -17,6 +17,7 @@ struct os_spawn {
 	const char *const *env;    /* NULL = ours */
 	int fds[8];                /* fds[i] becomes descriptor i in the child; -1 = /dev/null for 0..2 */
 	size_t n_fds;              /* all others are closed */
+	bool ends_with_us;         /* SIGTERM when we end, however */
 	bool new_session;          /* setsid: survives the terminal */
 };
 MUST_CHECK enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
@@ -32,6 +33,8 @@ void os_kill_and_wait(pid_t pid);
 void os_child_kill(struct os_child *c, int signum);
 /** os_child_free() - stop caring; a running child is killed */
 void os_child_free(struct os_child *c);
+/** os_child_forget() - stop caring, and let it run */
+void os_child_forget(struct os_child *c);
 pid_t os_child_pid(const struct os_child *c);
 
 /** os_raise_fds() - as many descriptors as the hard limit and @want allow. Return: how many that is. */
