@@ -337,11 +337,9 @@ enum err os_sandbox_prepare(void)
 
 static enum err load_filter(void)
 {
-	enum err e = os_sandbox_prepare();
-
-	if (e == OK && program.len > 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-		e = ERR_UNSUPPORTED;
-	return e;
+	if (program.len > 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		return ERR_UNSUPPORTED;
+	return OK;
 }
 
 void os_set_name(const char *name)
@@ -366,7 +364,10 @@ enum err os_sandbox_worker(const struct os_sandbox *sb)
 	struct rlimit cpu = { sb->cpu_seconds_max, sb->cpu_seconds_max + 1 };
 	struct rlimit mem = { sb->mem_bytes_max, sb->mem_bytes_max };
 	struct rlimit none = { 0, 0 };
+	enum err e = os_sandbox_prepare(); /* it writes a file of memory, which the limits forbid */
 
+	if (e != OK)
+		return e;
 	os_harden();
 	if (sb->cpu_seconds_max)
 		setrlimit(RLIMIT_CPU, &cpu);
