@@ -4,7 +4,7 @@
  * What counts as a failure:
  *   no answer, refused, reset, protocol   counts
  *   login refused                         counts: servers lock out who goes on trying with the wrong key
- *   dropped before a byte came            counts, but opens only when BREAKER_BUSY has passed since the first failure: sshd
+ *   dropped before it named itself            counts, but opens only when BREAKER_BUSY has passed since the first failure: sshd
  *                                         drops at random when many come at once (MaxStartups), and a retry is right then
  *   host key refused                      does not count: the server is well, and the warning must be seen every time
  *   our own want of memory, a cancel      does not count

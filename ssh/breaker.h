@@ -35,7 +35,7 @@ enum breaker_answer breaker_ask(struct breaker *b, nsec_t now);
 /**
  * breaker_done() - an attempt ended
  * @began: when breaker_ask() let it go. Attempts that ran beside each other fail together, and count once.
- * @e: OK; ERR_HOST_KEY: the server is well, the refusal ours; ERR_CLOSED: dropped before a byte came;
+ * @e: OK; ERR_HOST_KEY: the server is well, the refusal ours; ERR_CLOSED: dropped before it named itself;
  *     ERR_CANCELLED and our own want of something (ERR_NOMEM ...): says nothing; else a failure.
  * Return: did the state change?
  */

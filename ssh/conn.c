@@ -384,9 +384,18 @@ unsigned ssh_conn_sessions(const struct ssh_conn *c)
 	return c->n_users - c->n_file_users - c->n_direct_users + (c->fs != NULL) + c->n_closing;
 }
 
+/* Did a line begin with SSH-? Before it a server may say what it likes, as sshd does: "Exceeded MaxStartups". */
+static bool is_identified(const struct ssh_conn *c)
+{
+	for (size_t i = 0; i + 4 <= c->n_seen; i++)
+		if ((i == 0 || c->seen[i - 1] == '\n') && memcmp(c->seen + i, "SSH-", 4) == 0)
+			return true;
+	return false;
+}
+
 bool ssh_conn_was_dropped(const struct ssh_conn *c)
 {
-	return c->state == SSH_DEAD && c->error == ERR_RESET && c->fd >= 0 && c->n_early == 0;
+	return c->state == SSH_DEAD && c->error == ERR_RESET && c->fd >= 0 && !is_identified(c);
 }
 
 bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now)
@@ -399,9 +408,15 @@ bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now)
 static void fail_by_library(struct ssh_conn *c, const char *what)
 {
 	char *text = NULL;
+	size_t n = 0; /* of its first line */
 
 	libssh2_session_last_error(c->session, &text, NULL, 0);
-	if (c->eof)
+	while (n < MIN(c->n_seen, 100U) && !strchr("\r\n", c->seen[n]))
+		n++;
+	if (c->eof && !is_identified(c) && n > 0)
+		ssh_conn_fail(c, ERR_RESET, "%s: the server closed the connection, saying \"%.*s\"", what, (int)n,
+			      (const char *)c->seen);
+	else if (c->eof)
 		ssh_conn_fail(c, ERR_RESET, "%s: the server closed the connection", what);
 	else
 		ssh_conn_fail(c, ERR_PROTOCOL, "%s: %s", what, text && *text ? text : "unknown reason");

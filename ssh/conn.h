@@ -105,7 +105,7 @@ void ssh_conn_abandon_open(struct ssh_conn *c, void *job);
 unsigned ssh_conn_sessions(const struct ssh_conn *c);
 /** ssh_conn_refused_open() - the server lets us have no more session channels than there are */
 void ssh_conn_refused_open(struct ssh_conn *c);
-/** ssh_conn_was_dropped() - closed before a byte came, as a busy sshd does (MaxStartups): worth another attempt */
+/** ssh_conn_was_dropped() - closed before the server named itself, as a busy sshd does (MaxStartups): worth another attempt */
 bool ssh_conn_was_dropped(const struct ssh_conn *c);
 /** ssh_conn_is_stuck() - a channel is being opened for long: others better take another connection */
 bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now);

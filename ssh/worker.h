@@ -36,7 +36,7 @@ struct ssh_worker_config {
 	/* The worker wants a connection to the host: answer with ssh_worker_dialed(). */
 	void (*on_dial)(void *ctx, struct ssh_worker *w, uint32_t dial_id);
 	/*
-	 * How the login of a dial went: OK, or why not; ERR_CLOSED: dropped before a byte came. The worker may say it late, of
+	 * How the login of a dial went: OK, or why not; ERR_CLOSED: dropped before it named itself. The worker may say it late, of
 	 * dials that it never asked for, or never. NULL: nobody cares.
 	 */
 	void (*on_outcome)(void *ctx, struct ssh_worker *w, uint32_t dial_id, enum err e);
