@@ -273,6 +273,10 @@ void hub_op_keep(struct hub_conn *c, const json_t *req)
 		hub_conn_fail(c, ERR_NOT_FOUND, 1021, "unknown host: %s", host ? host : "(none given)");
 		return;
 	}
+	if (h->opt.is_guest) {
+		hub_conn_fail(c, ERR_UNSUPPORTED, 1016, "the hub is part of another program; start 'nefia hub' for forwards in the background");
+		return;
+	}
 	if (h->n_keeps >= KEEPS_MAX || !(k = calloc(1, sizeof(*k)))) {
 		hub_conn_fail(c, ERR_FULL, 1016, "the hub keeps %d forwards already; one takes several ports", KEEPS_MAX);
 		return;

@@ -1,7 +1,8 @@
 /*
- * ssh/nursery.c - see nursery.h.
+ * ssh/nursery.c - the hub's side of the nursery, see nursery.h; its own is nursery_main.c.
  *
- * Messages on a SEQPACKET socket: to the nursery u32 number and a descriptor, back u32 number, u32 process id (0: no process).
+ * Messages on a SEQPACKET socket: to the nursery u32 number and a descriptor, back u32 number, u32 process id (0: no process) and
+ * the process's own descriptor, made in the same call, so that it is never another's who got the number later.
  * What comes back is believed: the nursery read nothing but our own messages. A worker cannot reach this socket.
  *
  * Workers of one nursery have the same addresses of code and data. Who took one over knows them of the others; what
@@ -9,9 +10,7 @@
  */
 #include "ssh/nursery.h"
 
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/endian.h"
@@ -30,6 +29,7 @@ struct ssh_birth {
 
 struct ssh_nursery {
 	struct os_loop *loop;
+	struct ssh_program from;
 	struct os_child *child;
 	struct os_watch *watch;
 	struct os_timer end_timer;
@@ -40,7 +40,7 @@ struct ssh_nursery {
 
 /* ---- the hub's side ---- */
 
-static void born(struct ssh_birth *b, pid_t pid)
+static void born(struct ssh_nursery *n, struct ssh_birth *b, pid_t pid, int pidfd)
 {
 	ssh_birth_fn fn = b->fn;
 	void *ctx = b->ctx;
@@ -48,9 +48,9 @@ static void born(struct ssh_birth *b, pid_t pid)
 	list_del(&b->link);
 	free(b);
 	if (fn)
-		fn(ctx, pid);
+		fn(ctx, pid, pidfd);
 	else if (pid > 0)
-		os_kill_and_wait(pid);
+		os_child_end(pid, pidfd, n->from.is_guest);
 }
 
 /* The process ended; the next worker starts another. */
@@ -66,7 +66,7 @@ static void stop(struct ssh_nursery *n)
 	n->watch = NULL;
 	n->child = NULL;
 	while ((it = list_first(&n->births)))
-		born(container_of(it, struct ssh_birth, link), 0);
+		born(n, container_of(it, struct ssh_birth, link), 0, -1);
 }
 
 static void on_end_timer(void *ctx)
@@ -86,19 +86,21 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 static void on_readable(void *ctx, int events)
 {
 	struct ssh_nursery *n = ctx;
+	int fds[OS_FDS_MAX];
 	uint8_t msg[8];
-	ssize_t len = recv(n->ctl, msg, sizeof(msg), MSG_DONTWAIT);
+	size_t len = 0, n_fds = 0;
+	enum err e = os_recv_fds(n->ctl, msg, sizeof(msg), &len, fds, &n_fds);
 
-	if (len == 0)
+	if (e != ERR_AGAIN && (e != OK || len == 0))
 		os_watch_set(n->watch, 0); /* on_exit_child() comes */
-	if (len != sizeof(msg))
+	if (e != OK || len != sizeof(msg))
 		return;
 	list_for_each(it, &n->births) {
 		struct ssh_birth *b = container_of(it, struct ssh_birth, link);
 
 		if (b->number != get_le32(msg))
 			continue;
-		born(b, (pid_t)get_le32(msg + 4));
+		born(n, b, n_fds ? (pid_t)get_le32(msg + 4) : 0, n_fds ? fds[0] : -1);
 		return;
 	}
 }
@@ -111,7 +113,7 @@ static enum err start(struct ssh_nursery *n)
 	if (e != OK)
 		return e;
 	n->ctl = pair[0];
-	e = ssh_worker_spawn(n->loop, "ssh-nursery", pair[1], on_exit_child, n, &n->child);
+	e = ssh_worker_spawn(n->loop, &n->from, "ssh-nursery", pair[1], on_exit_child, n, &n->child);
 	close(pair[1]);
 	if (e == OK)
 		e = os_watch_new(n->loop, n->ctl, on_readable, n, &n->watch);
@@ -122,13 +124,14 @@ static enum err start(struct ssh_nursery *n)
 	return e;
 }
 
-struct ssh_nursery *ssh_nursery_new(struct os_loop *loop)
+struct ssh_nursery *ssh_nursery_new(struct os_loop *loop, const char *program, bool is_guest)
 {
 	struct ssh_nursery *n = calloc(1, sizeof(*n));
 
 	if (!n)
 		return NULL;
 	n->loop = loop;
+	n->from = (struct ssh_program){ program, is_guest };
 	n->ctl = -1;
 	list_init(&n->births);
 	os_timer_init(&n->end_timer, loop, on_end_timer, n);
@@ -170,40 +173,4 @@ void ssh_birth_drop(struct ssh_birth *b)
 {
 	if (b)
 		b->fn = NULL;
-}
-
-/* ---- the process ---- */
-
-/* False: the hub has gone. */
-static bool serve_one(int ctl)
-{
-	uint8_t msg[8] = { 0 };
-	int fds[OS_FDS_MAX], r = 0;
-	size_t len = 0, n_fds = 0;
-	enum err e = os_recv_fds(ctl, msg, 4, &len, fds, &n_fds);
-	pid_t pid;
-
-	if (e == ERR_AGAIN)
-		return true;
-	if (e != OK || len != 4 || n_fds != 1)
-		return false;
-	pid = os_fork_sibling();
-	if (pid == 0) {
-		close(ctl);
-		r = ssh_worker_run(fds[0]);
-		_exit(r);
-	}
-	close(fds[0]);
-	put_le32(msg + 4, pid > 0 ? (uint32_t)pid : 0);
-	return send(ctl, msg, sizeof(msg), MSG_NOSIGNAL) == sizeof(msg);
-}
-
-int ssh_nursery_main(int ctl_fd)
-{
-	os_harden();
-	if (!ssh_worker_warm_up())
-		return 1;
-	while (os_wait_readable(ctl_fd) && serve_one(ctl_fd))
-		;
-	_exit(0);
 }

@@ -17,11 +17,11 @@
 
 struct ssh_nursery;
 struct ssh_birth;
-/* The process is there, ours to wait for; or @pid is 0: it could not be made. */
-typedef void (*ssh_birth_fn)(void *ctx, pid_t pid);
+/* The process is there, to be adopted (os_child_adopt()); or @pid is 0: it could not be made. */
+typedef void (*ssh_birth_fn)(void *ctx, pid_t pid, int pidfd);
 
-/** ssh_nursery_new() - no process yet; NULL without memory */
-struct ssh_nursery *ssh_nursery_new(struct os_loop *loop);
+/** ssh_nursery_new() - no process yet; @program and @is_guest as in struct ssh_worker_config; NULL without memory */
+struct ssh_nursery *ssh_nursery_new(struct os_loop *loop, const char *program, bool is_guest);
 /** ssh_nursery_free() - after the workers; NULL is fine */
 void ssh_nursery_free(struct ssh_nursery *n);
 /** ssh_nursery_fork() - a worker with @fd (copied) as its way to us; exactly one call of @fn, from the loop, unless dropped */

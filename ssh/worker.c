@@ -41,6 +41,7 @@ struct ssh_worker {
 	struct os_timer end_timer;
 	char why[128];
 	bool ended;
+	bool has_asked;         /* anything: it understood its configuration */
 	unsigned n_dials;       /* asked for and not answered */
 	unsigned n_questions;   /* host keys that it may still ask about: one for each connection that it got */
 	uint32_t n_sessions;    /* given to it, ever */
@@ -72,7 +73,10 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 	struct ssh_worker *w = ctx;
 	char why[128];
 
-	if (term_signal == SIGSYS)
+	if (exit_code < 0 && !term_signal)
+		snprintf(why, sizeof(why), w->has_asked ? "it ended, why is not known" :
+			 "it ended at once: is the program that it is started from of the same version?");
+	else if (term_signal == SIGSYS)
 		snprintf(why, sizeof(why), "it tried what its sandbox forbids");
 	else if (term_signal == SIGPROF || term_signal == SIGXCPU)
 		snprintf(why, sizeof(why), "the server made it compute without end");
@@ -221,6 +225,7 @@ static void on_readable(void *ctx, int events)
 		os_watch_set(w->watch, 0); /* on_exit_child() tells why */
 		return;
 	}
+	w->has_asked = true;
 	if (ssh_question_decode((struct bytes){ buf, n }, &q) != OK)
 		end(w, "it sent a malformed message");
 	else if (q.kind == SSH_C_DIAL)
@@ -335,29 +340,32 @@ static void worker_env(const char *env[8])
 #define WORKER_STDERR -1
 #endif
 
-enum err ssh_worker_spawn(struct os_loop *loop, const char *arg, int fd, os_exit_fn fn, void *ctx, struct os_child **ret)
+enum err ssh_worker_spawn(struct os_loop *loop, const struct ssh_program *from, const char *arg, int fd, os_exit_fn fn, void *ctx,
+			  struct os_child **ret)
 {
-	const char *argv[] = { os_self_path(), arg, NULL }, *env[8];
-	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, fd }, .n_fds = 4 };
+	const char *argv[] = { from->program ? from->program : os_self_path(), arg, NULL }, *env[8];
+	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, fd }, .n_fds = 4, .orphan = from->is_guest };
 
 	worker_env(env);
 	return os_child_spawn(loop, &sp, fn, ctx, ret);
 }
 
-static void on_born(void *ctx, pid_t pid)
+static void on_born(void *ctx, pid_t pid, int pidfd)
 {
 	struct ssh_worker *w = ctx;
 
 	w->birth = NULL;
-	if (pid == 0 || os_child_adopt(w->loop, pid, on_exit_child, w, &w->child) != OK)
+	if (pid == 0 || os_child_adopt(w->loop, pid, pidfd, w->cfg.is_guest, on_exit_child, w, &w->child) != OK)
 		end(w, "it could not be started");
 }
 
 static enum err give_birth(struct ssh_worker *w, int child_fd)
 {
+	struct ssh_program from = { w->cfg.program, w->cfg.is_guest };
+
 	if (w->cfg.nursery)
 		return ssh_nursery_fork(w->cfg.nursery, child_fd, on_born, w, &w->birth);
-	return ssh_worker_spawn(w->loop, "ssh-worker", child_fd, on_exit_child, w, &w->child);
+	return ssh_worker_spawn(w->loop, &from, "ssh-worker", child_fd, on_exit_child, w, &w->child);
 }
 
 enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg, struct ssh_worker **ret)

@@ -288,7 +288,7 @@ static void run_all(const struct expected *rows, size_t n)
 	loop = os_loop_new();
 	assert_non_null(loop);
 	/* Every second worker is forked, the others are started by themselves. */
-	common = ssh_nursery_new(loop);
+	common = ssh_nursery_new(loop, NULL, false);
 	for (size_t i = 0; i < n; i++) {
 		nursery = i & 1 ? common : NULL;
 		start(&runs[i], &rows[i], (unsigned)i);
