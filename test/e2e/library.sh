@@ -46,8 +46,8 @@ set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$PORT2"
 set_yaml "$NEFIA_HOME/nefia.yaml" address 10.99.0.77/24
 key_of() { NEFIA_HOME=$1 "$NEFIA" init 2>&1 | sed -n 's/.*[Pp]ublic key: //p'; }
 K1=$(key_of "$T/op") K2=$(key_of "$T/op2")
-nefia host add first --public-key "$K1" --vpn-addr 10.99.0.1 --endpoint "127.0.0.1:$HUB_PORT" >/dev/null 2>&1 || fail "host add first"
-NEFIA_HOME=$T/op "$NEFIA" host add second --public-key "$K2" --vpn-addr 10.99.0.77 --endpoint "127.0.0.1:$PORT2" >/dev/null 2>&1 ||
+nefia host add first --public-key "$K1" --addr 10.99.0.1 --endpoint "127.0.0.1:$HUB_PORT" >/dev/null 2>&1 || fail "host add first"
+NEFIA_HOME=$T/op "$NEFIA" host add second --public-key "$K2" --addr 10.99.0.77 --endpoint "127.0.0.1:$PORT2" >/dev/null 2>&1 ||
 	fail "host add second"
 "$EX/echo" listen 7000 >"$T/listen.log" 2>&1 &
 LISTENER=$!
