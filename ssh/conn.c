@@ -381,7 +381,7 @@ void ssh_conn_refused_open(struct ssh_conn *c)
 
 unsigned ssh_conn_sessions(const struct ssh_conn *c)
 {
-	return c->n_users - c->n_file_users - c->n_direct_users + (c->fs != NULL) + c->n_closing;
+	return c->n_users - c->n_file_users - c->n_direct_users + ssh_fs_n_channels(c->fs) + c->n_closing;
 }
 
 /* Did a line begin with SSH-? Before it a server may say what it likes, as sshd does: "Exceeded MaxStartups". */

@@ -415,6 +415,7 @@ static void open_files(struct ssh_job *j, nsec_t now)
 		return;
 	}
 	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->file_size_max);
+	j->fs.lanes = ssh_fs_lanes(c->fs);
 	j->state = JOB_RUN;
 	if (j->kind == SSH_F_FS)
 		say(j, SSH_F_READY, nothing, nothing);

@@ -455,8 +455,7 @@ static void give_back(struct process *p)
 
 		ssh_buf_release(&c->in);
 		ssh_buf_release(&c->out);
-		if (c->fs)
-			ssh_fs_release(c->fs);
+		ssh_fs_release(c);
 	}
 	malloc_trim(0);
 }
