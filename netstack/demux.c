@@ -193,6 +193,7 @@ void net_lwip_pcb_free(struct net_pcb *n)
 	net_timer_forget(n);
 	list_del(&n->turn);
 	net_loss_fini(n);
+	net_ooseq_fini(n);
 	free(n);
 }
 

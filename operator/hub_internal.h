@@ -7,11 +7,13 @@
 #include <sys/stat.h>
 
 #include "base/list.h"
-#include "operator/hub.h"
+#include "operator/hub_core.h"
 #include "operator/hub_wire.h"
 #include "os/file.h"
 #include "os/loop.h"
 #include "os/stream.h"
+#include "ssh/breaker.h"
+#include "ssh/nursery.h"
 #include "ssh/worker.h"
 #include "tunnel/tunnel.h"
 
@@ -24,6 +26,7 @@
 #define HUB_PERSIST_EVERY (10 * NSEC_PER_SEC)
 #define HUB_IDENTITIES_MAX 8
 #define HUB_SSH_PORT 22
+#define N_ENDS_KEPT 256 /* ends of streams that were no orderly ones */
 #define HUB_WHY_MAX 512 /* a reason for people */
 
 /* One host of nefia.yaml, as far as the hub needs it. */
@@ -41,6 +44,7 @@ struct hub_host {
 	/* runtime */
 	struct hub *hub;
 	struct list dials;  /* struct worker_dial */
+	struct breaker breaker;
 	struct ssh_worker *worker;
 };
 
@@ -49,13 +53,15 @@ struct hub_conn;
 struct hub_enroll;
 
 struct hub {
-	struct hub_options opt;
+	struct hub_core_options opt;
 	struct hub_paths paths;
 	struct os_loop *loop;
 	struct os_lock *lock;
 	struct os_listener *listener;
 	struct tunnel *tunnel;
 	struct tunnel_uapi *uapi;
+	struct net_udp *notices; /* hub_notice.c */
+	struct ssh_nursery *nursery; /* of the SSH workers */
 	struct hub_host **hosts;
 	size_t n_hosts;
 	struct stat config_stat; /* of the file that is loaded */
@@ -67,23 +73,29 @@ struct hub {
 	char congestion[16];
 	struct list conns;
 	size_t n_conns;
+	struct list keeps; /* struct hub_keep */
+	size_t n_keeps;
+	unsigned last_keep;
 	struct list bridges; /* of dials that a client asked for */
+	uint64_t last_bridge; /* its number; the upper half is this hub's, so that another one's are known as such */
+	struct {
+		uint64_t id;
+		enum err error;
+	} ends[N_ENDS_KEPT];
+	size_t n_ends; /* ever */
 	struct hub_enroll *enroll;
 	struct os_timer linger, persist;
 	nsec_t started;
 	bool stopping;
 	bool seen_dirty; /* a handshake that the file does not know yet */
-	int exit_code;
 };
 
 /* ---- hub.c ---- */
-/** hub_stop() - leave the loop */
+/** hub_stop() - tell the owner that it is over */
 void hub_stop(struct hub *h);
 /** hub_client_gone() - a client or a bridge ended; a transient hub may end too */
 void hub_user_gone(struct hub *h);
 struct hub_host *hub_find(struct hub *h, const char *name);
-/** hub_reload() - read nefia.yaml again and tell the tunnel; on an error all stays, *ret_why is to be freed */
-MUST_CHECK enum err hub_reload(struct hub *h, char **ret_why);
 
 /* ---- hub_setup.c: nefia.yaml as the hub sees it ---- */
 /** hub_setup_load() - read the file; on an error the running configuration stays, *ret_why says which line */
@@ -109,6 +121,10 @@ void hub_op_enroll_events(struct hub_conn *c, const json_t *req);
  * Return: OK; ERR_AGAIN: the worker has as many before it as its socket holds, try soon; else @why.
  */
 MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX]);
+/** hub_host_retry() - the next attempt may begin at once. Return: did it rest? */
+bool hub_host_retry(struct hub_host *hh);
+/** hub_hosts_heard() - the session with this peer came up (again) */
+void hub_hosts_heard(struct hub *h, wg_peer_id peer);
 /** hub_host_stop() - end the worker and its dials */
 void hub_host_stop(struct hub_host *hh);
 /** hub_bridge_add() - join a virtual connection and one end of a new pair. *ret_fd: the client's end. */
@@ -118,6 +134,10 @@ MUST_CHECK enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool count
 /** hub_bridges_in_use() - does a client still use one? */
 bool hub_bridges_in_use(const struct hub *h);
 void hub_bridges_abort(struct hub *h);
+
+/* ---- hub_notice.c: what agents tell unasked ---- */
+MUST_CHECK enum err hub_notice_open(struct hub *h);
+void hub_notice_close(struct hub *h);
 
 /* ---- hub_conn.c: clients of the control socket ---- */
 struct hub_conn;
@@ -133,6 +153,18 @@ void hub_conn_set_job(struct hub_conn *c, void *job, void (*cancel)(void *job));
 /** hub_conn_own() - @thing lives as long as the client's connection, then @end is called; false = one is owned already */
 bool hub_conn_own(struct hub_conn *c, void *thing, void (*end)(void *thing));
 
+/** hub_conn_owned() - what hub_conn_own() was given with @end; NULL = nothing, or of another kind */
+void *hub_conn_owned(const struct hub_conn *c, void (*end)(void *thing));
+
+/* ---- hub_listen.c: ports inside the tunnel, and how streams ended ---- */
+void hub_op_listen(struct hub_conn *c, const json_t *req);
+void hub_op_accept(struct hub_conn *c, const json_t *req);
+void hub_op_ended(struct hub_conn *c, const json_t *req);
+/** hub_stream_reply() - to a client that gets the bridge which was made last */
+json_t *hub_stream_reply(const struct hub *h);
+/** hub_stream_ended() - a bridge is over */
+void hub_stream_ended(struct hub *h, uint64_t id, enum err e);
+
 /* ---- hub_ops.c ---- */
 /** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */
 void hub_op_run(struct hub_conn *c, const json_t *req);
@@ -147,6 +179,12 @@ MUST_CHECK enum err hub_forward_open(struct hub *h, const char *host, uint16_t p
 				     struct hub_forward **ret, uint16_t *ret_port);
 /** hub_forward_close() - stop listening; connections that stand go on. @forward: a struct hub_forward */
 void hub_forward_close(void *forward);
+
+/* ---- hub_keep.c: forwards in the background ---- */
+void hub_op_keep(struct hub_conn *c, const json_t *req);
+void hub_op_keeps(struct hub_conn *c, const json_t *req);
+void hub_op_unkeep(struct hub_conn *c, const json_t *req);
+void hub_keeps_close(struct hub *h);
 
 /* ---- hub_seen.c: last handshakes across runs ---- */
 void hub_seen_load(struct hub *h);

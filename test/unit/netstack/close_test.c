@@ -159,6 +159,29 @@ static void a_lost_last_ack_is_no_error(void **state)
 	}
 }
 
+/*
+ * Data before the FIN, sent again, start TIME_WAIT anew as the FIN does: else its end, a few RTOs after the first FIN, answered
+ * the next attempt with a reset (sim seed 17952588541843).
+ */
+static void time_wait_lasts_while_data_are_sent_again(void **state)
+{
+	struct world w;
+
+	open_pair(&w, 13, 20 * NSEC_PER_MSEC);
+	net_tcp_shutdown(w.a.c);
+	run_ms(&w, 1500);
+	w.p.a.drop_next = UINT32_MAX;
+	assert_int_equal(net_tcp_write(w.b.c, block, 5000), 5000);
+	net_tcp_shutdown(w.b.c);
+	run_ms(&w, 2900);
+	assert_true(w.a.eof);
+	w.p.a.drop_next = 0;
+	run_ms(&w, 60000);
+	assert_int_equal(w.a.got, 5000);
+	assert_false(w.a.failed || w.b.failed);
+	close_pair(&w);
+}
+
 /* The other side is gone when the FIN comes again: a reset then is an end in order (RFC 9293 3.10.7.4). */
 static void a_reset_after_both_ends_is_no_error(void **state)
 {
@@ -320,6 +343,7 @@ int main(void)
 		cmocka_unit_test(a_syn_is_repeated_ever_more_slowly),
 		cmocka_unit_test(a_syn_ack_is_repeated_and_given_up),
 		cmocka_unit_test(a_lost_last_ack_is_no_error),
+		cmocka_unit_test(time_wait_lasts_while_data_are_sent_again),
 		cmocka_unit_test(a_reset_after_both_ends_is_no_error),
 		cmocka_unit_test(a_reset_before_the_data_are_acknowledged_is_an_error),
 		cmocka_unit_test(a_port_is_used_again_after_much_data),
