@@ -11,9 +11,9 @@ check "no hub was started for it" test ! -e "$NEFIA_HOME/run/hub.sock"
 expect 0 "live" nefia vpn status --live
 check "endpoint" contains "$OUT" "endpoint: 127.0.0.1:$AGENT_PORT_web"
 check "path" contains "$OUT" "path: direct"
+check "heard a moment ago" contains "$OUT" "s ago"
 expect 0 "live as JSON" nefia vpn status --live --json
 check "the socket's gauges" contains "$OUT" '"rx_dropped": 0'
-check "heard a moment ago" contains "$OUT" "s ago"
 expect 0 "ping" nefia vpn status --ping
 check "reachable" contains "$OUT" "ping: reachable"
 wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "the transient hub did not end"
