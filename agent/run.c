@@ -43,12 +43,14 @@ static void on_stop(void *ctx, int signum)
 		return;
 	}
 	a->draining = true;
+	os_tell_manager("STOPPING=1");
 	agent_forward_refuse(a);
 	if (a->n_forwards == 0) {
 		os_loop_stop(a->loop);
 		return;
 	}
 	log_info("stopping: waiting up to 30 s for open connections connections=%zu", a->n_forwards);
+	agent_drain_start(a);
 	os_timer_set(&a->drain_timer, os_loop_now(a->loop) + DRAIN_TIMEOUT);
 }
 
@@ -162,6 +164,7 @@ static void agent_stop(struct agent *a)
 {
 	agent_monitor_stop(a);
 	os_timer_cancel(&a->drain_timer);
+	agent_drain_stop(a);
 	agent_forward_close(a);
 	if (a->tunnel) {
 		agent_control_close(a);
@@ -208,6 +211,7 @@ static int run(struct agent *a)
 	say_started(a);
 	start_uapi(a);
 	agent_monitor_start(a);
+	os_tell_manager("READY=1");
 	os_loop_run(a->loop);
 	log_info("agent stopped");
 	agent_stop(a);

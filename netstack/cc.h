@@ -53,7 +53,8 @@ struct net_cubic {
 	float old_w_max;
 	nsec_t epoch; /* 0: not begun */
 	/* HyStart++ */
-	nsec_t rtt_last, rtt_now, rtt_base; /* least of the last round, of this one; below the last no queue stands */
+	nsec_t rtt_last, rtt_round, rtt_now; /* least of the last round, of this one, of this spell */
+	nsec_t rtt_base, spell_at;           /* below the first no queue stands */
 	uint32_t round_end;
 	uint8_t n_samples, n_css;
 	bool in_css, by_delay, round_begun; /* by_delay: it was left because of the delay */
@@ -75,6 +76,7 @@ struct net_bbr {
 	nsec_t rtt_round, rtt_last; /* least of this round and of the last */
 	uint32_t bound;       /* a window beside the model, after losses that a queue explains; 0: none */
 	struct net_cubic cubic; /* its growth */
+	uint32_t loss_usual;  /* on the empty path, parts of a million */
 	uint32_t old_cwnd;
 	uint8_t mode, phase, n_full, cut_in_round;
 	bool full, round_over;

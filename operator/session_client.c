@@ -109,8 +109,10 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		else
 			fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
 		break;
-	default:
-		break; /* a newer worker's */
+	default: /* of file operations, or a newer worker's */
+		if (s->on_frame)
+			s->on_frame(ctx, type, body);
+		break;
 	}
 }
 
@@ -227,6 +229,8 @@ unsigned session_ecode(const struct session *s)
 		return 1036;
 	case ERR_CLOSED:
 		return 1037;
+	case ERR_PAUSED:
+		return 1038;
 	case ERR_NOT_FOUND:
 	case ERR_PERMISSION:
 	case ERR_IO:

@@ -25,6 +25,7 @@ struct session {
 	/* What the worker has to say to people; NULL: to standard error. */
 	void (*on_note)(void *ctx, struct bytes text);
 	void *note_ctx;
+	void (*on_frame)(void *ctx, uint8_t type, struct bytes body); /* of SSH_F_FS: every SSH_F_OP_* that comes; or NULL */
 };
 
 /* What came on @type (STDOUT, STDERR; STDOUT_EOF: nothing more will); false = it could not be passed on: the session is
