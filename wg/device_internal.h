@@ -76,7 +76,7 @@ struct wg_peer {
 	uint32_t handshake_index; /* 0 = none */
 	struct wg_cookie_maker cookie;
 	nsec_t last_initiation_sent; /* 0 = never */
-	nsec_t last_initiation_accepted;
+	nsec_t initiations_paid; /* accepted ones are paid for up to then, at INITIATION_EVERY each */
 	uint64_t latest_timestamp[2]; /* TAI64N: seconds, nanoseconds */
 	unsigned n_attempts;
 

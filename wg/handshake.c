@@ -13,6 +13,7 @@
 
 static const char prologue[] = "WireGuard v1 zx2c4 Jason@zx2c4.com";
 #define TAI64_BASE (0x400000000000000aULL)
+#define N_INITIATIONS_AT_ONCE 8U
 
 static struct bytes wg_prologue(void)
 {
@@ -158,6 +159,18 @@ static struct wg_peer *read_initiation(struct wg_device *dev, struct noise *n, c
 	return peer;
 }
 
+/*
+ * 50 a second, and a few at once: commands that follow each other within milliseconds, each with a tunnel of its own, are no
+ * flood, and one that is dropped costs them 5 s.
+ */
+static bool may_initiate(struct wg_peer *peer, nsec_t now)
+{
+	if (peer->initiations_paid > now + N_INITIATIONS_AT_ONCE * WG_INITIATION_MIN_INTERVAL)
+		return false;
+	peer->initiations_paid = MAX(peer->initiations_paid, now) + WG_INITIATION_MIN_INTERVAL;
+	return true;
+}
+
 /* Return: was it a known peer's and fresh? */
 static bool consume_initiation(struct wg_device *dev, nsec_t now, const struct wg_datagram *d)
 {
@@ -180,11 +193,9 @@ static bool consume_initiation(struct wg_device *dev, nsec_t now, const struct w
 		}
 		goto out;
 	}
-	if (peer->last_initiation_accepted &&
-	    now - peer->last_initiation_accepted < WG_INITIATION_MIN_INTERVAL)
+	if (!may_initiate(peer, now))
 		goto out;
 	fresh = true;
-	peer->last_initiation_accepted = MAX(now, 1ULL);
 	peer->latest_timestamp[0] = get_be64(timestamp);
 	peer->latest_timestamp[1] = get_be32(timestamp + 8);
 	peer->rx_bytes += d->len;

@@ -371,6 +371,29 @@ static void sessions_of_one_remote_index_are_kept_apart(void **state)
 	wgpair_fini(&p);
 }
 
+/* Short-lived processes with one key, each with a handshake of its own: dropping one of these cost its command 5 s. */
+static void restarts_within_milliseconds_are_answered_but_not_a_thousand(void **state)
+{
+	struct wgpair p;
+
+	wgpair_init(&p, 77);
+	for (int i = 0; i < 8; i++) {
+		wgpair_restart(&p, &p.a, p.a.timestamp);
+		wg_peer_connect(p.a.dev, p.a.peer, p.now);
+		wgpair_run(&p, 5 * NSEC_PER_MSEC);
+		assert_true(wg_peer_is_up(p.a.dev, p.a.peer, p.now));
+	}
+	wgpair_run(&p, NSEC_PER_SEC);
+	p.b.n_resp = 0;
+	for (int i = 0; i < 1000; i++) {
+		wgpair_restart(&p, &p.a, p.a.timestamp);
+		wg_peer_connect(p.a.dev, p.a.peer, p.now);
+		wgpair_run(&p, NSEC_PER_MSEC);
+	}
+	assert_in_range(p.b.n_resp, 50, 60);
+	wgpair_fini(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -385,6 +408,7 @@ int main(void)
 		cmocka_unit_test(keys_do_not_stay_in_freed_memory),
 		cmocka_unit_test(keys_go_after_three_times_the_lifetime),
 		cmocka_unit_test(sessions_of_one_remote_index_are_kept_apart),
+		cmocka_unit_test(restarts_within_milliseconds_are_answered_but_not_a_thousand),
 	};
 	return RUN_TESTS(tests);
 }
