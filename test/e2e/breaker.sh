@@ -89,4 +89,19 @@ took=$(($(now_ms) - begin))
 for p in $STOPPED; do kill -CONT "$p"; done
 check "in bounded time ($took ms)" test $took -lt 6000
 check "and not by luck ($took ms)" test $took -ge 2900
+[ -n "${LONG:-}" ] || done_all
+
+# Nobody uses it: found all the same, within 45 s.
+"$NEFIA" hub stop >/dev/null
+start_hub
+expect 0 "a kept connection" nefia exec --target web -- true
+to_sshd() { cat /proc/net/tcp | awk -v p="$(printf ':%04X' "$SSH_PORT")" '$3 ~ p && $4 == "01"' | wc -l; }
+none_to_sshd() { [ "$(to_sshd)" = 0 ]; }
+check "it stands" test "$(to_sshd)" -ge 1
+for p in $(pgrep -P "$SSHD_PID"); do for p in $p $(pgrep -P "$p"); do kill -STOP "$p"; STOPPED="$STOPPED $p"; done; done
+begin=$(now_ms)
+check "a dead idle connection is closed" wait_until 60 none_to_sshd
+took=$(($(now_ms) - begin))
+for p in $STOPPED; do kill -CONT "$p" 2>/dev/null; done
+check "in its time ($took ms)" test $took -ge 30000 -a $took -lt 48000
 done_all

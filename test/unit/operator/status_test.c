@@ -70,6 +70,34 @@ static void test_live(void **state)
 	free(text);
 }
 
+static void test_breaker(void **state)
+{
+	static const struct status_peer peers[] = {
+		{ .host = "a", .addr = "10.99.0.2", .breaker = "open", .breaker_error = "ERR_REFUSED", .failures = 5, .next_attempt_s = 7,
+		  .breaker_reason = "no SSH server answers there" },
+		{ .host = "b", .addr = "10.99.0.3", .breaker = "open", .breaker_reason = "x", .failures = 6 },
+		{ .host = "c", .addr = "10.99.0.4", .breaker = "half-open", .breaker_reason = "x", .failures = 7 },
+		{ .host = "d", .addr = "10.99.0.5", .breaker = "closed", .breaker_reason = "y", .failures = 1 },
+	};
+	struct status s = { .peers = peers, .n_peers = 4, .domain = "nefia" };
+	char *text = printed(&s);
+	json_t *o = status_json(&s), *list = json_object_get(o, "peers"), *b = json_object_get(json_array_get(list, 0), "ssh_breaker");
+
+	assert_non_null(strstr(text, "    ssh: circuit breaker open after 5 failures in a row: no SSH server answers there; next attempt in 7 s, "
+				     "at once: nefia hub retry a\n"));
+	/* Its time has come, and nobody has tried yet. */
+	assert_non_null(strstr(text, "    ssh: circuit breaker half open after 6 failures in a row: x; the next command tries\n"));
+	assert_non_null(strstr(text, "    ssh: circuit breaker half open after 7 failures in a row: x; the next command tries\n"));
+	assert_non_null(strstr(text, "    ssh: 1 failure in a row: y\n"));
+	assert_string_equal(json_string_value(json_object_get(b, "state")), "open");
+	assert_string_equal(json_string_value(json_object_get(b, "reason")), "ERR_REFUSED");
+	assert_int_equal(json_integer_value(json_object_get(b, "next_attempt_s")), 7);
+	b = json_object_get(json_array_get(list, 2), "ssh_breaker");
+	assert_true(json_is_null(json_object_get(b, "next_attempt_s")));
+	json_decref(o);
+	free(text);
+}
+
 static void test_mark_borders(void **state)
 {
 	static const struct {
@@ -125,6 +153,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_not_probed),
 		cmocka_unit_test(test_live),
+		cmocka_unit_test(test_breaker),
 		cmocka_unit_test(test_mark_borders),
 		cmocka_unit_test(test_json),
 	};

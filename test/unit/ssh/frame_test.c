@@ -126,9 +126,26 @@ static void lengths_that_do_not_fit_are_refused(void **state)
 	ssh_buf_fini(&b);
 }
 
+/* How a login went is a number that we know, or no message at all. */
+static void outcomes(void **state)
+{
+	struct ssh_question q;
+
+	for (uint32_t e = 0; e < 2 * ERR_N; e++) {
+		uint8_t msg[9] = { SSH_C_OUTCOME, 7, 0, 0, 0, (uint8_t)e };
+
+		assert_int_equal(ssh_question_decode((struct bytes){ msg, 9 }, &q), e < ERR_N ? OK : ERR_PROTOCOL);
+		if (e < ERR_N)
+			assert_true(q.kind == SSH_C_OUTCOME && q.id == 7 && q.outcome == (enum err)e);
+		for (size_t len = 0; len < 9; len++)
+			assert_int_equal(ssh_question_decode((struct bytes){ msg, len }, &q), ERR_PROTOCOL);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(outcomes),
 		cmocka_unit_test(frames_survive_every_split),
 		cmocka_unit_test(lengths_out_of_range_are_refused),
 		cmocka_unit_test(lengths_that_do_not_fit_are_refused),
