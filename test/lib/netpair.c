@@ -90,7 +90,7 @@ static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcn
 	s->n_sent++;
 	if (rng_chance(&p->rng.rng, p->burst_ppm))
 		s->burst_until = p->now + p->burst;
-	if (s->drop_next > 0 || p->now < s->burst_until || rng_chance(&p->rng.rng, p->loss_ppm)) {
+	if ((p->len_max && len > p->len_max) || s->drop_next > 0 || p->now < s->burst_until || rng_chance(&p->rng.rng, p->loss_ppm)) {
 		s->drop_next -= s->drop_next > 0;
 		free(k);
 		return NET_OUTPUT_OK;

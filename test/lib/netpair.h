@@ -42,6 +42,7 @@ struct netpair {
 	nsec_t tick;      /* packets are handed over at multiples of it, 32 at once, as a busy receiver does; 0 = each by itself */
 	nsec_t stall_every, stall_for; /* a busy machine: nothing runs for up to that long, about so often; 0 = never */
 	nsec_t next_stall;
+	size_t len_max;   /* longer packets vanish; 0 = none do */
 	size_t queue_max; /* output answers "blocked" beyond; 0 = none */
 };
 

@@ -159,18 +159,6 @@ static void a_lost_last_ack_is_no_error(void **state)
 	}
 }
 
-/* A's interface closes and comes back, and nobody knows the connection there. */
-static void forget_a(struct world *w)
-{
-	struct net_if_config cfg = { .n_addrs = 1, .addrs = { { ip_addr_v4(10, 99, 0, 1), 24 } }, .reset_closed = true };
-
-	net_if_close(w->p.a.nif);
-	net_tcp_close(w->a.c);
-	w->a.c = NULL;
-	netpair_reopen(&w->p, &w->p.a, &cfg);
-	w->p.a.drop_next = 0;
-}
-
 /*
  * Data before the FIN, sent again, start TIME_WAIT anew as the FIN does: else its end, a few RTOs after the first FIN, answered
  * the next attempt with a reset (sim seed 17952588541843).
@@ -192,6 +180,18 @@ static void time_wait_lasts_while_data_are_sent_again(void **state)
 	assert_int_equal(w.a.got, 5000);
 	assert_false(w.a.failed || w.b.failed);
 	close_pair(&w);
+}
+
+/* A's interface closes and comes back, and nobody knows the connection there. */
+static void forget_a(struct world *w)
+{
+	struct net_if_config cfg = { .n_addrs = 1, .addrs = { { ip_addr_v4(10, 99, 0, 1), 24 } }, .reset_closed = true };
+
+	net_if_close(w->p.a.nif);
+	net_tcp_close(w->a.c);
+	w->a.c = NULL;
+	netpair_reopen(&w->p, &w->p.a, &cfg);
+	w->p.a.drop_next = 0;
 }
 
 /* The other side is gone when the FIN comes again: a reset then is an end in order (RFC 9293 3.10.7.4). */

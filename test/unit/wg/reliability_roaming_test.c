@@ -177,6 +177,25 @@ static void persistent_keepalive_keeps_its_pace(void **state)
 	wgpair_fini(&p);
 }
 
+/* A NAT may go by outbound packets alone: what the other sends must not silence us (sim seed 17952588549002). */
+static void persistent_keepalives_of_both_sides_are_sent(void **state)
+{
+	struct wgpair p;
+
+	wgpair_init(&p, 43);
+	wgpair_connect(&p);
+	wg_peer_set_keepalive(p.a.dev, p.a.peer, 25, p.now);
+	wgpair_pump(&p);
+	wgpair_run(&p, NSEC_PER_SEC);
+	wg_peer_set_keepalive(p.b.dev, p.b.peer, 25, p.now);
+	wgpair_pump(&p);
+	p.a.n_keepalive = p.b.n_keepalive = 0;
+	wgpair_run(&p, 100 * NSEC_PER_SEC);
+	assert_int_equal(p.a.n_keepalive, 4);
+	assert_int_equal(p.b.n_keepalive, 4);
+	wgpair_fini(&p);
+}
+
 static void late_responses_are_taken(void **state)
 {
 	static const nsec_t late[] = { 300 * NSEC_PER_MSEC, 2 * NSEC_PER_SEC, 4900 * NSEC_PER_MSEC };
@@ -287,6 +306,7 @@ int main(void)
 		cmocka_unit_test(any_authentic_message_moves_the_endpoint),
 		cmocka_unit_test(idle_packets_are_counted_exactly),
 		cmocka_unit_test(persistent_keepalive_keeps_its_pace),
+		cmocka_unit_test(persistent_keepalives_of_both_sides_are_sent),
 		cmocka_unit_test(late_responses_are_taken),
 		cmocka_unit_test(retries_are_spread),
 		cmocka_unit_test(a_clock_that_jumps_does_no_lasting_harm),
