@@ -193,7 +193,7 @@ struct nefia_listener;
 /**
  * nefia_listen() - inside the tunnel, on the operator's address: every peer may connect
  * @port:    0 = any, see nefia_listener_port()
- * @backlog: connections that wait to be accepted; more get a reset. 0 = 128, which is the most
+ * @backlog: connections that wait to be accepted; who comes then waits for an answer. 0 = 128, which is the most
  * Return: NEFIA_OK; IN_USE. Should the hub end, nefia_accept() says CLOSED, and it is to be opened anew.
  */
 NEFIA_API int nefia_listen(struct nefia *n, unsigned port, int backlog, int timeout_ms, struct nefia_listener **ret);

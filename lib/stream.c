@@ -2,7 +2,7 @@
  * lib/stream.c - streams: one end of a socket pair, whose other end the hub joins to a virtual connection.
  *
  * So a stream's descriptor is the stream, and poll(), read() and sendfile() work on it; the price is one copy through the kernel
- * and two buffers of its size in each direction, about a fifth of what cipher and TCP cost. Those by way of the host's SSH
+ * and a wake-up in each direction. Those by way of the host's SSH
  * server carry frames (session.c), so that their descriptor is for poll() alone.
  *
  * A Unix stream's end cannot be told from its reset, so at an end, once for each stream, the hub is asked what it was.

@@ -2,8 +2,8 @@
  * operator/hub_listen.c - ports inside the tunnel, on our own address, whose connections go to a client; and how streams ended.
  *
  * A listener belongs to the control connection that asked for it. A connection that comes is accepted at once, as a kernel
- * would, and waits for the client's "accept"; more than its backlog of them get a reset. "accept" answers with a
- * descriptor, like "dial".
+ * would, and waits for the client's "accept", which answers with a descriptor, like "dial". When as many wait as its backlog
+ * allows, further SYNs are held until there is room; one that is held too long ends by itself, without an answer.
  *
  * A Unix stream's end cannot be told from its reset. So each client stream has a number, and who read its end may ask ("ended")
  * what it was. Only what did not end in order is remembered, the last N_ENDS_KEPT of them.
@@ -32,6 +32,7 @@ struct hub_listener {
 struct accepted {
 	struct list link;
 	struct hub_listener *owner;
+	struct net_syn *syn; /* held: there was no room */
 	struct net_tcp *tcp;
 	bool stands;
 };
@@ -71,8 +72,35 @@ void hub_op_ended(struct hub_conn *c, const json_t *req)
 static void accepted_free(struct accepted *a)
 {
 	list_del(&a->link);
-	a->owner->n_waiting--;
+	a->owner->n_waiting -= !a->syn;
 	free(a);
+}
+
+static void on_tcp(void *ctx, struct net_tcp *tcp, enum net_tcp_event ev);
+
+static void answer_syn(struct accepted *a, struct net_syn *syn)
+{
+	a->syn = NULL;
+	a->owner->n_waiting++;
+	if (net_syn_accept(syn, on_tcp, a, &a->tcp) != OK)
+		accepted_free(a);
+}
+
+/* The first that is held, into the place that has become free. */
+static void answer_held(struct hub_listener *l)
+{
+	if (l->n_waiting >= l->backlog)
+		return;
+	list_for_each(it, &l->waiting) {
+		struct accepted *a = container_of(it, struct accepted, link);
+
+		if (a->syn) {
+			net_syn_set_gone(a->syn, NULL, NULL);
+			answer_syn(a, a->syn);
+			tunnel_kick(l->hub->tunnel);
+			return;
+		}
+	}
 }
 
 static void hand_over(struct hub_listener *l, struct accepted *a)
@@ -87,6 +115,7 @@ static void hand_over(struct hub_listener *l, struct accepted *a)
 
 	net_tcp_get_addrs(tcp, &local, &remote);
 	accepted_free(a);
+	answer_held(l);
 	e = hub_bridge_add(l->hub, tcp, true, &fd);
 	l->wanted = false;
 	hub_conn_set_job(c, NULL, NULL);
@@ -126,23 +155,31 @@ static void on_tcp(void *ctx, struct net_tcp *tcp, enum net_tcp_event ev)
 	} else if (ev == NET_TCP_ERROR) {
 		net_tcp_close(tcp);
 		accepted_free(a);
+		answer_held(l);
 	}
+}
+
+static void on_held_gone(void *ctx)
+{
+	accepted_free(ctx);
 }
 
 static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
 {
 	struct hub_listener *l = ctx;
-	struct accepted *a = l->n_waiting < l->backlog ? calloc(1, sizeof(*a)) : NULL;
+	struct accepted *a = calloc(1, sizeof(*a));
 
 	if (!a) {
 		net_syn_refuse(syn);
 		return;
 	}
 	a->owner = l;
+	a->syn = syn;
 	list_add_tail(&l->waiting, &a->link);
-	l->n_waiting++;
-	if (net_syn_accept(syn, on_tcp, a, &a->tcp) != OK)
-		accepted_free(a);
+	if (l->n_waiting < l->backlog)
+		answer_syn(a, syn);
+	else
+		net_syn_set_gone(syn, on_held_gone, a);
 }
 
 /* ---- listeners ---- */
@@ -151,13 +188,18 @@ static void listener_end(void *listener)
 {
 	struct hub_listener *l = listener;
 
-	net_listener_close(l->l);
 	list_for_each_safe(it, &l->waiting) {
 		struct accepted *a = container_of(it, struct accepted, link);
 
-		net_tcp_abort(a->tcp);
+		if (a->syn) {
+			net_syn_set_gone(a->syn, NULL, NULL);
+			net_syn_refuse(a->syn);
+		} else {
+			net_tcp_abort(a->tcp);
+		}
 		accepted_free(a);
 	}
+	net_listener_close(l->l);
 	tunnel_kick(l->hub->tunnel);
 	free(l);
 }

@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
-"""libnefia.so from Python: nefia_ctypes.py LIBRARY HOST runs a command there and dials its SSH port."""
+"""libnefia.so from Python: nefia_ctypes.py LIBRARY HOST runs a command there and dials its SSH port.
+
+The SSH worker must be nobody's child: no SIGCHLD comes, and waiting for any child finds none.
+"""
 import ctypes
+import os
+import signal
 import sys
 from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_int, c_size_t, c_ssize_t, c_uint, c_void_p, sizeof
 
@@ -37,6 +42,15 @@ def must(r):
     return r
 
 
+n_sigchld = 0
+
+
+def on_sigchld(signum, frame):
+    global n_sigchld
+    n_sigchld += 1
+
+
+signal.signal(signal.SIGCHLD, on_sigchld)
 host = sys.argv[2].encode()
 tunnel, stream = c_void_p(), c_void_p()
 must(lib.nefia_open(byref(Options(size=sizeof(Options))), byref(tunnel)))
@@ -53,5 +67,11 @@ buf = ctypes.create_string_buffer(64)
 n = must(lib.nefia_read(stream, buf, 64, 5000))
 if not buf.raw[:n].startswith(b"SSH-2.0"):
     sys.exit(f"no banner: {buf.raw[:n]}")
+try:
+    sys.exit(f"a child: {os.waitpid(-1, os.WNOHANG)}")
+except ChildProcessError:
+    pass
 lib.nefia_stream_close(stream)
 lib.nefia_close(tunnel)
+if n_sigchld:
+    sys.exit(f"{n_sigchld} times SIGCHLD")

@@ -168,7 +168,7 @@ static void echo_stop(struct echo *e)
 static inline struct nefia_stream *must_dial(struct nefia *n, const char *host, unsigned port)
 {
 	struct nefia_stream *s = NULL;
-	int r = nefia_dial(n, host, port, 8000, &s);
+	int r = nefia_dial(n, host, port, 9000, &s);
 
 	if (r != NEFIA_OK)
 		fail_msg("nefia_dial: %s: %s", nefia_strerror(r), nefia_error_detail());

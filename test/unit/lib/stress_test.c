@@ -63,7 +63,7 @@ static void once(struct actor *a, struct nefia *n)
 		nefia_listener_close(l);
 		return;
 	}
-	if (nefia_dial(n, what == 1 ? "nowhere" : "bob", PORT, what == 1 ? 20 : 8000, &s) != NEFIA_OK)
+	if (nefia_dial(n, what == 1 ? "nowhere" : "bob", PORT, what == 1 ? 20 : 9000, &s) != NEFIA_OK)
 		return;
 	if (what == 2)
 		nefia_cancel(s);
