@@ -301,3 +301,29 @@ void netpair_fini(struct netpair *p)
 	wirewatch_fini(&p->watch);
 	pktpool_free(p->pool);
 }
+
+void netpair_fill(struct net_tcp *c, size_t chunk)
+{
+	static const uint8_t block[1 << 20];
+
+	ASSERT(chunk <= sizeof(block));
+	while (net_tcp_write(c, block, chunk) == chunk)
+		;
+}
+
+size_t netpair_drain(struct net_tcp *c)
+{
+	struct iovec iov[32];
+	size_t total = 0;
+	int n;
+
+	while ((n = net_tcp_peek(c, iov, ARRAY_SIZE(iov))) > 0) {
+		size_t sum = 0;
+
+		for (int i = 0; i < n; i++)
+			sum += iov[i].iov_len;
+		net_tcp_consume(c, sum);
+		total += sum;
+	}
+	return total;
+}

@@ -57,6 +57,10 @@ void netpair_drop_queue(struct netside *s);
 void netpair_fini(struct netpair *p);
 /** netpair_run() - until @done(ctx) or @limit of virtual time; return: was it done? */
 bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void *ctx);
+/** netpair_fill() - a source without end: zeros in blocks of @chunk (at most 1 MiB), as long as they are taken whole */
+void netpair_fill(struct net_tcp *c, size_t chunk);
+/** netpair_drain() - a sink: throw away what has come. Return: how many bytes. */
+size_t netpair_drain(struct net_tcp *c);
 /** netpair_inject() - raw bytes to a side, as if decrypted */
 void netpair_inject(struct netpair *p, struct netside *to, const void *data, size_t len);
 /** wirecheck() - does an outgoing packet keep the rules: lengths, checksums, MTU, MSS? NULL = yes */
