@@ -1,6 +1,6 @@
 # Benchmarks: build/bench/load (ordinary TCP, for the way from program to program), build/bench/stack (both ends on net.h, and
 # the ceiling of cryptography and UDP alone). bench/run.py runs them, and the rivals that it finds.
-BENCH_BINS := $(B)/bench/load $(B)/bench/path $(B)/bench/stack $(B)/bench/quick
+BENCH_BINS := $(B)/bench/load $(B)/bench/path $(B)/bench/stack $(B)/bench/quick $(B)/bench/handshakes
 $(B)/obj/bench/%.o: bench/%.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
@@ -19,6 +19,10 @@ $(B)/bench/quick: $(B)/obj/bench/quick.o $(TEST_LIB) $(B)/libnetstack.a $(B)/lib
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack) -lcmocka
+$(B)/bench/handshakes: $(B)/obj/bench/handshakes.o $(TEST_LIB) $(B)/libwg.a $(B)/libbase.a $(ARCHIVES_wg)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) $(B)/libnetstack.a $(ARCHIVES_netstack) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack) -lcmocka
 bench-bins: programs $(BENCH_BINS)
 # Rivals at pinned versions, from the language registries; each that cannot be had is skipped by run.py with its reason.
 TAILSCALE_VERSION := v1.102.5

@@ -1,13 +1,14 @@
 /*
  * bench/path.c - a seeded path for UDP: delay, rate, a drop-tail queue, loss, bursts, reordering.
  *
- *	path LISTEN-IP:PORT TO-IP:PORT [--seed N] [--delay MS] [--rate MBPS] [--queue PACKETS] [--loss P]
- *	     [--burst P,LENGTH] [--reorder P,MS]
+ *	path LISTEN-IP:PORT TO-IP:PORT [--also LISTEN-IP:PORT TO-IP:PORT] [--seed N] [--delay MS] [--rate MBPS]
+ *	     [--queue PACKETS] [--loss P] [--burst P,LENGTH] [--reorder P,MS]
  *
  * Datagrams that come to LISTEN go to TO, what TO answers goes back to the last that spoke; each direction is a link
  * of its own with the same figures and its own generator, so that the n-th datagram of a direction meets the same fate
  * in every run with the same seed. A datagram that comes when QUEUE others wait for the link is dropped; then the link
- * sends at RATE (with 28 bytes of IP and UDP header counted), and DELAY ms later the datagram is delivered.
+ * sends at RATE (with 28 bytes of IP and UDP header counted), and DELAY ms later the datagram is delivered. A second pair
+ * of addresses (--also) shares both links with the first.
  *	loss      each datagram alone
  *	burst     Gilbert: with P a run of losses begins, of LENGTH on average
  *	reorder   with P a datagram takes MS longer
@@ -31,6 +32,7 @@
 #define SIZE 2048
 #define BATCH 64
 #define HEADERS 28
+#define N_PAIRS 2
 
 static struct {
 	double delay, rate, loss, burst, burst_length, reorder, reorder_by; /* seconds, bit/s, shares */
@@ -42,10 +44,11 @@ struct held {
 	double due;
 	uint64_t number;
 	uint32_t slot, len;
+	int pair;
 };
 
 struct direction {
-	int in, out;
+	int in[N_PAIRS], out[N_PAIRS];
 	struct held heap[N_HELD];
 	uint32_t free[N_HELD], n_heap, n_free;
 	uint8_t (*slots)[SIZE];
@@ -58,7 +61,8 @@ struct direction {
 };
 
 static struct direction there, back;
-static struct sockaddr_in client;
+static struct sockaddr_in clients[N_PAIRS];
+static int n_pairs = 1;
 static volatile sig_atomic_t over;
 
 static double now(void)
@@ -131,7 +135,7 @@ static bool is_lost(struct direction *d, bool *late)
 }
 
 /* Takes the datagram in SLOT, or gives the slot back. */
-static void take(struct direction *d, uint32_t slot, uint32_t len, double t)
+static void take(struct direction *d, int pair, uint32_t slot, uint32_t len, double t)
 {
 	double wire = opt.rate > 0 ? (len + HEADERS) * 8 / opt.rate : 0, due;
 	bool late, lost = is_lost(d, &late);
@@ -155,10 +159,10 @@ static void take(struct direction *d, uint32_t slot, uint32_t len, double t)
 	}
 	due = d->link_free + opt.delay + (late ? opt.reorder_by : 0);
 	d->reordered += late;
-	heap_push(d, (struct held){ due, d->number++, slot, len });
+	heap_push(d, (struct held){ due, d->number++, slot, len, pair });
 }
 
-static void receive(struct direction *d)
+static void receive(struct direction *d, int pair)
 {
 	static struct mmsghdr m[BATCH];
 	static struct iovec iov[BATCH];
@@ -170,7 +174,7 @@ static void receive(struct direction *d)
 	if (want == 0) {
 		char scrap[SIZE];
 
-		d->full += recv(d->in, scrap, sizeof(scrap), MSG_DONTWAIT) >= 0;
+		d->full += recv(d->in[pair], scrap, sizeof(scrap), MSG_DONTWAIT) >= 0;
 		return;
 	}
 	for (int i = 0; i < want; i++) {
@@ -179,39 +183,40 @@ static void receive(struct direction *d)
 		m[i].msg_hdr = (struct msghdr){ .msg_name = &from[i], .msg_namelen = sizeof(from[i]), .msg_iov = &iov[i],
 						.msg_iovlen = 1 };
 	}
-	n = recvmmsg(d->in, m, (unsigned)want, MSG_DONTWAIT, NULL);
+	n = recvmmsg(d->in[pair], m, (unsigned)want, MSG_DONTWAIT, NULL);
 	t = now();
 	for (int i = want; i-- > (n > 0 ? n : 0);)
 		d->free[d->n_free++] = slots[i];
 	for (int i = 0; i < n; i++) {
 		if (d == &there)
-			client = from[i];
-		take(d, slots[i], m[i].msg_len, t);
+			clients[pair] = from[i];
+		take(d, pair, slots[i], m[i].msg_len, t);
 	}
 }
 
+/* Those that go the same way leave in one call. */
 static void deliver(struct direction *d)
 {
 	static struct mmsghdr m[BATCH];
 	static struct iovec iov[BATCH];
 	uint32_t slots[BATCH];
+	int n = 0, pair = d->n_heap > 0 ? d->heap[0].pair : 0;
 	double t = now();
-	int n = 0;
 
-	while (n < BATCH && d->n_heap > 0 && d->heap[0].due <= t) {
+	while (n < BATCH && d->n_heap > 0 && d->heap[0].due <= t && d->heap[0].pair == pair) {
 		struct held h = heap_pop(d);
 
 		slots[n] = h.slot;
 		iov[n] = (struct iovec){ d->slots[h.slot], h.len };
 		m[n].msg_hdr = (struct msghdr){ .msg_iov = &iov[n], .msg_iovlen = 1 };
 		if (d == &back) {
-			m[n].msg_hdr.msg_name = &client;
-			m[n].msg_hdr.msg_namelen = sizeof(client);
+			m[n].msg_hdr.msg_name = &clients[pair];
+			m[n].msg_hdr.msg_namelen = sizeof(clients[pair]);
 		}
 		n++;
 	}
 	for (int done = 0; done < n;) {
-		int k = sendmmsg(d->out, m + done, (unsigned)(n - done), 0);
+		int k = sendmmsg(d->out[pair], m + done, (unsigned)(n - done), 0);
 
 		done += k > 0 ? k : 1;
 		d->delivered += k > 0 ? (uint64_t)k : 0;
@@ -244,26 +249,27 @@ static void on_term(int sig)
 
 static void run(void)
 {
-	struct pollfd p[2] = { { .fd = there.in, .events = POLLIN }, { .fd = back.in, .events = POLLIN } };
+	struct pollfd p[2 * N_PAIRS];
 
+	for (int i = 0; i < n_pairs; i++) {
+		p[2 * i] = (struct pollfd){ .fd = there.in[i], .events = POLLIN };
+		p[2 * i + 1] = (struct pollfd){ .fd = back.in[i], .events = POLLIN };
+	}
 	while (!over) {
 		struct timespec left = next_due();
 
-		if (ppoll(p, 2, &left, NULL) < 0 && errno != EINTR)
+		if (ppoll(p, 2 * (nfds_t)n_pairs, &left, NULL) < 0 && errno != EINTR)
 			die("poll");
-		if (p[0].revents)
-			receive(&there);
-		if (p[1].revents)
-			receive(&back);
+		for (int i = 0; i < 2 * n_pairs; i++)
+			if (p[i].revents)
+				receive(i % 2 ? &back : &there, i / 2);
 		deliver(&there);
 		deliver(&back);
 	}
 }
 
-static void open_direction(struct direction *d, int in, int out, uint64_t seed)
+static void open_direction(struct direction *d, uint64_t seed)
 {
-	d->in = in;
-	d->out = out;
 	d->rng = seed;
 	d->slots = mmap(NULL, (size_t)N_HELD * SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			-1, 0);
@@ -333,31 +339,45 @@ static void print_direction(const char *name, const struct direction *d)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: path LISTEN-IP:PORT TO-IP:PORT [--seed N] [--delay MS] [--rate MBPS] [--queue PACKETS] "
+	fprintf(stderr, "usage: path LISTEN-IP:PORT TO-IP:PORT [--also LISTEN-IP:PORT TO-IP:PORT] [--seed N] [--delay MS] [--rate MBPS] [--queue PACKETS] "
 			"[--loss P] [--burst P,LENGTH] [--reorder P,MS]\n");
 	return 2;
 }
 
+static void open_pair(int i, const struct sockaddr_in *listen_on, const struct sockaddr_in *to)
+{
+	int a = open_socket(), b = open_socket();
+
+	if (bind(a, (const struct sockaddr *)listen_on, sizeof(*listen_on)) != 0)
+		die("bind");
+	if (connect(b, (const struct sockaddr *)to, sizeof(*to)) != 0)
+		die("connect");
+	there.in[i] = back.out[i] = a;
+	there.out[i] = back.in[i] = b;
+}
+
 int main(int argc, char **argv)
 {
-	struct sockaddr_in listen_on, to;
-	int a, b;
+	struct sockaddr_in listen_on[N_PAIRS], to[N_PAIRS];
+	int at = 3;
 
-	if (argc < 3 || argc % 2 == 0 || !read_address(argv[1], &listen_on) || !read_address(argv[2], &to))
+	if (argc < 3 || !read_address(argv[1], &listen_on[0]) || !read_address(argv[2], &to[0]))
 		return usage();
-	for (int i = 3; i < argc; i += 2)
-		if (!read_option(argv[i], argv[i + 1]))
+	if (argc >= 6 && strcmp(argv[3], "--also") == 0) {
+		if (!read_address(argv[4], &listen_on[1]) || !read_address(argv[5], &to[1]))
+			return usage();
+		n_pairs = 2;
+		at = 6;
+	}
+	for (; at < argc; at += 2)
+		if (at + 1 == argc || !read_option(argv[at], argv[at + 1]))
 			return usage();
 	signal(SIGTERM, on_term);
 	signal(SIGINT, on_term);
-	a = open_socket();
-	b = open_socket();
-	if (bind(a, (struct sockaddr *)&listen_on, sizeof(listen_on)) != 0)
-		die("bind");
-	if (connect(b, (struct sockaddr *)&to, sizeof(to)) != 0)
-		die("connect");
-	open_direction(&there, a, b, opt.seed);
-	open_direction(&back, b, a, ~opt.seed);
+	for (int i = 0; i < n_pairs; i++)
+		open_pair(i, &listen_on[i], &to[i]);
+	open_direction(&there, opt.seed);
+	open_direction(&back, ~opt.seed);
 	run();
 	printf("{");
 	print_direction("there", &there);

@@ -25,7 +25,9 @@ import platform
 import shutil
 import statistics
 import subprocess
+import socket
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -143,32 +145,45 @@ def table(title, samples, names, rivals, rows, against):
             continue
         others = [statistics.median(found[r]) for r in rivals if found.get(r)]
         ratio = "-"
-        if found.get("nefia") and others:
-            ratio = f"{statistics.median(found['nefia']) / (max(others) if more else min(others)):.2f}x"
+        ours = found.get("nefia") or found.get("nefia BBR")
+        if ours and others:
+            ratio = f"{statistics.median(ours) / (max(others) if more else min(others)):.2f}x"
         lines.append(f"| {name} | " + " | ".join(shown(found[n]) for n in names) + f" | {ratio} |")
     return "\n".join(lines) + "\n"
 
 
 # ---- paths ----
 
-RATE = ["--rate", "200", "--delay", "10"]
-PATHS = {  # name: (options of bench/path, mode, seconds, flows)
-    "nothing in the way": ([], "up", 3, 1),
-    "200 Mb/s, 20 ms, queue 50": (RATE + ["--queue", "50"], "up", 8, 1),
-    "200 Mb/s, 20 ms, queue 200": (RATE + ["--queue", "200"], "up", 8, 1),
-    "200 Mb/s, 20 ms, queue 1000": (RATE + ["--queue", "1000"], "up", 8, 1),
-    "200 Mb/s, 20 ms, 1 % reordered by 5 ms": (RATE + ["--queue", "1000", "--reorder", "0.01,5"], "up", 8, 1),
-    "20 ms, loss 1e-3": (["--delay", "10", "--loss", "1e-3"], "up", 10, 1),
-    "20 ms, loss 1e-2": (["--delay", "10", "--loss", "1e-2"], "up", 10, 1),
-    "100 ms, loss 1e-3": (["--delay", "50", "--loss", "1e-3"], "up", 15, 1),
-    "20 ms, 64 KiB answers, loss 1e-2": (["--delay", "10", "--loss", "1e-2"], "get", 10, 16),
-    "20 ms, 64 KiB answers, bursts of 5": (["--delay", "10", "--burst", "2e-3,5"], "get", 10, 16),
-    "400 Mb/s, 100 ms, time to 90 %": (["--rate", "400", "--delay", "50", "--queue", "4000"], "ramp", 8, 1),
+class Path:
+    """One cell: what lies between, what is measured, by whom. Seeds of one tool run side by side where they need little."""
+
+    def __init__(self, options, mode="up", seconds=8, flows=1, seeds=1, tools=("nefia", "wireguard-go TUN")):
+        self.options, self.mode, self.seconds, self.flows, self.seeds, self.tools = options.split(), mode, seconds, flows, seeds, tools
+
+
+BBR = ("nefia BBR", "kernel BBR", "wireguard-go TUN")
+PATHS = {
+    "nothing in the way": Path("", seconds=3),
+    "200 Mb/s, 20 ms, queue 50": Path("--rate 200 --delay 10 --queue 50"),
+    "200 Mb/s, 20 ms, queue 200": Path("--rate 200 --delay 10 --queue 200"),
+    "200 Mb/s, 20 ms, queue 1000": Path("--rate 200 --delay 10 --queue 1000"),
+    "200 Mb/s, 20 ms, 1 % reordered by 5 ms": Path("--rate 200 --delay 10 --queue 1000 --reorder 0.01,5"),
+    "20 ms, loss 1e-3": Path("--delay 10 --loss 1e-3", seconds=10, seeds=3),
+    "100 ms, loss 1e-3": Path("--delay 50 --loss 1e-3", seconds=15, seeds=3),
+    "20 ms, loss 1e-2": Path("--delay 10 --loss 1e-2", seconds=10, seeds=3),
+    "20 ms, loss 1e-3, BBR": Path("--delay 10 --loss 1e-3", seconds=8, tools=BBR),
+    "100 ms, loss 1e-3, BBR": Path("--delay 50 --loss 1e-3", seconds=12, tools=BBR),
+    "20 ms, 64 KiB answers, loss 1e-2": Path("--delay 10 --loss 1e-2", "get", 10, 16),
+    "20 ms, 64 KiB answers, bursts of 5": Path("--delay 10 --burst 2e-3,5", "get", 10, 16),
+    "1 Gb/s, 100 ms, time to 90 %": Path("--rate 1000 --delay 50 --queue 9000", "ramp", 5),
 }
 LONG_PATHS = {
-    f"{rtt} ms, loss {loss}": (["--delay", str(rtt / 2), "--loss", loss], "up", 10, 1)
+    f"{rtt} ms, loss {loss}": Path(f"--delay {rtt / 2} --loss {loss}", seconds=10,
+                                   tools=("nefia", "wireguard-go TUN", "nefia BBR", "kernel BBR", "wireguard-go netstack"))
     for rtt in (0.1, 2, 20, 50, 100) for loss in ("0", "1e-5", "1e-4", "1e-3", "1e-2")
 }
+SHARED = {f"100 Mb/s, 20 ms, queue {queue}: BBR beside CUBIC, {order}": (queue, order)
+          for queue in (50, 200) for order in ("BBR first", "CUBIC first")}
 
 
 def time_to(bins, width_ms, gbps):
@@ -180,26 +195,78 @@ def time_to(bins, width_ms, gbps):
     return None
 
 
-def measure_path(tool, options, mode, seconds, flows, seed):
-    tool.path = options + ["--seed", str(seed)]
+def measure_once(tool, cell, seed):
+    tool.path = cell.options + ["--seed", str(seed)]
     tool.start()
     T.first_byte(tool)
-    if mode != "ramp":
-        return tool.load(mode, "--flows", str(flows), "--seconds", str(seconds), timeout=seconds + 90)
-    r = tool.load("down", "--seconds", str(seconds), "--bins", "50", timeout=seconds + 90)
+    if cell.mode != "ramp":
+        return tool.load(cell.mode, "--flows", str(cell.flows), "--seconds", str(cell.seconds), timeout=cell.seconds + 90)
+    r = tool.load("down", "--seconds", str(cell.seconds), "--bins", "50", timeout=cell.seconds + 90)
     # What the link carries of the payload: 1,368 of a datagram's 1,480 bytes on the wire.
-    reached = time_to(r.pop("bins", []), 50, 0.9 * 0.4 * 1368 / 1480)
-    if reached is not None:
-        r["ms_to_90"] = reached
+    reached = time_to(r.pop("bins", []), 50, 0.9 * 1.0 * 1368 / 1480)
+    r["ms_to_90"] = reached if reached is not None else float("inf")
     return r
+
+
+def measure_path(tool, cell, round_no):
+    """A sample for each seed, side by side; each in a tool of its own."""
+    results, threads = [None] * cell.seeds, []
+
+    def one(i):
+        own = type(tool)(tool.server_port)
+        try:
+            own.prepare()
+            results[i] = measure_once(own, cell, round_no * cell.seeds + i + 1)
+        except (T.Skip, subprocess.SubprocessError, OSError) as e:
+            results[i] = {"error": str(e)}
+        finally:
+            own.stop()
+            shutil.rmtree(own.dir, ignore_errors=True)
+    for i in range(cell.seeds):
+        threads.append(threading.Thread(target=one, args=(i,)))
+        threads[-1].start()
+        time.sleep(0.2)
+    for t in threads:
+        t.join()
+    return results
+
+
+def measure_share(server_port, queue, order):
+    """Two tunnels of ours in one bottleneck; the share of the one with BBR once both have settled."""
+    near, far = [T.free_port(socket.SOCK_DGRAM) for _ in range(2)], [T.free_port(socket.SOCK_DGRAM) for _ in range(2)]
+    tools = [T.NefiaBbr(server_port), T.Nefia(server_port)]
+    got, threads = [None, None], []
+    path = subprocess.Popen([T.PATH, f"127.0.0.1:{near[0]}", f"127.0.0.1:{far[0]}", "--also", f"127.0.0.1:{near[1]}",
+                             f"127.0.0.1:{far[1]}", "--rate", "100", "--delay", "10", "--queue", str(queue)],
+                            stdout=subprocess.DEVNULL)
+    try:
+        for i, tool in enumerate(tools):
+            tool.shared = (near[i], far[i])
+            tool.start()
+            T.first_byte(tool)
+        for k, i in enumerate((0, 1) if order == "BBR first" else (1, 0)):
+            threads.append(threading.Thread(target=lambda i=i, k=k: got.__setitem__(
+                i, tools[i].load("down", "--seconds", str(36 - k), "--bins", "500", timeout=120))))
+            threads[-1].start()
+            time.sleep(1)
+        for t in threads:
+            t.join()
+    finally:
+        path.terminate()
+        path.wait()
+        for tool in tools:
+            tool.stop()
+            shutil.rmtree(tool.dir, ignore_errors=True)
+    a, b = (sum(r["bins"][-44:-4]) for r in got)
+    return {"share": a / (a + b), "mbps": [a * 8 / 20e6, b * 8 / 20e6]}
 
 
 def path_rows(cells):
     rows = []
-    for name, (_, mode, _, _) in cells.items():
-        if mode == "up":
+    for name, cell in cells.items():
+        if cell.mode == "up":
             rows.append((name + ", Gb/s", name, "gbps", True))
-        elif mode == "get":
+        elif cell.mode == "get":
             rows += [(name + ", p50, us", name, "p50_us", False), (name + ", p99, us", name, "p99_us", False)]
         else:
             rows.append((name + ", ms", name, "ms_to_90", False))
@@ -208,12 +275,21 @@ def path_rows(cells):
 
 # ---- the whole ----
 
+STARTED = time.monotonic()
+
+
+def say(what):
+    """Progress, with the time since the start."""
+    t = int(time.monotonic() - STARTED)
+    print(f"[{t // 60:2d}:{t % 60:02d}] {what}", file=sys.stderr, flush=True)
+
+
 def rounds_of(tools, rounds, label, fn, samples, skipped):
     for i in range(rounds):
         for tool in tools[i % len(tools):] + tools[:i % len(tools)]:
             if tool.name in skipped:
                 continue
-            print(f"{label}: round {i + 1} of {rounds}: {tool.name}", file=sys.stderr)
+            say(f"{label}: round {i + 1} of {rounds}: {tool.name}")
             try:
                 fn(tool, i)
             except (T.Skip, subprocess.SubprocessError, OSError) as e:
@@ -261,23 +337,31 @@ def run_direct(opt, server_port, skipped):
 
 
 def run_paths(opt, server_port, skipped):
-    cells = dict(PATHS, **LONG_PATHS) if opt.long else dict(PATHS)
+    cells, shared = dict(PATHS, **LONG_PATHS) if opt.long else dict(PATHS), dict(SHARED)
     if opt.cells:
-        cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
+        wanted = opt.cells.split(";")
+        cells = {k: v for k, v in cells.items() if k in wanted}
+        shared = {k: v for k, v in shared.items() if k in wanted}
     samples = {}
     tools = prepared((T.Nefia, T.NefiaBbr, T.WireguardGo, T.WireguardGoBbr, T.Netstack), opt.only and opt.only.split(","),
                      server_port, skipped)
     try:
-        for name, spec in cells.items():
-            def one(tool, i, name=name, spec=spec):
-                samples.setdefault(tool.name, []).append({name: measure_path(tool, *spec, seed=i + 1)})
-            rounds_of(tools, opt.rounds or (5 if opt.long else 2), name, one, samples, skipped)
+        for name, cell in cells.items():
+            def one(tool, i, name=name, cell=cell):
+                samples.setdefault(tool.name, []).extend({name: r} for r in measure_path(tool, cell, i))
+            rounds_of([t for t in tools if t.name in cell.tools], opt.rounds or (5 if opt.long else 1), name, one, samples, skipped)
+        for name, (queue, order) in shared.items():
+            if opt.only and "nefia" not in opt.only.split(","):
+                continue
+            say(name)
+            samples.setdefault("nefia BBR", []).append({name: measure_share(server_port, queue, order)})
     finally:
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    rivals = [n for n in names if n == T.WireguardGo.name]
-    return samples, table("with a path between", samples, names, rivals, path_rows(cells), "kernel CUBIC over wireguard-go")
+    text = table("with a path between", samples, names, [T.WireguardGo.name], path_rows(cells), "kernel CUBIC over wireguard-go")
+    rows = [(name + ", share", name, "share", True) for name in shared]
+    return samples, text + "\n" + table("two flows of ours in one bottleneck", samples, ["nefia BBR"], [], rows, "-")
 
 
 def run_stack(opt, server_port, skipped):
@@ -297,7 +381,20 @@ def run_stack(opt, server_port, skipped):
             lines.append(f"- {mode} {aead or 'picked'}: " +
                          (f"{med['gbps']:.2f} Gb/s, {med['cpu_s_per_gb']:.2f} CPU s/GB" if "cpu_s_per_gb" in med else
                           f"{med['per_second']:.0f} a second, p50 {med['p50_us']} us, p99 {med['p99_us']} us"))
+    p = subprocess.run([T.HANDSHAKES, "1000", "5"], capture_output=True, text=True, timeout=120)
+    if p.returncode == 0:
+        out["handshakes"] = h = json.loads(p.stdout)
+        lines.append(f"- handshakes: {h['per_second']:.0f} a second on the responder's core, {h['peers']} peers")
+    out["idle"] = idle = idle_connections()
+    lines += [f"- {line}" for line in idle]
     return out, "\n".join(lines) + "\n"
+
+
+def idle_connections():
+    """What 10,000 idle connections cost: the test of it prints two lines."""
+    test = os.path.join(T.BUILD, "test/unit/netstack/scale_test")
+    p = subprocess.run([test], capture_output=True, text=True, timeout=120) if os.path.exists(test) else None
+    return [line.strip() for line in p.stdout.splitlines() if line.startswith(("an exchange:", "an idle end"))] if p else []
 
 
 def run_exec(opt, server_port, skipped):
@@ -374,22 +471,26 @@ def main():
     ap.add_argument("--also", action="append", default=[])
     ap.add_argument("--name", default="latest")
     opt = ap.parse_args()
-    opt.seconds = opt.seconds or (10 if opt.long else 3)
+    opt.seconds = opt.seconds or (10 if opt.long else 2)
     server_port = T.free_port()
     server = subprocess.Popen([T.LOAD, "serve", str(server_port)])
-    result = {"machine": machine(), "seconds": opt.seconds, "parts": {}, "skipped": {}}
+    result = {"machine": machine(), "seconds": opt.seconds, "parts": {}, "skipped": {}, "took_s": {},
+              "flags": vars(opt), "versions": T.versions()}
     m = result["machine"]
     text = [f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}, commit {m['commit']}, {m['date']}.",
             f"{opt.seconds:g} s a cell; median (least-greatest).", ""]
     try:
         T.wait_port(server_port)
         for part in opt.parts.split(","):
-            skipped = result["skipped"][part] = {}
+            skipped, began = result["skipped"].setdefault(part, {}), time.monotonic()
+            say(f"part {part}")
             result["parts"][part], said = PARTS[part](opt, server_port, skipped)
+            result["took_s"][part] = round(time.monotonic() - began, 1)
             text.append(said)
             text += [f"- skipped: {name}: {why}" for name, why in skipped.items()] + [""]
     finally:
         server.kill()
+    text.append("Took " + ", ".join(f"{part} {took:.0f} s" for part, took in result["took_s"].items()) + ".")
     print("\n".join(text))
     os.makedirs(os.path.join(T.ROOT, "bench/results"), exist_ok=True)
     with open(os.path.join(T.ROOT, f"bench/results/{opt.name}.json"), "w") as f:

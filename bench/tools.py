@@ -16,6 +16,7 @@ BUILD = os.path.join(ROOT, os.environ.get("B", "build"))
 LOAD = os.path.join(BUILD, "bench/load")
 PATH = os.path.join(BUILD, "bench/path")
 STACK = os.path.join(BUILD, "bench/stack")
+HANDSHAKES = os.path.join(BUILD, "bench/handshakes")
 RIVALS = os.path.join(BUILD, "bench/rivals")
 
 
@@ -66,6 +67,7 @@ class Tool:
         self.socks = 0      # a SOCKS5 port in place of a forward, then
         self.target = None  # IP:PORT to ask it for
         self.path = None    # options of bench/path when a path is put between the two ends
+        self.shared = None  # (near, far): UDP ports of a path that somebody else has started for two tools
         self.around = []    # processes that are not the tool's own: the path, a server in a namespace
         self.options = []   # of bench/load
         self.prefix = []    # how a client is started where the way begins
@@ -85,6 +87,8 @@ class Tool:
 
     def through(self, port, prefix=(), ip="127.0.0.1"):
         """The UDP port at which `port` of 127.0.0.1 is reached: itself, or the near end of the path before it."""
+        if self.shared:
+            return self.shared[0]
         if self.path is None:
             return port
         near = free_port(socket.SOCK_DGRAM)
@@ -170,7 +174,7 @@ class Nefia(Tool):
     def add_agent(self, name, home, login):
         """A host entry in HOME and the agent's configuration, whose path is returned."""
         conf = os.path.join(self.dir, "agent", os.path.basename(home) + ".yaml")
-        port = free_port(socket.SOCK_DGRAM)
+        port = self.shared[1] if self.shared else free_port(socket.SOCK_DGRAM)
         run(os.path.join(self.build, "nefia"), "host", "add", name, "--endpoint", f"127.0.0.1:{self.through(port)}",
             "--agent-config", conf, *login, env=dict(self.env, NEFIA_HOME=home))
         self.edit(conf, "listen_port", port)
@@ -213,7 +217,7 @@ class Nefia(Tool):
 
 
 class NefiaBbr(Nefia):
-    name = "nefia, BBR"
+    name = "nefia BBR"
     congestion = "bbr"
 
 
@@ -368,7 +372,7 @@ class WireguardGo(Tun):
 
 
 class WireguardGoBbr(Tun):
-    name = "wireguard-go TUN, kernel BBR"
+    name = "kernel BBR"
     congestion = "bbr"
 
 
@@ -430,3 +434,16 @@ def find_rival(name):
         if place and os.path.exists(place):
             return place
     raise Skip(f"{name} is not installed (make bench-rivals)")
+
+
+def versions():
+    """Of the rivals, as far as they tell; the pinned ones are in bench/module.mk."""
+    found = {}
+    for name, *args in (("tailscaled", "--version"), ("wireguard-go", "--version"), ("boringtun-cli", "--version"),
+                        ("onetun", "--version")):
+        try:
+            p = subprocess.run([find_rival(name), *args], capture_output=True, text=True, timeout=10)
+            found[name] = (p.stdout + p.stderr).strip().splitlines()[0]
+        except (Skip, OSError, IndexError, subprocess.SubprocessError):
+            continue
+    return found

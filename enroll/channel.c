@@ -72,7 +72,7 @@ enum err enroll_hello_write(struct enroll_channel *c, const struct noise_static 
 	enroll_id(nonce, ret->id);
 	fresh_private(rng, ephemeral);
 	noise_start(&c->noise, prologue(ret), operator_key);
-	ok = noise_write_1(&c->noise, self, operator_key, ephemeral, wg_bytes(NULL, 0), ret->ephemeral, ret->static_key, ret->empty);
+	ok = noise_write_1(&c->noise, self, operator_key, NULL, ephemeral, wg_bytes(NULL, 0), ret->ephemeral, ret->static_key, ret->empty);
 	sodium_memzero(ephemeral, sizeof(ephemeral));
 	hello_mac(ret, nonce, ret->mac);
 	return ok ? OK : ERR_INVALID;
@@ -96,7 +96,7 @@ enum err enroll_hello_read(struct enroll_channel *c, const struct noise_static *
 		return ERR_VERSION;
 	noise_start(&c->noise, prologue(h), self->pub);
 	if (!noise_read_1_static(&c->noise, self, h->ephemeral, h->static_key, agent) ||
-	    !noise_read_1_payload(&c->noise, self, agent, wg_bytes(h->empty, sizeof(h->empty)), &none))
+	    !noise_read_1_payload(&c->noise, self, agent, NULL, wg_bytes(h->empty, sizeof(h->empty)), &none))
 		return ERR_AUTH;
 	memset(ret, 0, sizeof(*ret));
 	memcpy(ret->magic, ENROLL_MAGIC, sizeof(ret->magic));

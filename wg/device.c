@@ -241,6 +241,7 @@ void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *p
 			continue;
 		wg_handshake_forget(peer);
 		wg_session_drop_all(peer);
+		sodium_memzero(&peer->shared, sizeof(peer->shared));
 		peer->last_initiation_sent = 0;
 		if (peer->n_staged > 0)
 			wg_handshake_initiate(peer, now, false);

@@ -64,6 +64,7 @@ struct wg_peer {
 	wg_peer_id id;
 	struct wg_public_key key;
 	struct wg_psk psk;
+	struct noise_shared shared; /* of its key and ours */
 	bool low_order; /* its key gives a zero secret: nothing is ever sent */
 	struct path_addr path;
 	struct path_addr heard_at; /* of an initiation whose timestamp was refused, until one is accepted; or unset */

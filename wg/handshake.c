@@ -59,7 +59,7 @@ static bool create_initiation(struct wg_peer *peer, nsec_t now, struct wg_msg_in
 	msg->type[0] = WG_MSG_INITIATION;
 	put_le32(msg->sender, index);
 	noise_start(&peer->handshake, wg_prologue(), peer->key.b);
-	ok = noise_write_1(&peer->handshake, &dev->self, peer->key.b, ephemeral,
+	ok = noise_write_1(&peer->handshake, &dev->self, peer->key.b, &peer->shared, ephemeral,
 			   (struct bytes){ timestamp, sizeof(timestamp) }, msg->ephemeral, msg->static_key,
 			   msg->timestamp);
 	sodium_memzero(ephemeral, sizeof(ephemeral));
@@ -153,7 +153,7 @@ static struct wg_peer *read_initiation(struct wg_device *dev, struct noise *n, c
 	if (!noise_read_1_static(n, &dev->self, msg->ephemeral, msg->static_key, key))
 		return NULL;
 	peer = wg_peer_by_key(dev, key);
-	if (!peer || !noise_read_1_payload(n, &dev->self, key,
+	if (!peer || !noise_read_1_payload(n, &dev->self, key, &peer->shared,
 					   (struct bytes){ msg->timestamp, sizeof(msg->timestamp) }, timestamp))
 		return NULL;
 	return peer;

@@ -57,6 +57,17 @@ static bool mix_dh(struct noise *n, const uint8_t priv[KEY_LEN], const uint8_t p
 	return ok;
 }
 
+static bool mix_shared(struct noise *n, struct noise_shared *s, const uint8_t priv[KEY_LEN], const uint8_t pub[KEY_LEN])
+{
+	if (!s)
+		return mix_dh(n, priv, pub);
+	if (!s->known && crypto_scalarmult_curve25519(s->secret, priv, pub) != 0)
+		return false;
+	s->known = true;
+	wg_kdf(n->chaining, n->key, NULL, n->chaining, wg_bytes(s->secret, KEY_LEN));
+	return true;
+}
+
 static void mix_psk(struct noise *n, const uint8_t psk[KEY_LEN])
 {
 	uint8_t tau[WG_HASH_LEN];
@@ -96,7 +107,7 @@ void noise_start(struct noise *n, struct bytes prologue, const uint8_t responder
 }
 
 bool noise_write_1(struct noise *n, const struct noise_static *self, const uint8_t remote_pub[KEY_LEN],
-		   const uint8_t ephemeral_priv[KEY_LEN], struct bytes payload,
+		   struct noise_shared *shared, const uint8_t ephemeral_priv[KEY_LEN], struct bytes payload,
 		   uint8_t ret_ephemeral[KEY_LEN], uint8_t ret_static[KEY_LEN + WG_TAG_LEN],
 		   uint8_t *ret_payload)
 {
@@ -110,7 +121,7 @@ bool noise_write_1(struct noise *n, const struct noise_static *self, const uint8
 	/* s */
 	seal(n, ret_static, wg_bytes(self->pub, KEY_LEN));
 	/* ss */
-	if (!mix_dh(n, self->priv, remote_pub))
+	if (!mix_shared(n, shared, self->priv, remote_pub))
 		return false;
 	/* {payload} */
 	seal(n, ret_payload, payload);
@@ -131,10 +142,10 @@ bool noise_read_1_static(struct noise *n, const struct noise_static *self, const
 }
 
 bool noise_read_1_payload(struct noise *n, const struct noise_static *self, const uint8_t remote_pub[KEY_LEN],
-			  struct bytes payload, uint8_t *ret_payload)
+			  struct noise_shared *shared, struct bytes payload, uint8_t *ret_payload)
 {
 	/* ss */
-	if (!mix_dh(n, self->priv, remote_pub))
+	if (!mix_shared(n, shared, self->priv, remote_pub))
 		return false;
 	/* {payload} */
 	return open(n, ret_payload, payload);

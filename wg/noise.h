@@ -29,13 +29,20 @@ struct noise_keys {
 	uint8_t recv[KEY_LEN];
 };
 
+/* The secret of two static keys, which never changes: a quarter of a responder's work. The holder wipes it. */
+struct noise_shared {
+	uint8_t secret[KEY_LEN];
+	bool known;
+};
+
 /** noise_start() - begin a transcript: protocol name, prologue, the responder's static key (5.4.2) */
 void noise_start(struct noise *n, struct bytes prologue, const uint8_t responder_pub[KEY_LEN]);
 
 /* The initiator's first message: ephemeral, sealed static, sealed payload.
+ * @shared: of @self and @remote_pub, filled at first use; or NULL
  * Return: false when a shared secret is all zero (a low-order key): nothing may be sent. */
 bool noise_write_1(struct noise *n, const struct noise_static *self, const uint8_t remote_pub[KEY_LEN],
-		   const uint8_t ephemeral_priv[KEY_LEN], struct bytes payload,
+		   struct noise_shared *shared, const uint8_t ephemeral_priv[KEY_LEN], struct bytes payload,
 		   uint8_t ret_ephemeral[KEY_LEN], uint8_t ret_static[KEY_LEN + WG_TAG_LEN],
 		   uint8_t *ret_payload);
 /** noise_read_1_static() - the first half, until the initiator's key is known: false = not authentic */
@@ -43,7 +50,7 @@ bool noise_read_1_static(struct noise *n, const struct noise_static *self, const
 			 const uint8_t sealed_static[KEY_LEN + WG_TAG_LEN], uint8_t ret_remote[KEY_LEN]);
 /** noise_read_1_payload() - the second half; @ret_payload holds payload.len - 16 bytes */
 bool noise_read_1_payload(struct noise *n, const struct noise_static *self, const uint8_t remote_pub[KEY_LEN],
-			  struct bytes payload, uint8_t *ret_payload);
+			  struct noise_shared *shared, struct bytes payload, uint8_t *ret_payload);
 
 /** noise_write_2() - the responder's answer; false as in noise_write_1 */
 bool noise_write_2(struct noise *n, const uint8_t remote_pub[KEY_LEN], const uint8_t psk[KEY_LEN],

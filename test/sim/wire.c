@@ -122,7 +122,7 @@ static enum rule open_initiation(struct wire *w, int from, int to, const struct 
 	memcpy(self.pub, w->pub[to].b, KEY_LEN);
 	noise_start(&n, (struct bytes){ (const uint8_t *)prologue, sizeof(prologue) - 1 }, self.pub);
 	if (!noise_read_1_static(&n, &self, m->ephemeral, m->static_key, key) ||
-	    !noise_read_1_payload(&n, &self, key, (struct bytes){ m->timestamp, sizeof(m->timestamp) }, t))
+	    !noise_read_1_payload(&n, &self, key, NULL, (struct bytes){ m->timestamp, sizeof(m->timestamp) }, t))
 		return RULE_INIT_OPEN;
 	if (memcmp(key, w->pub[from].b, KEY_LEN) != 0)
 		return RULE_INIT_KEY;

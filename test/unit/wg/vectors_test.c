@@ -302,7 +302,7 @@ static void refused(const uint8_t *pub, const uint8_t *priv, unsigned line)
 	noise_pub(self.priv, self.pub);
 	noise_start(&n, bytes_of(""), pub);
 	if (wg_public_key_is_valid(&key) ||
-	    noise_write_1(&n, &self, pub, priv, bytes_of(""), msg, msg + 32, msg + 80))
+	    noise_write_1(&n, &self, pub, NULL, priv, bytes_of(""), msg, msg + 32, msg + 80))
 		fail_msg("line %u: the initiator goes on with a key of low order", line);
 	noise_start(&n, bytes_of(""), self.pub);
 	if (noise_read_1_static(&n, &self, pub, msg, msg + 100))
@@ -373,13 +373,13 @@ static void write_both(struct sides *s)
 	const uint8_t *psk = un(PSK, NULL);
 	uint8_t msg[200], key[32], payload[64];
 
-	assert_true(noise_write_1(&s->i, &s->initiator, s->responder.pub,
+	assert_true(noise_write_1(&s->i, &s->initiator, s->responder.pub, NULL,
 				  un("893e28b9dc6ca8d611ab664754b8ceb7bac5117349a4439a6b0569da977c464a", NULL),
 				  bytes_of(messages[0].payload), msg, msg + 32, msg + 80));
 	assert_hex(msg, messages[0].sealed);
 	assert_true(noise_read_1_static(&s->r, &s->responder, msg, msg + 32, key));
 	assert_memory_equal(key, s->initiator.pub, 32);
-	assert_true(noise_read_1_payload(&s->r, &s->responder, key, (struct bytes){ msg + 80, 32 }, payload));
+	assert_true(noise_read_1_payload(&s->r, &s->responder, key, NULL, (struct bytes){ msg + 80, 32 }, payload));
 	assert_hex(payload, messages[0].payload);
 	assert_true(noise_write_2(&s->r, key, psk, un("bbdb4cdbd309f1a1f2e1456967fe288cadd6f712d65dc7b7793d5e63da6b375b", NULL),
 				  bytes_of(messages[1].payload), msg, msg + 32));
