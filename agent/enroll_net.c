@@ -19,6 +19,8 @@
 
 #define AGAIN_AFTER (500 * NSEC_PER_MSEC)
 #define JOIN_MAX (5 * NSEC_PER_SEC)
+/* The operator takes two initiations within 20 ms for a flood, and the agent that runs next starts with one. */
+#define JOIN_REST (30 * NSEC_PER_MSEC)
 
 struct direct {
 	const struct enroll_question *q;
@@ -215,6 +217,7 @@ const struct enroll_way agent_enroll_direct = {
 
 struct join {
 	struct os_loop *loop;
+	struct os_timer timer;
 	bool up;
 };
 
@@ -225,7 +228,7 @@ static void on_event(void *ctx, const struct wg_event *ev)
 	if (ev->kind != WG_EVENT_SESSION_UP)
 		return;
 	j->up = true;
-	os_loop_stop(j->loop);
+	os_timer_set(&j->timer, os_now() + JOIN_REST);
 }
 
 static void on_join_end(void *ctx)
@@ -240,7 +243,6 @@ bool agent_enroll_join(const struct agent_enroll *a)
 	struct join j = { .loop = os_loop_new() };
 	struct tunnel_config tc = { .initiate = true, .on_event = on_event, .ctx = &j };
 	struct tunnel *t = NULL;
-	struct os_timer timer;
 
 	if (!j.loop)
 		return false;
@@ -254,11 +256,11 @@ bool agent_enroll_join(const struct agent_enroll *a)
 	tc.state_file = state;
 	tc.n_addrs = cfg.n_addrs;
 	memcpy(tc.addrs, cfg.addrs, sizeof(tc.addrs));
-	os_timer_init(&timer, j.loop, on_join_end, j.loop);
-	os_timer_set(&timer, os_now() + JOIN_MAX);
+	os_timer_init(&j.timer, j.loop, on_join_end, j.loop);
+	os_timer_set(&j.timer, os_now() + JOIN_MAX);
 	if (tunnel_open(j.loop, &tc, &t) == OK && tunnel_set_peers(t, cfg.peers, cfg.n_peers) == OK)
 		os_loop_run(j.loop);
-	os_timer_cancel(&timer);
+	os_timer_cancel(&j.timer);
 	if (t)
 		tunnel_close(t);
 	os_loop_free(j.loop);

@@ -57,6 +57,8 @@ enum err hub_paths_init(const char *home, struct hub_paths *ret)
 	if (e == OK)
 		e = join(p.lock, p.run, "hub.lock");
 	if (e == OK)
+		e = join(p.home_lock, home, "run/hub.lock");
+	if (e == OK)
 		e = join(p.log, home, "hub.log");
 	if (e == OK)
 		e = join(p.state, home, "hub-state.json");
@@ -165,6 +167,7 @@ static void on_signal(void *ctx, int signum)
 		hub_stop(h);
 		return;
 	}
+	hub_rival_take_back(h);
 	if (hub_reload(h, &why) != OK)
 		log_error("configuration not reloaded: %s", why ? why : "unknown reason");
 	free(why);
@@ -181,18 +184,36 @@ static void on_tunnel_event(void *ctx, const struct wg_event *ev)
 
 /* ---- start and end ---- */
 
+/* The runtime folder's, beside the socket; and the Nefia folder's, where they are not the same. */
+static enum err lock_both(struct hub *h, const char **ret_held)
+{
+	char folder[PATH_MAX];
+	int tries = h->opt.transient ? 1 : 2; /* a transient one may be just ending */
+	enum err e = os_mkdir_p(h->paths.run, 0700);
+
+	*ret_held = h->paths.lock;
+	if (e == OK)
+		e = os_lock_take(h->paths.lock, tries, &h->lock);
+	if (e != OK || strcmp(h->paths.lock, h->paths.home_lock) == 0)
+		return e;
+	*ret_held = h->paths.home_lock;
+	e = join(folder, h->opt.home, "run");
+	if (e == OK)
+		e = os_mkdir_p(folder, 0700);
+	return e == OK ? os_lock_take(h->paths.home_lock, tries, &h->home_lock) : e;
+}
+
 static enum err take_lock(struct hub *h)
 {
 	char text[128];
-	enum err e = os_mkdir_p(h->paths.run, 0700);
 	int pid = 0;
+	const char *held;
 	char *old;
 	size_t len;
+	enum err e = lock_both(h, &held);
 
-	if (e == OK)
-		e = os_lock_take(h->paths.lock, h->opt.transient ? 1 : 2, &h->lock); /* a transient one may be just ending */
 	if (e == ERR_IN_USE) {
-		if (os_file_read(h->paths.lock, 64, &old, &len) == OK) {
+		if (os_file_read(held, PATH_MAX + 64, &old, &len) == OK) {
 			pid = atoi(old);
 			free(old);
 		}
@@ -205,14 +226,14 @@ static enum err take_lock(struct hub *h)
 	return e;
 }
 
-/* The holder's process id stands in the lock file, for people and for the second hub's message. */
-static void write_pid(const struct hub *h)
+/* The holder's process id and socket stand in the lock file: for people, for the second hub's message, and for commands. */
+static void write_pid(const struct hub *h, const char *path)
 {
-	int fd = open(h->paths.lock, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
 		return;
-	if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+	if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n%s\n", (int)getpid(), h->paths.socket) < 0)
 		log_debug("process id not written to the lock file");
 	close(fd);
 }
@@ -269,6 +290,7 @@ static enum err open_all(struct hub *h)
 	e = open_tunnel(h);
 	if (e != OK)
 		return e;
+	hub_rival_open(h);
 	e = hub_setup_apply(h);
 	if (e == OK)
 		e = hub_conns_listen(h);
@@ -308,6 +330,7 @@ static void close_all(struct hub *h)
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_stop(h->hosts[i]);
 	if (h->tunnel) {
+		hub_rival_close(h);
 		hub_bridges_abort(h);
 		hub_seen_update(h);
 		hub_seen_save(h);
@@ -323,6 +346,7 @@ static void close_all(struct hub *h)
 		os_timer_cancel(&h->persist);
 		os_loop_free(h->loop);
 	}
+	os_lock_free(h->home_lock);
 	os_lock_free(h->lock);
 }
 
@@ -360,7 +384,9 @@ int hub_main(const struct hub_options *opt)
 	}
 	if (take_lock(&h) != OK)
 		goto out;
-	write_pid(&h);
+	write_pid(&h, h.paths.lock);
+	if (h.home_lock)
+		write_pid(&h, h.paths.home_lock);
 	os_harden();
 	if (open_all(&h) != OK)
 		goto out;

@@ -17,6 +17,7 @@ struct hub_paths {
 	char run[PATH_MAX];    /* folder of socket and lock, 0700 */
 	char socket[PATH_MAX];
 	char lock[PATH_MAX];
+	char home_lock[PATH_MAX]; /* of the folder, whatever the environment: process id and socket of its hub */
 	char log[PATH_MAX];
 	char state[PATH_MAX];  /* the tunnel's: watermark, endpoints */
 	char seen[PATH_MAX];   /* last handshakes, for `vpn status` without a hub */
@@ -47,6 +48,7 @@ MUST_CHECK enum err hub_paths_init(const char *home, struct hub_paths *ret);
 #define HUB_ECODE_START 1011
 #define HUB_ECODE_RUNNING 1012
 #define HUB_ECODE_VERSION 1014
+#define HUB_ECODE_RIVAL 1056
 
 /** hub_print_port_error() - E1004, and how to find who has the port; @port 0 = not known */
 void hub_print_port_error(FILE *f, bool json, unsigned port);

@@ -26,6 +26,7 @@
 #include "operator/hub.h"
 #include "operator/hub_attach.h"
 #include "operator/hub_wire.h"
+#include "os/file.h"
 #include "os/loop.h"
 #include "os/proc.h"
 #include "os/stream.h"
@@ -360,12 +361,30 @@ static enum err start_hub(struct hub_client *hc, const char *home, const char *c
 	return e;
 }
 
+/* Where the hub of this folder says that it is: one that was started in another environment has its socket elsewhere. */
+static bool other_socket(const struct hub_paths *p, char ret[PATH_MAX])
+{
+	char *text, *line;
+	size_t len;
+	bool found;
+
+	if (os_file_read(p->home_lock, PATH_MAX + 64, &text, &len) != OK)
+		return false;
+	line = strchr(text, '\n');
+	found = line && line[1] == '/' && strcspn(line + 1, "\n") < PATH_MAX;
+	if (found)
+		snprintf(ret, PATH_MAX, "%.*s", (int)strcspn(line + 1, "\n"), line + 1);
+	free(text);
+	return found && strcmp(ret, p->socket) != 0;
+}
+
 enum err hub_attach(const char *home, const char *config, bool may_start, struct hub_client **ret)
 {
 	struct hub_client *hc = calloc(1, sizeof(*hc));
 	nsec_t deadline = os_now() + ATTACH_MAX;
 	struct timespec pause = { 0, 20 * (long)NSEC_PER_MSEC };
 	struct hub_paths paths;
+	char other[PATH_MAX];
 	enum err e;
 
 	if (!hc)
@@ -378,6 +397,8 @@ enum err hub_attach(const char *home, const char *config, bool may_start, struct
 			    "the path of the control socket is too long: choose a shorter NEFIA_HOME");
 	for (;;) {
 		e = try_attach(hc, paths.socket, config);
+		if (e == ERR_NOT_FOUND && other_socket(&paths, other))
+			e = try_attach(hc, other, config);
 		if (e != ERR_NOT_FOUND || !may_start)
 			return e;
 		if (os_now() >= deadline)
