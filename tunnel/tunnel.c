@@ -74,6 +74,8 @@ static void tell(struct tunnel *t)
 			remember(t, ev.peer);
 		if (ev.kind == WG_EVENT_ENDPOINT)
 			os_udp_path_changed(t->udp, &ev.endpoint);
+		if (ev.kind == WG_EVENT_HANDSHAKE_FAILED)
+			tunnel_go_back(t, ev.peer);
 		tunnel_dials_on_event(t, &ev);
 		if (t->cfg.on_event)
 			t->cfg.on_event(t->cfg.ctx, &ev);
