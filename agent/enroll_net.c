@@ -38,7 +38,7 @@ static void start_attempt(struct direct *d);
 
 static bool is_worth_another(enum enroll_code c)
 {
-	return c == ENROLL_LOST || c == ENROLL_BUSY;
+	return c == ENROLL_LOST || c == ENROLL_UNREACHED || c == ENROLL_BUSY;
 }
 
 static void end_attempt(struct direct *d, enum enroll_code code)
@@ -135,7 +135,7 @@ static void on_dialed(void *ctx, enum err e, int fd)
 
 	d->dial = NULL;
 	if (e != OK) {
-		end_attempt(d, ENROLL_LOST);
+		end_attempt(d, ENROLL_UNREACHED);
 		return;
 	}
 	note_local(d, fd);
@@ -160,7 +160,7 @@ static void start_attempt(struct direct *d)
 	d->waiting = false;
 	os_timer_set(&d->timer, d->deadline);
 	if (os_dial_start(d->loop, endpoint_format(&to, text), d->deadline, on_dialed, d, &d->dial) != OK)
-		end_attempt(d, ENROLL_LOST);
+		end_attempt(d, ENROLL_UNREACHED);
 }
 
 static void on_timer(void *ctx)
@@ -171,7 +171,7 @@ static void on_timer(void *ctx)
 		start_attempt(d);
 		return;
 	}
-	*d->ret = (struct enroll_outcome){ .code = ENROLL_LOST };
+	*d->ret = (struct enroll_outcome){ .code = d->in_attempt ? ENROLL_LOST : ENROLL_UNREACHED };
 	os_loop_stop(d->loop);
 }
 
