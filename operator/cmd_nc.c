@@ -2,7 +2,8 @@
  * operator/cmd_nc.c - `nefia nc HOST PORT`: a stream on standard input and output, for ssh's ProxyCommand.
  *
  * Port 22 is the bare stream to the agent's ssh_addr. Another port goes through the host's sshd as a direct connection.
- * Nothing but the stream's bytes is written to standard output. --fdpass hands the descriptor itself to ssh.
+ * Nothing but the stream's bytes is written to standard output. --fdpass hands the descriptor itself to ssh, which waits
+ * until we have ended: port 22 needs nobody after that, another port keeps a child that carries the bytes.
  */
 #include <errno.h>
 #include <poll.h>
@@ -10,14 +11,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "operator/cmd.h"
 #include "operator/hub_client.h"
 #include "operator/session_client.h"
+#include "operator/ssh_config.h"
 #include "os/file.h"
 #include "os/stream.h"
+#include "os/task.h"
 
 #define SSH_PORT 22
 
@@ -131,6 +135,29 @@ static int direct(struct cli *cli, struct hub_client *hc, const char *host, unsi
 	return r;
 }
 
+/* ssh goes on when we have ended, with one end of a pair; a child of ours stands at the other one. */
+static int direct_passed(struct cli *cli, struct hub_client *hc, const char *host, unsigned port)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+		return cli_error(cli, 1036, "%s: %s", host, strerror(errno));
+	pid = os_fork_quiet();
+	if (pid == 0) {
+		close(pair[1]);
+		if (dup2(pair[0], STDIN_FILENO) < 0 || dup2(pair[0], STDOUT_FILENO) < 0)
+			_exit(EXIT_FAILED);
+		close(pair[0]);
+		_exit(direct(cli, hc, host, port));
+	}
+	close(pair[0]);
+	if (pid < 0 || os_send_fds(STDOUT_FILENO, "", 1, &pair[1], 1) != OK)
+		return cli_error(cli, 1036, "%s: the connection could not be passed", host);
+	close(pair[1]);
+	return EXIT_OK;
+}
+
 static int raw(struct cli *cli, struct hub_client *hc, const char *host, bool fdpass)
 {
 	int fd = -1;
@@ -150,19 +177,38 @@ static int raw(struct cli *cli, struct hub_client *hc, const char *host, bool fd
 
 struct nc_flags {
 	bool fdpass;
+	const char *suffix;
 };
 
 const struct cli_option nc_options[] = {
 	{ "fdpass", 0, NULL, "hand the stream to ssh (ProxyUseFdpass)", option_flag, offsetof(struct nc_flags, fdpass) },
+	{ "suffix", 0, "SUFFIX", "how names end that ssh knows the hosts by (.nefia)", option_text,
+	  offsetof(struct nc_flags, suffix) },
 	{ .name = NULL },
 };
 
+/* The host that ssh means: without the suffix, and in lower case whatever was typed. */
+static const struct host_config *find_host(struct cli *cli, const char *name, const char *suffix, int *ret_exit)
+{
+	char id[256];
+
+	ssh_config_host_of(name, suffix, id, sizeof(id));
+	*ret_exit = cli_load(cli);
+	if (*ret_exit != 0)
+		return NULL;
+	if (!config_host(&cli->cfg, id))
+		for (size_t i = 0; i < cli->cfg.n_hosts; i++)
+			if (strcasecmp(cli->cfg.hosts[i].id, id) == 0)
+				return &cli->cfg.hosts[i];
+	return cli_host(cli, id, ret_exit);
+}
+
 int cmd_nc(struct cli *cli, int argc, char **argv)
 {
-	struct nc_flags flags = { 0 };
+	struct nc_flags flags = { .suffix = SSH_SUFFIX };
+	const struct host_config *h;
+	char *end, suffix[SSH_SUFFIX_MAX];
 	struct hub_client *hc;
-	char *end, host[HOST_ID_MAX + 8];
-	size_t len;
 	long port;
 	int r;
 
@@ -171,19 +217,18 @@ int cmd_nc(struct cli *cli, int argc, char **argv)
 	port = strtol(argv[2], &end, 10);
 	if (*end || port < 1 || port > 65535)
 		return cli_usage(cli, "'%s' is not a port", argv[2]);
-	if (flags.fdpass && port != SSH_PORT)
-		return cli_usage(cli, "--fdpass works with port %d only", SSH_PORT);
-	snprintf(host, sizeof(host), "%s", argv[1]);
-	len = strlen(host);
-	/* As ssh knows it. */
-	if (len > 6 && strcmp(host + len - 6, ".nefia") == 0)
-		host[len - 6] = '\0';
-	if (!cli_host(cli, host, &r))
+	if (!ssh_config_suffix(flags.suffix, suffix))
+		return cli_usage(cli, "'%s' cannot be the end of a host's name", flags.suffix);
+	h = find_host(cli, argv[1], suffix, &r);
+	if (!h)
 		return r;
 	signal(SIGPIPE, SIG_IGN);
 	if (hub_client_open(cli, true, &hc) != OK)
 		return EXIT_FAILED;
-	r = port == SSH_PORT ? raw(cli, hc, host, flags.fdpass) : direct(cli, hc, host, (unsigned)port);
+	if (port == SSH_PORT)
+		r = raw(cli, hc, h->id, flags.fdpass);
+	else
+		r = (flags.fdpass ? direct_passed : direct)(cli, hc, h->id, (unsigned)port);
 	hub_client_close(hc);
 	return r;
 }

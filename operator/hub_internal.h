@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/list.h"
-#include "operator/hub.h"
+#include "operator/hub_core.h"
 #include "operator/hub_wire.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -24,6 +24,7 @@
 #define HUB_PERSIST_EVERY (10 * NSEC_PER_SEC)
 #define HUB_IDENTITIES_MAX 8
 #define HUB_SSH_PORT 22
+#define N_ENDS_KEPT 256 /* ends of streams that were no orderly ones */
 #define HUB_WHY_MAX 512 /* a reason for people */
 
 /* One host of nefia.yaml, as far as the hub needs it. */
@@ -73,10 +74,10 @@ struct hub_conn;
 struct hub_enroll;
 
 struct hub {
-	struct hub_options opt;
+	struct hub_core_options opt;
 	struct hub_paths paths;
 	struct os_loop *loop;
-	struct os_lock *lock, *home_lock; /* the second NULL where both are one file */
+	struct os_lock *lock;
 	struct os_listener *listener;
 	struct tunnel *tunnel;
 	struct tunnel_uapi *uapi;
@@ -92,23 +93,26 @@ struct hub {
 	struct list conns;
 	size_t n_conns;
 	struct list bridges; /* of dials that a client asked for */
+	uint64_t last_bridge; /* its number; the upper half is this hub's, so that another one's are known as such */
+	struct {
+		uint64_t id;
+		enum err error;
+	} ends[N_ENDS_KEPT];
+	size_t n_ends; /* ever */
 	struct hub_enroll *enroll;
 	struct hub_rival rival;
 	struct os_timer linger, persist;
 	nsec_t started;
 	bool stopping;
 	bool seen_dirty; /* a handshake that the file does not know yet */
-	int exit_code;
 };
 
 /* ---- hub.c ---- */
-/** hub_stop() - leave the loop */
+/** hub_stop() - tell the owner that it is over */
 void hub_stop(struct hub *h);
 /** hub_client_gone() - a client or a bridge ended; a transient hub may end too */
 void hub_user_gone(struct hub *h);
 struct hub_host *hub_find(struct hub *h, const char *name);
-/** hub_reload() - read nefia.yaml again and tell the tunnel; on an error all stays, *ret_why is to be freed */
-MUST_CHECK enum err hub_reload(struct hub *h, char **ret_why);
 
 /* ---- hub_setup.c: nefia.yaml as the hub sees it ---- */
 /** hub_setup_load() - read the file; on an error the running configuration stays, *ret_why says which line */
@@ -136,8 +140,6 @@ void hub_rival_close(struct hub *h);
 void hub_rival_forget(struct hub_host *hh);
 /** hub_rival_has_key() - do we stand back? Then there are no peers, and commands are refused. */
 bool hub_rival_has_key(const struct hub *h);
-/** hub_rival_take_back() - a person wants the key here; to be followed by hub_reload() */
-void hub_rival_take_back(struct hub *h);
 /** hub_rival_json() - what is known of one, for status; null = nothing */
 json_t *hub_rival_json(const struct hub *h);
 /** hub_rival_judge() - in an agent's answer: the hub that began last, of those that called in our time, @age_ms. Total. */
@@ -172,6 +174,18 @@ void hub_conn_set_job(struct hub_conn *c, void *job, void (*cancel)(void *job));
 
 /** hub_conn_own() - @thing lives as long as the client's connection, then @end is called; false = one is owned already */
 bool hub_conn_own(struct hub_conn *c, void *thing, void (*end)(void *thing));
+
+/** hub_conn_owned() - what hub_conn_own() was given with @end; NULL = nothing, or of another kind */
+void *hub_conn_owned(const struct hub_conn *c, void (*end)(void *thing));
+
+/* ---- hub_listen.c: ports inside the tunnel, and how streams ended ---- */
+void hub_op_listen(struct hub_conn *c, const json_t *req);
+void hub_op_accept(struct hub_conn *c, const json_t *req);
+void hub_op_ended(struct hub_conn *c, const json_t *req);
+/** hub_stream_reply() - to a client that gets the bridge which was made last */
+json_t *hub_stream_reply(const struct hub *h);
+/** hub_stream_ended() - a bridge is over */
+void hub_stream_ended(struct hub *h, uint64_t id, enum err e);
 
 /* ---- hub_ops.c ---- */
 /** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */

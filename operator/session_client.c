@@ -104,10 +104,15 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		take_error(s, body);
 		break;
 	case SSH_F_NOTE:
-		fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
+		if (s->on_note)
+			s->on_note(s->note_ctx, body);
+		else
+			fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
 		break;
-	default:
-		break; /* a newer worker's */
+	default: /* of file operations, or a newer worker's */
+		if (s->on_frame)
+			s->on_frame(ctx, type, body);
+		break;
 	}
 }
 

@@ -33,6 +33,8 @@ test h:cmocka.h libcmocka-dev libcmocka-devel
 test c:sshd openssh-server openssh-server
 test c:ssh-keygen openssh-client openssh-clients
 test c:tmux tmux tmux
+test c:rsync rsync rsync
+test c:git git git
 test c:dropbear dropbear-bin dropbear
 test c:ip iproute2 iproute
 test c:setpriv util-linux util-linux
@@ -40,6 +42,7 @@ interop c:wireguard-go wireguard-go wireguard-go
 interop c:wg wireguard-tools wireguard-tools
 interop c:nft nftables nftables
 interop c:python3 python3 python3
+interop c:vim vim vim-enhanced
 interop c:mandoc mandoc mandoc
 interop c:gpg gnupg gnupg2
 fuzz c:clang clang clang
