@@ -241,7 +241,7 @@ bool agent_enroll_join(const struct agent_enroll *a)
 	static struct agent_config cfg;
 	char why[512], state[4200];
 	struct join j = { .loop = os_loop_new() };
-	struct tunnel_config tc = { .initiate = true, .on_event = on_event, .ctx = &j };
+	struct tunnel_config tc = { .initiate = true, .is_silent = true, .on_event = on_event, .ctx = &j };
 	struct tunnel *t = NULL;
 
 	if (!j.loop)

@@ -233,7 +233,7 @@ static enum err open_interface(struct tunnel *t)
 				     .ctx = t,
 				     .congestion = t->cfg.congestion,
 				     .answer_echo = true,
-				     .reset_closed = true };
+				     .reset_closed = !t->cfg.is_silent };
 
 	memcpy(cfg.addrs, t->cfg.addrs, sizeof(cfg.addrs));
 	return net_if_open(&cfg, &t->nif);
