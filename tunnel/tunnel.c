@@ -72,8 +72,11 @@ static void tell(struct tunnel *t)
 		}
 		if (ev.kind == WG_EVENT_SESSION_UP || ev.kind == WG_EVENT_ENDPOINT)
 			remember(t, ev.peer);
-		if (ev.kind == WG_EVENT_ENDPOINT)
+		if (ev.kind == WG_EVENT_ENDPOINT) {
 			os_udp_path_changed(t->udp, &ev.endpoint);
+			if (t->nif)
+				net_if_path_changed(t->nif);
+		}
 		if (ev.kind == WG_EVENT_HANDSHAKE_FAILED)
 			tunnel_go_back(t, ev.peer);
 		tunnel_dials_on_event(t, &ev);
