@@ -4,6 +4,7 @@
 
 #include "agent/config.h"
 #include "agent/health.h"
+#include "agent/holders.h"
 #include "agent/watchdog.h"
 #include "base/list.h"
 #include "os/file.h"
@@ -28,6 +29,7 @@ struct agent {
 	struct net_listener *control;
 	struct list controls;
 	size_t n_controls;
+	struct agent_holders holders[N_AGENT_PEERS]; /* by place in the configuration */
 	/* monitor.c */
 	struct agent_health health;
 	struct watchdog dog;

@@ -2,7 +2,8 @@
  * agent/control.c - the control port in the tunnel: what the operator may ask the agent.
  *
  * Only an address that the configuration gives to a peer gets a connection; WireGuard has proved that it is that peer's.
- * (A peer that somebody added through the userspace API is not in the configuration.) Nothing can be changed here.
+ * (A peer that somebody added through the userspace API is not in the configuration.) Nothing can be changed here; which hubs
+ * have asked for each other is remembered (holders.h).
  *
  * Limits: 16 connections, 4 a peer, 1 KiB a request, 100 requests and 10 s of silence a connection. An answer that does not fit into
  * the connection's room means a peer that does not read: it is cut off, so nothing is ever queued here.
@@ -26,6 +27,7 @@ struct control {
 	struct agent *a;
 	struct net_tcp *c;
 	size_t peer; /* whose, by place in the configuration at the time; only for counting */
+	struct ip_addr from;
 	struct os_timer timer;
 	unsigned n_requests;
 	size_t len;
@@ -42,6 +44,18 @@ static void control_free(struct control *k, bool reset)
 	list_del(&k->link);
 	k->a->n_controls--;
 	free(k);
+}
+
+/* Whose address is it? Return: the peer's place; n_peers: nobody's. */
+static size_t find_peer(const struct agent_config *cfg, const struct ip_addr *from)
+{
+	size_t i = 0;
+
+	for (; i < cfg->n_peers; i++)
+		for (size_t n = 0; n < cfg->peers[i].n_allowed; n++)
+			if (ip_prefix_contains(&cfg->peers[i].allowed[n], from))
+				return i;
+	return i;
 }
 
 /* ---- answers ---- */
@@ -70,7 +84,43 @@ static json_t *status_body(struct agent *a)
 			 a->cfg.host_id);
 }
 
-static json_t *body_of(struct agent *a, const struct agent_control_request *req)
+static json_t *holders_json(const struct agent_holders *h, const struct agent_control_request *req, nsec_t now, uint64_t latest)
+{
+	json_t *list = json_array();
+	char from[ENDPOINT_STR_MAX];
+
+	for (size_t i = 0; i < AGENT_HOLDERS_MAX; i++) {
+		const struct agent_holder *o = &h->v[i];
+
+		if (o->since_ms == 0 || o->since_ms == req->since_ms)
+			continue;
+		json_array_append_new(list, json_pack("{s:I, s:b, s:s, s:I}", "since", (json_int_t)o->since_ms, "brief", o->brief,
+						      "from", endpoint_format(&o->from, from), "ago_ms",
+						      (json_int_t)((now - o->at) / NSEC_PER_MSEC)));
+	}
+	return json_pack("{s:o, s:I}", "hubs", list, "latest", (json_int_t)latest);
+}
+
+/* The asker is remembered, and hears of the others that have its key. */
+static json_t *hubs_body(struct agent *a, const struct agent_control_request *req, const struct ip_addr *from)
+{
+	size_t peer = find_peer(&a->cfg, from);
+	nsec_t now = os_loop_now(a->loop);
+	struct agent_holder caller = { .since_ms = req->since_ms, .brief = req->brief, .at = now };
+	const struct wg_public_key *key;
+	struct wg_peer_info info = { .last_timestamp = 0 };
+
+	if (peer == a->cfg.n_peers)
+		return NULL;
+	key = &a->cfg.peers[peer].key;
+	if (wg_peer_get_info(tunnel_device(a->tunnel), wg_peer_find(tunnel_device(a->tunnel), key), now, &info))
+		caller.from = info.endpoint;
+	explicit_bzero(&info.psk, sizeof(info.psk));
+	agent_holders_note(&a->holders[peer], key, &caller);
+	return holders_json(&a->holders[peer], req, now, info.last_timestamp);
+}
+
+static json_t *body_of(struct agent *a, const struct agent_control_request *req, const struct ip_addr *from)
 {
 	switch (req->op) {
 	case AGENT_CONTROL_PING:
@@ -81,6 +131,8 @@ static json_t *body_of(struct agent *a, const struct agent_control_request *req)
 		return json_pack("{s:o}", "health", agent_health_json(&a->health, os_loop_now(a->loop)));
 	case AGENT_CONTROL_STATUS:
 		return status_body(a);
+	case AGENT_CONTROL_HUBS:
+		return hubs_body(a, req, from);
 	}
 	return NULL;
 }
@@ -93,7 +145,7 @@ static bool answer(struct control *k, size_t len)
 	enum err e = agent_control_parse(k->line, len, &req, why, sizeof(why));
 	bool sent;
 
-	reply = e == OK ? agent_control_reply(body_of(k->a, &req)) : agent_control_reply_error(e, why);
+	reply = e == OK ? agent_control_reply(body_of(k->a, &req, &k->from)) : agent_control_reply_error(e, why);
 	sent = reply && net_tcp_writable(k->c) >= strlen(reply) && net_tcp_write(k->c, reply, strlen(reply)) == strlen(reply);
 	free(reply);
 	return sent && e != ERR_FORMAT && ++k->n_requests < N_REQUESTS_MAX;
@@ -142,18 +194,6 @@ static void on_silence(void *ctx)
 	tunnel_kick(t);
 }
 
-/* Whose address is it? Return: the peer's place; n_peers: nobody's. */
-static size_t find_peer(const struct agent_config *cfg, const struct ip_addr *from)
-{
-	size_t i = 0;
-
-	for (; i < cfg->n_peers; i++)
-		for (size_t n = 0; n < cfg->peers[i].n_allowed; n++)
-			if (ip_prefix_contains(&cfg->peers[i].allowed[n], from))
-				return i;
-	return i;
-}
-
 static bool may_connect(const struct agent *a, size_t peer)
 {
 	size_t n = 0;
@@ -175,6 +215,7 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 	}
 	k->a = a;
 	k->peer = peer;
+	k->from = remote->ip;
 	os_timer_init(&k->timer, a->loop, on_silence, k);
 	if (net_syn_accept(syn, on_tcp, k, &k->c) != OK) {
 		free(k);

@@ -4,23 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/control_wire.h"
+#define LINE_BYTES 2048
 
-#define LINE_BYTES 512
-
-struct agent_ping {
+struct agent_ask {
 	struct tunnel *t;
 	struct tunnel_dial *dial;
 	struct net_tcp *c;
 	struct os_timer deadline;
-	agent_ping_fn fn;
+	agent_ask_fn fn;
 	void *ctx;
 	struct agent_control_request req;
 	size_t len;
 	char line[LINE_BYTES];
 };
 
-void agent_ping_cancel(struct agent_ping *p)
+void agent_ask_cancel(struct agent_ask *p)
 {
 	struct tunnel *t;
 
@@ -35,57 +33,60 @@ void agent_ping_cancel(struct agent_ping *p)
 	tunnel_kick(t);
 }
 
-static void finish(struct agent_ping *p, enum err e)
+static void finish(struct agent_ask *p, enum err e, json_t *reply)
 {
-	agent_ping_fn fn = p->fn;
+	agent_ask_fn fn = p->fn;
 	void *ctx = p->ctx;
 
-	agent_ping_cancel(p);
-	fn(ctx, e);
+	agent_ask_cancel(p);
+	fn(ctx, e, reply);
+	json_decref(reply);
 }
 
 static void on_deadline(void *ctx)
 {
-	finish(ctx, ERR_TIMEOUT);
+	finish(ctx, ERR_TIMEOUT, NULL);
 }
 
-static enum err judge(struct agent_ping *p, size_t len)
+static void take_line(struct agent_ask *p, size_t len)
 {
-	json_t *j;
+	json_t *j = NULL;
 	enum err e = agent_control_reply_parse(p->line, len, &j);
 
-	if (e != OK)
-		return e;
-	e = agent_control_is_pong(j, p->req.nonce) ? OK : ERR_AUTH;
-	json_decref(j);
-	return e;
+	if (e == OK && p->req.op == AGENT_CONTROL_PING && !agent_control_is_pong(j, p->req.nonce))
+		e = ERR_AUTH;
+	if (e != OK) {
+		json_decref(j);
+		j = NULL;
+	}
+	finish(p, e, j);
 }
 
 static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 {
-	struct agent_ping *p = ctx;
+	struct agent_ask *p = ctx;
 	char *end;
 
 	p->len += net_tcp_read(c, p->line + p->len, sizeof(p->line) - p->len);
 	end = memchr(p->line, '\n', p->len);
 	if (end)
-		finish(p, judge(p, (size_t)(end - p->line)));
+		take_line(p, (size_t)(end - p->line));
 	else if (ev == NET_TCP_ERROR)
-		finish(p, net_tcp_error(c));
+		finish(p, net_tcp_error(c), NULL);
 	else if (net_tcp_at_eof(c) || p->len == sizeof(p->line))
-		finish(p, ERR_PROTOCOL);
+		finish(p, ERR_PROTOCOL, NULL);
 }
 
 static void on_dialled(void *ctx, enum err e, struct net_tcp *c)
 {
-	struct agent_ping *p = ctx;
+	struct agent_ask *p = ctx;
 	char *text;
 	size_t len;
 
 	p->dial = NULL;
 	p->c = c;
 	if (e != OK) {
-		finish(p, e);
+		finish(p, e, NULL);
 		return;
 	}
 	text = agent_control_request(&p->req);
@@ -95,13 +96,13 @@ static void on_dialled(void *ctx, enum err e, struct net_tcp *c)
 	e = len > 0 && net_tcp_write(c, text, len) == len ? OK : ERR_NOMEM;
 	free(text);
 	if (e != OK)
-		finish(p, e);
+		finish(p, e, NULL);
 }
 
-enum err agent_ping_start(struct os_loop *loop, struct tunnel *t, const struct ip_addr *ip, nsec_t deadline,
-			  agent_ping_fn fn, void *ctx, struct agent_ping **ret)
+enum err agent_ask_start(struct os_loop *loop, struct tunnel *t, const struct ip_addr *ip, const struct agent_control_request *req,
+			 nsec_t deadline, agent_ask_fn fn, void *ctx, struct agent_ask **ret)
 {
-	struct agent_ping *p = calloc(1, sizeof(*p));
+	struct agent_ask *p = calloc(1, sizeof(*p));
 	struct endpoint remote = { .ip = *ip, .port = AGENT_CONTROL_PORT };
 	enum err e;
 
@@ -110,7 +111,7 @@ enum err agent_ping_start(struct os_loop *loop, struct tunnel *t, const struct i
 	p->t = t;
 	p->fn = fn;
 	p->ctx = ctx;
-	p->req.op = AGENT_CONTROL_PING;
+	p->req = *req;
 	rng_bytes(os_rng(), p->req.nonce, sizeof(p->req.nonce));
 	os_timer_init(&p->deadline, loop, on_deadline, p);
 	e = tunnel_dial_start(t, &remote, deadline, on_dialled, p, &p->dial);

@@ -8,7 +8,7 @@
 
 #include "base/encode.h"
 
-static const char *const op_names[] = { "ping", "version", "health", "status" };
+static const char *const op_names[] = { "ping", "version", "health", "status", "hubs" };
 
 static enum err wrong(enum err e, char *why, size_t size, const char *text)
 {
@@ -33,6 +33,15 @@ static bool read_nonce(const json_t *j, uint8_t ret[AGENT_CONTROL_NONCE_LEN])
 	return hex && hex_decode(hex, ret, AGENT_CONTROL_NONCE_LEN) == OK;
 }
 
+static bool read_since(const json_t *j, struct agent_control_request *req)
+{
+	json_int_t since = json_integer_value(json_object_get(j, "since"));
+
+	req->since_ms = since > 0 ? (uint64_t)since : 0;
+	req->brief = json_is_true(json_object_get(j, "brief"));
+	return since > 0;
+}
+
 static enum err read_request(const json_t *j, struct agent_control_request *ret, char *why, size_t size)
 {
 	const json_t *v = json_object_get(j, "v");
@@ -45,9 +54,11 @@ static enum err read_request(const json_t *j, struct agent_control_request *ret,
 	if (json_integer_value(v) > AGENT_CONTROL_VERSION)
 		return wrong(ERR_VERSION, why, size, "this agent speaks version 1: update nefia-agent");
 	if (!find_op(json_string_value(json_object_get(j, "op")), &req.op))
-		return wrong(ERR_UNSUPPORTED, why, size, "\"op\" is ping, version, health or status");
+		return wrong(ERR_UNSUPPORTED, why, size, "\"op\" is ping, version, health, status or hubs");
 	if (req.op == AGENT_CONTROL_PING && !read_nonce(j, req.nonce))
 		return wrong(ERR_FORMAT, why, size, "a ping has a \"nonce\" of 32 hex digits");
+	if (req.op == AGENT_CONTROL_HUBS && !read_since(j, &req))
+		return wrong(ERR_FORMAT, why, size, "hubs has a \"since\", the Unix time in ms at which the asker began");
 	*ret = req;
 	return OK;
 }
@@ -80,6 +91,8 @@ char *agent_control_request(const struct agent_control_request *req)
 
 	if (j && req->op == AGENT_CONTROL_PING)
 		json_object_set_new(j, "nonce", json_string(hex_encode(req->nonce, sizeof(req->nonce), hex)));
+	if (j && req->op == AGENT_CONTROL_HUBS)
+		json_object_update_new(j, json_pack("{s:I, s:b}", "since", (json_int_t)req->since_ms, "brief", req->brief));
 	return to_line(j);
 }
 

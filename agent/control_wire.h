@@ -1,7 +1,7 @@
 /*
  * agent/control_wire.h - the messages of the agent's control port: one JSON object a line, both ways.
  *
- * Read-only, version 1. Bytes in, values out: nothing here knows of sockets.
+ * Version 1. Bytes in, values out: nothing here knows of sockets.
  */
 #ifndef AGENT_CONTROL_WIRE_H
 #define AGENT_CONTROL_WIRE_H
@@ -17,11 +17,13 @@
 #define AGENT_CONTROL_REPLY_MAX 16384
 #define AGENT_CONTROL_NONCE_LEN 16     /* bytes, written as hex */
 
-enum agent_control_op { AGENT_CONTROL_PING, AGENT_CONTROL_INFO, AGENT_CONTROL_HEALTH, AGENT_CONTROL_STATUS };
+enum agent_control_op { AGENT_CONTROL_PING, AGENT_CONTROL_INFO, AGENT_CONTROL_HEALTH, AGENT_CONTROL_STATUS, AGENT_CONTROL_HUBS };
 
 struct agent_control_request {
 	enum agent_control_op op;
 	uint8_t nonce[AGENT_CONTROL_NONCE_LEN]; /* PING */
+	uint64_t since_ms; /* HUBS: Unix time when the asking hub began; 1 ... INT64_MAX */
+	bool brief;        /* HUBS: it lives for one command */
 };
 
 /**

@@ -19,6 +19,8 @@
 
 #define AGAIN_AFTER (500 * NSEC_PER_MSEC)
 #define JOIN_MAX (5 * NSEC_PER_SEC)
+/* The operator takes two initiations within 20 ms for a flood, and the agent that runs next starts with one. */
+#define JOIN_REST (30 * NSEC_PER_MSEC)
 
 struct direct {
 	const struct enroll_question *q;
@@ -36,7 +38,7 @@ static void start_attempt(struct direct *d);
 
 static bool is_worth_another(enum enroll_code c)
 {
-	return c == ENROLL_LOST || c == ENROLL_BUSY;
+	return c == ENROLL_LOST || c == ENROLL_UNREACHED || c == ENROLL_BUSY;
 }
 
 static void end_attempt(struct direct *d, enum enroll_code code)
@@ -133,7 +135,7 @@ static void on_dialed(void *ctx, enum err e, int fd)
 
 	d->dial = NULL;
 	if (e != OK) {
-		end_attempt(d, ENROLL_LOST);
+		end_attempt(d, ENROLL_UNREACHED);
 		return;
 	}
 	note_local(d, fd);
@@ -158,7 +160,7 @@ static void start_attempt(struct direct *d)
 	d->waiting = false;
 	os_timer_set(&d->timer, d->deadline);
 	if (os_dial_start(d->loop, endpoint_format(&to, text), d->deadline, on_dialed, d, &d->dial) != OK)
-		end_attempt(d, ENROLL_LOST);
+		end_attempt(d, ENROLL_UNREACHED);
 }
 
 static void on_timer(void *ctx)
@@ -169,7 +171,7 @@ static void on_timer(void *ctx)
 		start_attempt(d);
 		return;
 	}
-	*d->ret = (struct enroll_outcome){ .code = ENROLL_LOST };
+	*d->ret = (struct enroll_outcome){ .code = d->in_attempt ? ENROLL_LOST : ENROLL_UNREACHED };
 	os_loop_stop(d->loop);
 }
 
@@ -215,6 +217,7 @@ const struct enroll_way agent_enroll_direct = {
 
 struct join {
 	struct os_loop *loop;
+	struct os_timer timer;
 	bool up;
 };
 
@@ -225,7 +228,7 @@ static void on_event(void *ctx, const struct wg_event *ev)
 	if (ev->kind != WG_EVENT_SESSION_UP)
 		return;
 	j->up = true;
-	os_loop_stop(j->loop);
+	os_timer_set(&j->timer, os_now() + JOIN_REST);
 }
 
 static void on_join_end(void *ctx)
@@ -238,9 +241,8 @@ bool agent_enroll_join(const struct agent_enroll *a)
 	static struct agent_config cfg;
 	char why[512], state[4200];
 	struct join j = { .loop = os_loop_new() };
-	struct tunnel_config tc = { .initiate = true, .on_event = on_event, .ctx = &j };
+	struct tunnel_config tc = { .initiate = true, .is_silent = true, .on_event = on_event, .ctx = &j };
 	struct tunnel *t = NULL;
-	struct os_timer timer;
 
 	if (!j.loop)
 		return false;
@@ -254,11 +256,11 @@ bool agent_enroll_join(const struct agent_enroll *a)
 	tc.state_file = state;
 	tc.n_addrs = cfg.n_addrs;
 	memcpy(tc.addrs, cfg.addrs, sizeof(tc.addrs));
-	os_timer_init(&timer, j.loop, on_join_end, j.loop);
-	os_timer_set(&timer, os_now() + JOIN_MAX);
+	os_timer_init(&j.timer, j.loop, on_join_end, j.loop);
+	os_timer_set(&j.timer, os_now() + JOIN_MAX);
 	if (tunnel_open(j.loop, &tc, &t) == OK && tunnel_set_peers(t, cfg.peers, cfg.n_peers) == OK)
 		os_loop_run(j.loop);
-	os_timer_cancel(&timer);
+	os_timer_cancel(&j.timer);
 	if (t)
 		tunnel_close(t);
 	os_loop_free(j.loop);

@@ -43,6 +43,7 @@
 	X(1053, "The host is in another state", "See 'nefia vpn enroll-status --name ID'.") \
 	X(1054, "The token cannot be read", "Copy the full token again, or make another with 'nefia vpn reinvite'.") \
 	X(1055, "The exported file cannot be used", "Check the passphrase, and that the file was copied whole.") \
+	X(1056, "Another hub lives with this operator's key", "Stop that one ('nefia hub stop' there); or have the key here: 'nefia hub reload'.") \
 	X(1099, "Internal error", "Please report it, with the log of 'nefia hub logs'.")
 
 struct ecode {

@@ -118,7 +118,8 @@ enum err enroll_answer_read(struct enroll_channel *c, const struct noise_static 
 
 	if (!noise_read_2(&c->noise, self, no_psk, a->ephemeral, wg_bytes(a->version_sealed, sizeof(a->version_sealed)), &version))
 		return ERR_AUTH;
-	if (version != a->version)
+	/* All of it was made by who made the sealed byte, or it is not taken. */
+	if (version != a->version || a->code != 0 || a->zero != 0)
 		return ERR_AUTH;
 	if (version < ENROLL_VERSION_MIN || version > ENROLL_VERSION_MAX)
 		return ERR_VERSION;

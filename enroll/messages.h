@@ -80,7 +80,9 @@ _Static_assert(sizeof(struct enroll_answer) == 61, "answer");
 	X(ENROLL_BAD_OPERATOR, 9, "whoever answered is not the operator of this token",                              \
 	  "Somebody may be in between. Check the endpoint in the token: nefia vpn token-info")                       \
 	X(ENROLL_LOST, 10, "the connection ended before the operator had answered",                                  \
-	  "Run the command again: the same token works until it is answered.")
+	  "Run the command again: the same token works until it is answered.")                                       \
+	X(ENROLL_UNREACHED, 11, "the operator cannot be reached",                                                    \
+	  "Check that it listens (nefia vpn listen), and that its firewall and router let the enrollment port in.")
 
 enum enroll_code {
 #define ENROLL_CODE_ENUM(name, number, text, hint) name = number,

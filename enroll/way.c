@@ -43,9 +43,10 @@ static const struct enroll_way *next_way(const struct enroll_way *ways, size_t n
 	return NULL;
 }
 
-static bool tells_more(const struct enroll_outcome *o, const struct enroll_outcome *than)
+/* Nobody reached, somebody who fell silent, somebody who said why. */
+static int telling(const struct enroll_outcome *o)
 {
-	return !than->by || (than->code == ENROLL_LOST && o->code != ENROLL_LOST);
+	return !o->by ? 0 : o->code == ENROLL_UNREACHED ? 1 : o->code == ENROLL_LOST ? 2 : 3;
 }
 
 /* Whole lines of @text, each said by itself. */
@@ -63,17 +64,17 @@ void enroll_ways_ask(const struct enroll_way *ways, size_t n, const struct enrol
 		     struct enroll_outcome *ret)
 {
 	const struct voice v = { fn, ctx };
-	struct enroll_outcome best = { .code = ENROLL_LOST };
+	struct enroll_outcome best = { .code = ENROLL_UNREACHED };
 	size_t at = 0;
 	const struct enroll_way *w = next_way(ways, n, &at, q->token), *after;
 
 	for (; w; w = after) {
-		struct enroll_outcome o = { .code = ENROLL_LOST };
+		struct enroll_outcome o = { .code = ENROLL_UNREACHED };
 
 		w->ask(w->ctx, q, &o);
 		ASSERT(o.code != ENROLL_OK || o.is_authentic);
 		o.by = w;
-		if (o.is_authentic || tells_more(&o, &best))
+		if (o.is_authentic || telling(&o) > telling(&best))
 			best = o;
 		if (o.is_authentic)
 			break;

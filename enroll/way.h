@@ -45,8 +45,8 @@ typedef void (*enroll_say_fn)(void *ctx, const char *line);
 
 /**
  * enroll_ways_ask() - try the ways that serve the token, in their order, until the operator has answered
- * @ret: the operator's answer; if none came, the most telling of the failures: anything rather than ENROLL_LOST,
- *       the first way's rather than the second's
+ * @ret: the operator's answer; if none came, the most telling of the failures: a reason rather than ENROLL_LOST, that
+ *       rather than ENROLL_UNREACHED, the first way's rather than the second's
  *
  * A refusal that anybody could have sent does not keep the next way from being tried. Trying twice is harmless: the
  * same key with the same token gets the same answer (doc/enrollment.md).

@@ -190,8 +190,11 @@ static int connect_client(struct nefia *n, struct hub_client *hc, nsec_t deadlin
 
 	for (;;) {
 		enum err e = hub_client_connect(hc, n->paths.socket, n->config);
+		char other[PATH_MAX];
 		int r;
 
+		if (e == ERR_NOT_FOUND && hub_other_socket(&n->paths, other))
+			e = hub_client_connect(hc, other, n->config);
 		if (e != ERR_NOT_FOUND)
 			return e == OK ? NEFIA_OK : lib_fail_client(e, hc);
 		if (n->flags & NEFIA_ATTACH_ONLY)

@@ -117,6 +117,8 @@ typedef void (*net_tcp_fn)(void *ctx, struct net_tcp *c, enum net_tcp_event ev);
  */
 MUST_CHECK enum err net_tcp_dial(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn,
 				 void *ctx, struct net_tcp **ret);
+/** net_tcp_hurry() - a SYN that nobody has answered is repeated at the next net_expire(): the way to the peer is a new one */
+void net_tcp_hurry(struct net_tcp *c);
 /** net_tcp_set_fn() - change who is told */
 void net_tcp_set_fn(struct net_tcp *c, net_tcp_fn fn, void *ctx);
 /** net_tcp_read() - copy up to @len received bytes; 0 = none now, or the end (net_tcp_at_eof) */

@@ -296,6 +296,14 @@ enum err net_tcp_dial(struct net_if *nif, const struct endpoint *remote, net_tcp
 	return OK;
 }
 
+void net_tcp_hurry(struct net_tcp *c)
+{
+	if (!c->pcb || c->pcb->state != SYN_SENT)
+		return;
+	c->pcb->net->syn_at = net_g.now;
+	net_timer_arm(c->pcb->net);
+}
+
 void net_tcp_set_fn(struct net_tcp *c, net_tcp_fn fn, void *ctx)
 {
 	c->fn = fn;

@@ -90,14 +90,16 @@ static bool wait_for_end(const struct cli *cli)
 	return false;
 }
 
-static int hub_ask(struct cli *cli, const char *op, json_t **ret_reply)
+static int hub_ask(struct cli *cli, const char *op, json_t *args, json_t **ret_reply)
 {
 	struct hub_client *hc;
 	enum err e = hub_client_open(cli, false, &hc);
 
-	if (e != OK)
+	if (e != OK) {
+		json_decref(args);
 		return EXIT_FAILED;
-	e = hub_client_call(hc, op, NULL, CALL_MAX, ret_reply, NULL);
+	}
+	e = hub_client_call(hc, op, args, CALL_MAX, ret_reply, NULL);
 	if (e != OK)
 		cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
 	hub_client_close(hc);
@@ -110,7 +112,7 @@ int cmd_hub_stop(struct cli *cli, int argc, char **argv)
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	if (hub_ask(cli, "stop", &reply) != EXIT_OK)
+	if (hub_ask(cli, "stop", NULL, &reply) != EXIT_OK)
 		return EXIT_FAILED;
 	if (!wait_for_end(cli)) {
 		json_decref(reply);
@@ -127,7 +129,7 @@ int cmd_hub_reload(struct cli *cli, int argc, char **argv)
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	if (hub_ask(cli, "reload", &reply) != EXIT_OK)
+	if (hub_ask(cli, "reload", json_pack("{s:b}", "take_back", true), &reply) != EXIT_OK)
 		return EXIT_FAILED;
 	json_decref(reply);
 	printf("Configuration loaded\n");

@@ -109,6 +109,17 @@ static void view_live(struct status_view *v)
 	}
 }
 
+static void view_rival(struct status_view *v)
+{
+	const json_t *o = json_object_get(v->status, "rival");
+
+	v->s.rival = hub_json_string(o, "from");
+	v->s.rival_host = v->s.rival ? hub_json_string(o, "host") : NULL;
+	v->s.rival_age_s = (uint64_t)hub_json_int(o, "ago_ms", 0) / 1000;
+	v->s.rival_brief = json_is_true(json_object_get(o, "brief"));
+	v->s.stands_back = json_is_true(json_object_get(o, "stands_back"));
+}
+
 static void view_pings(struct status_view *v)
 {
 	const json_t *o;
@@ -179,6 +190,7 @@ static int ask_hub(struct cli *cli, struct status_view *v, const struct status_f
 	if (e != OK)
 		return needed ? EXIT_FAILED : EXIT_OK;
 	view_live(v);
+	view_rival(v);
 	view_pings(v);
 	return EXIT_OK;
 }

@@ -46,6 +46,23 @@ static bool is_default_home(const char *home)
 	return user && join(path, user, ".nefia") == OK && strcmp(path, home) == 0;
 }
 
+bool hub_other_socket(const struct hub_paths *p, char ret[PATH_MAX])
+{
+	char *text, *line;
+	size_t len;
+	bool found;
+
+	if (os_file_read(p->lock, PATH_MAX + 64, &text, &len) != OK)
+		return false;
+	line = strchr(text, '\n');
+	len = line ? strcspn(line + 1, "\n") : 0;
+	found = line && line[1] == '/' && len < PATH_MAX;
+	if (found)
+		snprintf(ret, PATH_MAX, "%.*s", (int)len, line + 1);
+	free(text);
+	return found && strcmp(ret, p->socket) != 0;
+}
+
 void hub_folder_init(const char *config, char home[PATH_MAX], char ret_config[PATH_MAX])
 {
 	const char *env = getenv("NEFIA_HOME"), *user = os_home();
@@ -72,7 +89,7 @@ enum err hub_paths_init(const char *home, struct hub_paths *ret)
 	if (e == OK)
 		e = join(p.socket, p.run, "hub.sock");
 	if (e == OK)
-		e = join(p.lock, p.run, "hub.lock");
+		e = join(p.lock, home, "run/hub.lock");
 	if (e == OK)
 		e = join(p.log, home, "hub.log");
 	if (e == OK)
@@ -167,15 +184,20 @@ static enum err fail(struct hub_failure *f, enum err e, unsigned ecode, const ch
 
 static enum err take_lock(struct hub *h, struct hub_failure *f)
 {
-	enum err e = os_mkdir_p(h->paths.run, 0700);
+	char folder[PATH_MAX];
+	enum err e = join(folder, h->opt.home, "run");
 	int pid = 0;
 	char *old;
 	size_t len;
 
 	if (e == OK)
+		e = os_mkdir_p(folder, 0700);
+	if (e == OK)
+		e = os_mkdir_p(h->paths.run, 0700);
+	if (e == OK)
 		e = os_lock_take(h->paths.lock, h->opt.transient ? 1 : 2, &h->lock); /* a transient one may be just ending */
 	if (e == ERR_IN_USE) {
-		if (os_file_read(h->paths.lock, 64, &old, &len) == OK) {
+		if (os_file_read(h->paths.lock, PATH_MAX + 64, &old, &len) == OK) {
 			pid = atoi(old);
 			free(old);
 		}
@@ -184,14 +206,14 @@ static enum err take_lock(struct hub *h, struct hub_failure *f)
 	return e == OK ? OK : fail(f, e, HUB_ECODE_START, "cannot take the hub's lock: %s", err_text(e));
 }
 
-/* The holder's process id stands in the lock file, for people and for the second hub's message. */
+/* The holder's process id and socket stand in the lock file: for people, for the second hub's message, and for commands. */
 static void write_pid(const struct hub *h)
 {
 	int fd = open(h->paths.lock, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0)
 		return;
-	if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+	if (ftruncate(fd, 0) != 0 || dprintf(fd, "%d\n%s\n", (int)getpid(), h->paths.socket) < 0)
 		log_debug("process id not written to the lock file");
 	close(fd);
 }
@@ -247,6 +269,7 @@ static enum err open_all(struct hub *h, struct hub_failure *f)
 	e = open_tunnel(h, f);
 	if (e != OK)
 		return e;
+	hub_rival_open(h);
 	e = hub_setup_apply(h);
 	if (e == OK)
 		e = hub_notice_open(h);
@@ -270,6 +293,7 @@ void hub_close(struct hub *h)
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_stop(h->hosts[i]);
 	if (h->tunnel) {
+		hub_rival_close(h);
 		hub_bridges_abort(h);
 		hub_seen_update(h);
 		hub_seen_save(h);

@@ -84,6 +84,7 @@ enum err hub_attach(const char *home, const char *config, bool may_start, struct
 	nsec_t deadline = os_now() + ATTACH_MAX;
 	struct timespec pause = { 0, 20 * (long)NSEC_PER_MSEC };
 	struct hub_paths paths;
+	char other[PATH_MAX];
 	enum err e;
 
 	if (!hc)
@@ -95,6 +96,8 @@ enum err hub_attach(const char *home, const char *config, bool may_start, struct
 			    "the path of the control socket is too long: choose a shorter NEFIA_HOME");
 	for (;;) {
 		e = hub_client_connect(hc, paths.socket, config);
+		if (e == ERR_NOT_FOUND && hub_other_socket(&paths, other))
+			e = hub_client_connect(hc, other, config);
 		if (e != ERR_NOT_FOUND || !may_start)
 			return e;
 		if (os_now() >= deadline)

@@ -14,9 +14,9 @@
 
 /* Where the hub's files are; all derived from the Nefia folder. */
 struct hub_paths {
-	char run[PATH_MAX];    /* folder of socket and lock, 0700 */
+	char run[PATH_MAX];    /* folder of the socket, 0700 */
 	char socket[PATH_MAX];
-	char lock[PATH_MAX];
+	char lock[PATH_MAX];   /* in the Nefia folder, whatever the environment: process id and socket of its hub */
 	char log[PATH_MAX];
 	char state[PATH_MAX];  /* the tunnel's: watermark, endpoints */
 	char seen[PATH_MAX];   /* last handshakes, for `vpn status` without a hub */
@@ -39,12 +39,19 @@ void hub_folder_init(const char *config, char home[PATH_MAX], char ret_config[PA
  */
 MUST_CHECK enum err hub_paths_init(const char *home, struct hub_paths *ret);
 
+/**
+ * hub_other_socket() - where the hub of this folder says that it is, when that is not p->socket
+ * One that was started with another runtime folder has its socket there.
+ */
+bool hub_other_socket(const struct hub_paths *p, char ret[PATH_MAX]);
+
 /* Codes of the hub's own errors; their texts and hints are in the table of base/ecode. */
 #define HUB_ECODE_CONFIG 1002
 #define HUB_ECODE_PORT 1004
 #define HUB_ECODE_START 1011
 #define HUB_ECODE_RUNNING 1012
 #define HUB_ECODE_VERSION 1014
+#define HUB_ECODE_RIVAL 1056
 
 struct hub_core_options {
 	const char *home;       /* the Nefia folder */
@@ -76,6 +83,8 @@ bool hub_is_behind(const struct hub *h);
 void hub_close(struct hub *h);
 /** hub_reload() - read nefia.yaml again and tell the tunnel; on an error all stays, *ret_why is to be freed */
 MUST_CHECK enum err hub_reload(struct hub *h, char **ret_why);
+/** hub_rival_take_back() - a person wants the key here; to be followed by hub_reload() */
+void hub_rival_take_back(struct hub *h);
 /** hub_lock_fd() - of the lock, for a forked child to close */
 int hub_lock_fd(const struct hub *h);
 

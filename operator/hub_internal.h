@@ -44,8 +44,32 @@ struct hub_host {
 	/* runtime */
 	struct hub *hub;
 	struct list dials;  /* struct worker_dial */
+	struct agent_ask *ask;   /* hub_rival.c: under way */
+	nsec_t asked_handshake;  /* of the session in which it was asked last */
+	uint64_t looked_rx, looked_tx;
+	bool strange; /* it is silent, while somebody sends what is not for us */
 	struct breaker breaker;
 	struct ssh_worker *worker;
+};
+
+/* Another hub with our key, as an agent has met it. */
+struct hub_rival_seen {
+	uint64_t since_ms; /* when it began, Unix time; 0 = none */
+	uint64_t latest;   /* timestamp of the last initiation under our key that the agent took, Unix ns */
+	bool brief;        /* it serves one command */
+	char from[ENDPOINT_STR_MAX];
+};
+
+struct hub_rival {
+	struct os_timer timer;
+	uint64_t since_ms; /* when we began, or took the key back */
+	nsec_t since;
+	unsigned n_asking;
+	uint64_t n_unknown; /* datagrams for no session of ours, at the last look */
+	struct hub_rival_seen seen;
+	char host[64]; /* where it was seen */
+	nsec_t seen_at, suspected_at;
+	bool stand_back_now, stands_back;
 };
 
 struct hub_bridge;
@@ -84,6 +108,7 @@ struct hub {
 	} ends[N_ENDS_KEPT];
 	size_t n_ends; /* ever */
 	struct hub_enroll *enroll;
+	struct hub_rival rival;
 	struct os_timer linger, persist;
 	nsec_t started;
 	bool stopping;
@@ -114,6 +139,19 @@ void hub_enroll_close(struct hub *h);
 void hub_enroll_take_config(struct hub *h, const struct config *c);
 void hub_op_enroll_listen(struct hub_conn *c, const json_t *req);
 void hub_op_enroll_events(struct hub_conn *c, const json_t *req);
+
+/* ---- hub_rival.c: another hub that lives with our key ---- */
+void hub_rival_open(struct hub *h);
+/** hub_rival_close() - before the tunnel goes */
+void hub_rival_close(struct hub *h);
+/** hub_rival_forget() - @hh goes away */
+void hub_rival_forget(struct hub_host *hh);
+/** hub_rival_has_key() - do we stand back? Then there are no peers, and commands are refused. */
+bool hub_rival_has_key(const struct hub *h);
+/** hub_rival_json() - what is known of one, for status; null = nothing */
+json_t *hub_rival_json(const struct hub *h);
+/** hub_rival_judge() - in an agent's answer: the hub that began last, of those that called in our time, @age_ms. Total. */
+bool hub_rival_judge(const json_t *reply, uint64_t age_ms, struct hub_rival_seen *ret);
 
 /* ---- hub_host.c: workers and dials ---- */
 /**

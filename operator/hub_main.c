@@ -72,6 +72,7 @@ static void on_signal(void *ctx, int signum)
 		os_loop_stop(p->loop);
 		return;
 	}
+	hub_rival_take_back(p->hub);
 	if (hub_reload(p->hub, &why) != OK)
 		log_error("configuration not reloaded: %s", why ? why : "unknown reason");
 	free(why);

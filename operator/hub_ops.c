@@ -75,6 +75,9 @@ static struct hub_host *need_host(struct hub_conn *c, const json_t *req)
 		hub_conn_fail(c, ERR_NOT_FOUND, 0, "unknown host: %s", name ? name : "(none given)");
 	else if (!hh->has_key)
 		hub_conn_fail(c, ERR_NOT_FOUND, 0, "host %s has no public key yet", name);
+	else if (hub_rival_has_key(hh->hub))
+		hub_conn_fail(c, ERR_IN_USE, HUB_ECODE_RIVAL, "it began later than this one, at %s, seen by host %s",
+			      hh->hub->rival.seen.from, hh->hub->rival.host);
 	else
 		return hh;
 	return NULL;
@@ -236,7 +239,7 @@ struct ping_one {
 	struct ping *all;
 	struct ip_addr ip;
 	nsec_t deadline;
-	struct agent_ping *ping;  /* first */
+	struct agent_ask *ping;   /* first */
 	struct tunnel_dial *dial; /* then; both NULL = over */
 	nsec_t took;
 	enum err outcome;
@@ -256,7 +259,7 @@ static void cancel_ping(void *job)
 	struct ping *p = job;
 
 	for (size_t i = 0; i < p->n; i++) {
-		agent_ping_cancel(p->one[i].ping);
+		agent_ask_cancel(p->one[i].ping);
 		tunnel_dial_cancel(p->one[i].dial);
 	}
 	free(p);
@@ -301,7 +304,7 @@ static void on_dialled_22(void *ctx, enum err e, struct net_tcp *tcp)
 	ping_over(o, e);
 }
 
-static void on_pinged(void *ctx, enum err e)
+static void on_pinged(void *ctx, enum err e, const json_t *reply)
 {
 	struct ping_one *o = ctx;
 	struct endpoint remote = { .ip = o->ip, .port = HUB_SSH_PORT };
@@ -316,6 +319,7 @@ static void on_pinged(void *ctx, enum err e)
 
 static void ping_start_one(struct ping *p, struct hub_host *hh, nsec_t deadline)
 {
+	static const struct agent_control_request req = { .op = AGENT_CONTROL_PING };
 	struct ping_one *o = &p->one[p->n++];
 
 	o->all = p;
@@ -323,7 +327,7 @@ static void ping_start_one(struct ping *p, struct hub_host *hh, nsec_t deadline)
 	o->deadline = deadline;
 	memcpy(o->name, hh->peer.name, sizeof(o->name));
 	p->n_running++;
-	o->outcome = agent_ping_start(hh->hub->loop, hh->hub->tunnel, &hh->ip, deadline, on_pinged, o, &o->ping);
+	o->outcome = agent_ask_start(hh->hub->loop, hh->hub->tunnel, &hh->ip, &req, deadline, on_pinged, o, &o->ping);
 	if (o->outcome != OK)
 		p->n_running--;
 }
@@ -419,11 +423,11 @@ static void op_status(struct hub_conn *c, const json_t *req)
 		if (!h->hosts[i]->gone)
 			json_array_append_new(peers, peer_status(h, h->hosts[i]));
 	hub_conn_reply(c,
-		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o, s:o}", "pid", (int)getpid(), "version",
+		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o, s:o, s:o}", "pid", (int)getpid(), "version",
 				 NEFIA_VERSION, "transient", h->opt.transient, "port", (int)tunnel_port(h->tunnel),
 				 "uptime_ms", (json_int_t)((os_now() - h->started) / NSEC_PER_MSEC), "aead",
 				 tunnel_aead(h->tunnel), "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
-				 "peers", peers, "udp", gauges(h)),
+				 "peers", peers, "udp", gauges(h), "rival", hub_rival_json(h)),
 		       -1);
 }
 
@@ -473,7 +477,11 @@ static void op_retry(struct hub_conn *c, const json_t *req)
 static void op_reload(struct hub_conn *c, const json_t *req)
 {
 	char *why = NULL;
-	enum err e = hub_reload(hub_conn_hub(c), &why);
+	enum err e;
+
+	if (json_is_true(json_object_get(req, "take_back")))
+		hub_rival_take_back(hub_conn_hub(c));
+	e = hub_reload(hub_conn_hub(c), &why);
 
 	if (e == OK)
 		hub_conn_reply(c, json_object(), -1);

@@ -42,6 +42,7 @@ void hub_host_free(struct hub_host *hh)
 	if (!hh)
 		return;
 	hub_host_stop(hh);
+	hub_rival_forget(hh);
 	clear_ids(hh);
 	free(hh->user);
 	sodium_memzero(&hh->peer.psk, sizeof(hh->peer.psk));
@@ -256,7 +257,7 @@ enum err hub_setup_apply(struct hub *h)
 	wg_public_from_private(&h->private_key, &pub);
 	if (memcmp(wg_device_public(tunnel_device(h->tunnel)), &pub, sizeof(pub)) != 0)
 		tunnel_set_private(h->tunnel, &h->private_key);
-	for (size_t i = 0; i < h->n_hosts; i++)
+	for (size_t i = 0; i < h->n_hosts && !hub_rival_has_key(h); i++)
 		if (h->hosts[i]->has_key)
 			peers[n++] = h->hosts[i]->peer;
 	apply_port_and_addrs(h);

@@ -128,6 +128,7 @@ static void print_dns(FILE *f, const struct status *s)
 void status_print(FILE *f, const struct status *s)
 {
 	size_t n_stale = count_stale(s);
+	char age[32];
 
 	fprintf(f, "VPN: enabled (%s)\n", s->live ? "live" : s->pinged ? "probed" : "not probed");
 	fprintf(f, "Peers:\n");
@@ -139,6 +140,11 @@ void status_print(FILE *f, const struct status *s)
 		fprintf(f,
 			"\nTroubleshooting: %zu stale peer%s detected. Run 'nefia vpn diagnose' to investigate.\n",
 			n_stale, n_stale == 1 ? "" : "s");
+	if (s->rival)
+		fprintf(f, "\nAnother hub lives with this operator's key, at %s, seen by host %s %s. %s\n", s->rival, s->rival_host,
+			status_age(s->rival_age_s, age),
+			s->stands_back ? "It began later: this one stands back.\nStop that one, or have the key here: 'nefia hub reload'." :
+			s->rival_brief ? "It serves one command." : "It began earlier, and will stand back.");
 	print_dns(f, s);
 }
 
@@ -196,8 +202,9 @@ json_t *status_json(const struct status *s)
 
 	for (size_t i = 0; i < s->n_peers; i++)
 		json_array_append_new(peers, peer_json(s, &s->peers[i]));
-	o = json_pack("{s:i, s:b, s:b, s:o, s:I, s:o}", "version", 1, "enabled", 1, "probed", s->live || s->pinged,
-			 "peers", peers, "stale", (json_int_t)count_stale(s), "magic_dns", dns_json(s));
+	o = json_pack("{s:i, s:b, s:b, s:o, s:I, s:o, s:s?, s:b}", "version", 1, "enabled", 1, "probed", s->live || s->pinged,
+			 "peers", peers, "stale", (json_int_t)count_stale(s), "magic_dns", dns_json(s), "rival", s->rival,
+		      "stands_back", s->stands_back);
 	if (s->udp)
 		json_object_set(o, "udp", s->udp);
 	return o;

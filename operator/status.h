@@ -39,6 +39,10 @@ struct status {
 	bool magic_dns;
 	const char *domain;
 	const char *operator_addr; /* NULL = none yet */
+	/* another hub with our key; NULL = none is known */
+	const char *rival, *rival_host;
+	uint64_t rival_age_s;
+	bool rival_brief, stands_back;
 	json_t *udp;               /* the hub's gauges; NULL = it was not asked. Borrowed */
 };
 

@@ -5,13 +5,17 @@
  *	WAIT_CONNECT   the SYN left; after 1 s of silence a handshake starts although the session is young, and again
  *	               each second: wg refuses one that comes less than 5 s after the last
  *
- * A SYN that went out before the session would be repeated only seconds later, and users would see a stall.
+ * A SYN that went out before the session would be repeated only seconds later, and users would see a stall. So it is, in
+ * WAIT_CONNECT, when the peer has restarted and calls us: what was sealed for the old session is lost. A session that is
+ * newer than the SYN gets it again.
  */
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "tunnel/tunnel_internal.h"
 
 #define SYN_PATIENCE NSEC_PER_SEC
+#define LOOK_EVERY (100 * NSEC_PER_MSEC)
 
 struct tunnel_dial {
 	struct list link;
@@ -19,7 +23,9 @@ struct tunnel_dial {
 	struct endpoint remote;
 	wg_peer_id peer;
 	struct net_tcp *c; /* NULL: waiting for the session */
-	struct os_timer deadline, patience;
+	struct os_timer deadline, look;
+	nsec_t handshake; /* of the session that the SYN went into */
+	nsec_t patient_until;
 	tunnel_dial_fn fn;
 	void *ctx;
 	enum err outcome; /* of a dial that is over before it began */
@@ -30,7 +36,7 @@ void tunnel_dial_cancel(struct tunnel_dial *d)
 	if (!d)
 		return;
 	os_timer_cancel(&d->deadline);
-	os_timer_cancel(&d->patience);
+	os_timer_cancel(&d->look);
 	list_del(&d->link);
 	if (d->c)
 		net_tcp_abort(d->c);
@@ -62,15 +68,6 @@ static void on_deadline(void *ctx)
 	tunnel_kick(t);
 }
 
-static void on_patience(void *ctx)
-{
-	struct tunnel_dial *d = ctx;
-
-	wg_peer_rehandshake(d->t->dev, d->peer, os_loop_now(d->t->loop));
-	os_timer_set(&d->patience, os_loop_now(d->t->loop) + SYN_PATIENCE);
-	tunnel_kick(d->t);
-}
-
 static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 {
 	struct tunnel_dial *d = ctx;
@@ -81,8 +78,19 @@ static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 		finish(d, net_tcp_error(c));
 }
 
+static nsec_t last_handshake(const struct tunnel_dial *d)
+{
+	struct wg_peer_info info;
+
+	if (!wg_peer_get_info(d->t->dev, d->peer, os_loop_now(d->t->loop), &info))
+		return 0;
+	sodium_memzero(&info.psk, sizeof(info.psk));
+	return info.last_handshake;
+}
+
 static void connect_now(struct tunnel_dial *d)
 {
+	nsec_t now = os_loop_now(d->t->loop);
 	enum err e = net_tcp_dial(d->t->nif, &d->remote, on_tcp, d, &d->c);
 
 	if (e != OK) {
@@ -90,8 +98,27 @@ static void connect_now(struct tunnel_dial *d)
 		os_timer_set(&d->deadline, 0);
 		return;
 	}
-	os_timer_set(&d->patience, os_loop_now(d->t->loop) + SYN_PATIENCE);
+	d->handshake = last_handshake(d);
+	d->patient_until = now + SYN_PATIENCE;
+	os_timer_set(&d->look, now + LOOK_EVERY);
 	d->t->again = true;
+}
+
+static void on_look(void *ctx)
+{
+	struct tunnel_dial *d = ctx;
+	struct tunnel *t = d->t;
+	nsec_t now = os_loop_now(t->loop);
+
+	os_timer_set(&d->look, now + LOOK_EVERY);
+	if (last_handshake(d) != d->handshake) {
+		d->handshake = last_handshake(d);
+		net_tcp_hurry(d->c);
+	} else if (now >= d->patient_until) {
+		wg_peer_rehandshake(t->dev, d->peer, now);
+		d->patient_until = now + SYN_PATIENCE;
+	}
+	tunnel_kick(t);
 }
 
 void tunnel_dials_on_event(struct tunnel *t, const struct wg_event *ev)
@@ -124,7 +151,7 @@ enum err tunnel_dial_start(struct tunnel *t, const struct endpoint *remote, nsec
 		return ERR_NOMEM;
 	*d = (struct tunnel_dial){ .t = t, .remote = *remote, .fn = fn, .ctx = ctx, .outcome = ERR_TIMEOUT };
 	os_timer_init(&d->deadline, t->loop, on_deadline, d);
-	os_timer_init(&d->patience, t->loop, on_patience, d);
+	os_timer_init(&d->look, t->loop, on_look, d);
 	list_add_tail(&t->dials, &d->link);
 	d->peer = wg_route(t->dev, &remote->ip);
 	if (!d->peer) {

@@ -41,6 +41,31 @@ bool tunnel_configured_endpoint(struct tunnel *t, wg_peer_id id, struct endpoint
 	return true;
 }
 
+/*
+ * A node that restarted without its memory takes a recorded initiation for a new one, and the place where it came from for
+ * the peer's: whoever replays one has the endpoint, and nothing else. A peer that really moved away is found again when it
+ * calls, wherever we look for it.
+ */
+void tunnel_go_back(struct tunnel *t, wg_peer_id id)
+{
+	nsec_t now = os_loop_now(t->loop);
+	struct endpoint configured;
+	struct wg_peer_info info;
+	char from[ENDPOINT_STR_MAX], to[ENDPOINT_STR_MAX];
+
+	if (!tunnel_configured_endpoint(t, id, &configured) || !wg_peer_get_info(t->dev, id, now, &info))
+		return;
+	sodium_memzero(&info.psk, sizeof(info.psk));
+	if (endpoint_equal(&info.endpoint, &configured))
+		return;
+	log_info("peer does not answer, back to its configured endpoint from=%s to=%s", endpoint_format(&info.endpoint, from),
+		 endpoint_format(&configured, to));
+	wg_peer_set_endpoint(t->dev, id, &configured, now);
+	if (t->cfg.initiate)
+		wg_peer_connect(t->dev, id, now);
+	t->again = true;
+}
+
 /* Without memory for it the next reload sets the endpoint once more. Return: whether it is new. */
 static bool note_configured(struct tunnel *t, const struct tunnel_peer *p)
 {

@@ -77,6 +77,8 @@ static void tell(struct tunnel *t)
 			if (t->nif)
 				net_if_path_changed(t->nif);
 		}
+		if (ev.kind == WG_EVENT_HANDSHAKE_FAILED)
+			tunnel_go_back(t, ev.peer);
 		tunnel_dials_on_event(t, &ev);
 		if (t->cfg.on_event)
 			t->cfg.on_event(t->cfg.ctx, &ev);
@@ -234,7 +236,7 @@ static enum err open_interface(struct tunnel *t)
 				     .ctx = t,
 				     .congestion = t->cfg.congestion,
 				     .answer_echo = true,
-				     .reset_closed = true };
+				     .reset_closed = !t->cfg.is_silent };
 
 	memcpy(cfg.addrs, t->cfg.addrs, sizeof(cfg.addrs));
 	return net_if_open(&cfg, &t->nif);

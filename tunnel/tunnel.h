@@ -35,6 +35,7 @@ struct tunnel_config {
 	const char *aead;        /* provider by name, loaded at once; NULL = the fastest, while there is traffic */
 	const char *state_file;  /* watermark and last endpoints, versioned text, 0600; NULL = none */
 	bool is_guest;           /* the process has other threads, whose locks a forked child would never get: no fork() */
+	bool is_silent;          /* a SYN is not refused: the sender repeats it, and somebody else will answer */
 	bool initiate;           /* handshake with every peer that has an endpoint, at start */
 	/* A peer's session came up or went down, or its endpoint changed; may be NULL. */
 	void (*on_event)(void *ctx, const struct wg_event *ev);
@@ -89,7 +90,7 @@ typedef void (*tunnel_dial_fn)(void *ctx, enum err e, struct net_tcp *c);
  * tunnel_dial_start() - connect to @remote by @deadline
  *
  * Waits for a session first: the SYN leaves, and its timer starts, when the session stands. A SYN unanswered
- * for 1 s starts a handshake although the session is young.
+ * for 1 s starts a handshake although the session is young; a session that is newer than the SYN gets it again.
  * @fn's error: ERR_TIMEOUT (no session or no answer), ERR_REFUSED, ERR_NO_ROUTE (no peer has that address,
  * or its endpoint is unknown), ERR_CLOSED.
  */

@@ -58,6 +58,8 @@ void tunnel_announce(struct tunnel *t, wg_peer_id id);
 void tunnel_forget_configured(struct tunnel *t, const struct wg_public_key *key); /* the next reload sets it again */
 /** tunnel_configured_endpoint() - false: its configuration names none */
 bool tunnel_configured_endpoint(struct tunnel *t, wg_peer_id id, struct endpoint *ret);
+/** tunnel_go_back() - nobody answers where the peer was heard last: try where the configuration has it */
+void tunnel_go_back(struct tunnel *t, wg_peer_id id);
 /* uapi.c */
 /** tunnel_uapi_answer() - one request, which is cut up; its answer goes to @f */
 void tunnel_uapi_answer(struct tunnel *t, char *request, FILE *f);

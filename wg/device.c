@@ -447,6 +447,7 @@ bool wg_peer_get_info(const struct wg_device *dev, wg_peer_id id, nsec_t now, st
 		.keepalive_s = peer->keepalive_s,
 		.last_handshake = peer->last_handshake,
 		.last_handshake_wall = peer->last_handshake_wall,
+		.last_timestamp = wg_peer_last_timestamp(peer),
 		.rx_bytes = peer->rx_bytes,
 		.tx_bytes = peer->tx_bytes,
 		.n_bad_source = peer->n_bad_source,

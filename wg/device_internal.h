@@ -165,6 +165,8 @@ void wg_session_bury(struct wg_device *dev);
 /* handshake.c */
 void wg_handshake_initiate(struct wg_peer *peer, nsec_t now, bool is_retry);
 void wg_handshake_forget(struct wg_peer *peer);
+/** wg_peer_last_timestamp() - of the initiation accepted last, Unix ns; 0 = none, or nonsense */
+uint64_t wg_peer_last_timestamp(const struct wg_peer *peer);
 void wg_handshake_input(struct wg_device *dev, nsec_t now, const struct wg_datagram *d);
 
 /* send.c */

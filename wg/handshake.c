@@ -34,6 +34,21 @@ static void next_timestamp(struct wg_device *dev, nsec_t now, uint8_t out[WG_TIM
 	wg_device_tell(dev, &ev);
 }
 
+void wg_device_raise_timestamp(struct wg_device *dev, uint64_t timestamp)
+{
+	/* Beyond the year 2262 it is nonsense, and would leave no room. */
+	if (timestamp <= INT64_MAX)
+		dev->last_timestamp = MAX(dev->last_timestamp, timestamp);
+}
+
+uint64_t wg_peer_last_timestamp(const struct wg_peer *peer)
+{
+	uint64_t sec = peer->latest_timestamp[0] - TAI64_BASE;
+
+	return peer->latest_timestamp[0] < TAI64_BASE || sec > INT64_MAX / NSEC_PER_SEC ? 0 :
+	       sec * NSEC_PER_SEC + peer->latest_timestamp[1];
+}
+
 void wg_handshake_forget(struct wg_peer *peer)
 {
 	if (peer->handshake_index)

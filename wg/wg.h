@@ -67,6 +67,8 @@ void wg_device_free(struct wg_device *dev);
  * Only the TAI64N timestamps of our initiations use it: max(clock, last sent + 1).
  */
 void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns);
+/** wg_device_raise_timestamp() - our next initiation is later than @timestamp (ns since 1970): somebody had our key meanwhile */
+void wg_device_raise_timestamp(struct wg_device *dev, uint64_t timestamp);
 /** wg_device_set_private() - take a key; NULL = none. Sessions end, a peer with our own key is removed. */
 void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *priv, nsec_t now);
 const struct wg_public_key *wg_device_public(const struct wg_device *dev);
@@ -140,6 +142,7 @@ struct wg_peer_info {
 	uint16_t keepalive_s;
 	nsec_t last_handshake;         /* monotonic; 0 = never */
 	uint64_t last_handshake_wall;  /* Unix ns; 0 = never */
+	uint64_t last_timestamp;       /* of the peer's initiation that was accepted last, Unix ns by its clock; 0 = none */
 	uint64_t rx_bytes, tx_bytes;   /* as `wg show transfer`: whole messages incl. handshakes, no UDP header */
 	uint64_t n_bad_source;         /* inner source not allowed */
 	uint64_t n_replayed, n_auth_failed;

@@ -1,16 +1,20 @@
 /* The agent's control port: any line is a request or is refused with a reason; a reply is understood as it was made. */
 #include "agent/control_wire.h"
+#include "operator/hub_internal.h"
 #include "test/fuzz/fuzz.h"
 
 static void reply(const char *line, size_t len)
 {
 	static const uint8_t nonce[AGENT_CONTROL_NONCE_LEN] = { 1 };
+	struct hub_rival_seen seen;
 	json_t *j;
 
 	if (agent_control_reply_parse(line, len, &j) != OK)
 		return;
 	ASSERT(json_is_object(j) && json_is_true(json_object_get(j, "ok")));
 	(void)agent_control_is_pong(j, nonce);
+	if (hub_rival_judge(j, UINT64_MAX, &seen))
+		ASSERT(seen.since_ms > 0 && seen.from[0]);
 	json_decref(j);
 }
 
@@ -31,7 +35,8 @@ static void request(const char *line, size_t len)
 	text = agent_control_request(&req);
 	ASSERT(text && strlen(text) <= AGENT_CONTROL_REQUEST_MAX && strchr(text, '\n') == text + strlen(text) - 1);
 	ASSERT(agent_control_parse(text, strlen(text) - 1, &again, why, sizeof(why)) == OK);
-	ASSERT(again.op == req.op && memcmp(again.nonce, req.nonce, sizeof(req.nonce)) == 0);
+	ASSERT(again.op == req.op && memcmp(again.nonce, req.nonce, sizeof(req.nonce)) == 0 &&
+	       again.since_ms == req.since_ms && again.brief == req.brief);
 	free(text);
 }
 

@@ -120,6 +120,33 @@ static void health_and_status(void **state)
 	drop(c);
 }
 
+/* Hubs with one key hear of each other, never of themselves; the one that was silent longest is forgotten. */
+static void hubs_hear_of_each_other(void **state)
+{
+	struct net_tcp *c = must_open();
+	char line[128];
+	json_t *j, *hubs;
+
+	memset(agent.holders, 0, sizeof(agent.holders));
+	assert_non_null(strstr(ask(c, "{\"v\":1,\"op\":\"hubs\",\"since\":1000}\n"), "\"hubs\":[]"));
+	assert_non_null(strstr(ask(c, "{\"v\":1,\"op\":\"hubs\",\"since\":1000}\n"), "\"hubs\":[]"));
+	j = ask_json(c, "{\"v\":1,\"op\":\"hubs\",\"since\":2000,\"brief\":true}\n");
+	hubs = json_object_get(j, "hubs");
+	assert_int_equal(json_array_size(hubs), 1);
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(hubs, 0), "since")), 1000);
+	assert_true(json_is_false(json_object_get(json_array_get(hubs, 0), "brief")));
+	assert_non_null(strstr(json_string_value(json_object_get(json_array_get(hubs, 0), "from")), "127.0.0.1:"));
+	assert_in_range(json_integer_value(json_object_get(json_array_get(hubs, 0), "ago_ms")), 0, 5000);
+	json_decref(j);
+	for (unsigned since = 3000; since <= 12000; since += 1000) {
+		snprintf(line, sizeof(line), "{\"v\":1,\"op\":\"hubs\",\"since\":%u}\n", since);
+		j = ask_json(c, line);
+		assert_int_equal(json_array_size(json_object_get(j, "hubs")), MIN(since / 1000 - 1, AGENT_HOLDERS_MAX - 1));
+		json_decref(j);
+	}
+	drop(c);
+}
+
 static void wrong_lines(void **state)
 {
 	static const struct {
@@ -131,6 +158,8 @@ static void wrong_lines(void **state)
 		{ "{\"v\":1}\n", "ERR_UNSUPPORTED", true },
 		{ "{\"v\":1,\"op\":\"ping\"}\n", "ERR_FORMAT", false },
 		{ "{\"v\":1,\"op\":\"ping\",\"nonce\":\"0001\"}\n", "ERR_FORMAT", false },
+		{ "{\"v\":1,\"op\":\"hubs\"}\n", "ERR_FORMAT", false },
+		{ "{\"v\":1,\"op\":\"hubs\",\"since\":-1}\n", "ERR_FORMAT", false },
 		{ "{\"op\":\"ping\"}\n", "ERR_FORMAT", false },
 		{ "[]\n", "ERR_FORMAT", false },
 		{ "GET / HTTP/1.1\n", "ERR_FORMAT", false },
@@ -206,7 +235,7 @@ struct pinged {
 	enum err e;
 };
 
-static void on_pinged(void *ctx, enum err e)
+static void on_pinged(void *ctx, enum err e, const json_t *reply)
 {
 	*(struct pinged *)ctx = (struct pinged){ true, e };
 }
@@ -218,12 +247,13 @@ static bool is_over(void *ctx)
 
 static enum err ping(const char *addr)
 {
-	struct agent_ping *p;
+	static const struct agent_control_request req = { .op = AGENT_CONTROL_PING };
+	struct agent_ask *p;
 	struct pinged r = { 0 };
 	struct ip_addr ip;
 
 	assert_int_equal(ip_addr_parse(addr, &ip), OK);
-	assert_int_equal(agent_ping_start(pair.loop, pair.hub, &ip, os_now() + NSEC_PER_SEC, on_pinged, &r, &p), OK);
+	assert_int_equal(agent_ask_start(pair.loop, pair.hub, &ip, &req, os_now() + NSEC_PER_SEC, on_pinged, &r, &p), OK);
 	assert_true(tunpair_run(&pair, is_over, &r, 3 * NSEC_PER_SEC));
 	return r.e;
 }
@@ -339,6 +369,7 @@ int main(void)
 		cmocka_unit_test(notices),
 		cmocka_unit_test(ping_echoes_its_nonce),
 		cmocka_unit_test(health_and_status),
+		cmocka_unit_test(hubs_hear_of_each_other),
 		cmocka_unit_test(wrong_lines),
 		cmocka_unit_test(an_endless_line_is_cut_off),
 		cmocka_unit_test(requests_of_a_connection_are_counted),

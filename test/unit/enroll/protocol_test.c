@@ -137,7 +137,7 @@ static size_t alter(uint64_t seed, size_t message, size_t byte)
 			enroll_server_input(&a->server, &all, (struct bytes){ buf, len });
 			assert_int_not_equal(a->server.state, ENROLL_SERVER_COMMIT);
 		}
-		while (enrollpair_step(&p, 0) && p.agents[0].running && enroll_client_output(&a->client).len + enroll_server_output(&a->server).len > 0)
+		for (int i = 0; i < 8 && enrollpair_step(&p, 0); i++)
 			;
 		assert_false(a->stored);
 	}

@@ -202,6 +202,8 @@ static void the_telling_failure(void **state)
 
 	assert_int_equal(go(&rate, &down).code, ENROLL_RATE);
 	assert_int_equal(go(&lost, &down).code, ENROLL_LOST);
+	lost.code = ENROLL_UNREACHED;
+	assert_int_equal(go(&lost, &down).code, ENROLL_UNREACHED);
 	assert_string_equal(go(&lost, &down).by->noun, "Direct");
 	/* A relay that changes what it carries is found out, and stores nothing. */
 	assert_int_not_equal(go(&lost, &liar).code, ENROLL_OK);

@@ -1,0 +1,119 @@
+#!/bin/bash
+# One operator's folder, copied by hand to a second machine, with a hub on each: they notice each other by way of the agent, the one
+# that began last keeps the key, the other names it and stands back; and a person can take the key back. Three machines:
+#
+#   agent 10.1.0.2 --+-- hub a 10.1.0.3
+#                    +-- hub b 10.1.0.4
+set -u
+umask 022
+HERE=$(cd "$(dirname "$0")" && pwd)
+BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
+TEST_NAME=two_hubs
+SW=nefia-hs$$ AG=nefia-hg$$ A=nefia-ha$$ B=nefia-hb$$
+T=
+N_CHECKS=0
+skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
+fail() {
+	echo "FAIL $TEST_NAME: $*"
+	tail -n 12 "$T"/*.out "$T"/[ab]/hub.log 2>/dev/null
+	exit 1
+}
+ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
+now_ms() { date +%s%3N; }
+cleanup() {
+	status=$?
+	trap - EXIT
+	for ns in $SW $AG $A $B; do
+		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
+		ip netns del $ns 2>/dev/null
+	done
+	[ -z "$T" ] || rm -rf "$T"
+	exit $status
+}
+until_true() {
+	local end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.1; done
+}
+PATH=$PATH:/usr/sbin:/sbin
+[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
+for tool in ip ssh-keygen ssh-keyscan sshd; do command -v $tool >/dev/null || skip "$tool is not installed"; done
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+T=$(mktemp -d /tmp/nefia-two.XXXXXX)
+for ns in $SW $AG $A $B; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done
+ip -n $SW link add br0 type bridge || skip "no bridge here"
+ip -n $SW link set br0 up
+i=2
+for ns in $AG $A $B; do
+	ip link add e0 netns $ns type veth peer name p$i netns $SW || fail "veth"
+	ip -n $ns addr add 10.1.0.$i/24 dev e0 && ip -n $ns link set e0 up
+	ip -n $SW link set p$i master br0 && ip -n $SW link set p$i up
+	i=$((i + 1))
+done
+as() { # as a|b COMMAND...
+	local who=$1 ns=$A
+	shift
+	[ "$who" = a ] || ns=$B
+	ip netns exec $ns env -u XDG_RUNTIME_DIR NEFIA_HOME="$T/$who" HOME="$T" "$@"
+}
+mkdir -m 700 "$T/a" "$T/agent"
+ssh-keygen -q -t ed25519 -N '' -f "$T/host_key"
+ssh-keygen -q -t ed25519 -N '' -f "$T/id"
+cp "$T/id.pub" "$T/authorized_keys"
+mkdir -p -m 755 /run/sshd
+printf '%s\n' "Port 22" "ListenAddress 127.0.0.1" "HostKey $T/host_key" "AuthorizedKeysFile $T/authorized_keys" "StrictModes no" \
+	"UsePAM no" "PidFile none" "PermitRootLogin yes" >"$T/sshd_config"
+ip netns exec $AG "$(command -v sshd)" -D -e -f "$T/sshd_config" 2>"$T/sshd.log" &
+
+as a "$BUILD/nefia" init >"$T/init.out" 2>&1 || fail "init"
+sed -i "s|identities: .*|identities: [\"$T/id\"]|; s/^ssh:/&\n  user: root/" "$T/a/nefia.yaml"
+as a "$BUILD/nefia" hub >"$T/hub-a.out" 2>&1 &
+until_true 5 test -S "$T/a/run/hub.sock" || fail "hub a does not start"
+as a "$BUILD/nefia" vpn invite --name web --os linux --endpoint 10.1.0.3:51820 --listen=false --token-out "$T/token" >"$T/invite.out" 2>&1 ||
+	fail "invite"
+ip netns exec $AG "$BUILD/nefia-agent" enroll --token-file "$T/token" --out-dir "$T/agent" >"$T/enroll.out" 2>&1 || fail "enroll"
+ip netns exec $AG "$BUILD/nefia-agent" run --config "$T/agent/agent.yaml" --log-file - >"$T/agent.out" 2>&1 &
+works() { as "$1" timeout 20 "$BUILD/nefia" exec --target web -- true >"$T/exec-$1.out" 2>&1; }
+until_true 10 works a || fail "exec at a"
+
+# ---- a second hub in the same folder, in an environment with another runtime folder: none; commands find the first
+mkdir -m 700 "$T/runtime"
+as a env XDG_RUNTIME_DIR="$T/runtime" HOME="$T" "$BUILD/nefia" hub >"$T/second.out" 2>&1 && fail "a second hub in one folder"
+grep -q 'E1012' "$T/second.out" || fail "what the second hub says"
+ok "a second hub in one folder is refused"
+
+# ---- the folder is copied by hand
+cp -a "$T/a" "$T/b" && rm -rf "$T/b/run"
+sed -i 's/^watermark .*/watermark 1/' "$T/b/hub-state.json" # an old copy: else its handshakes are a minute in the future
+as b "$BUILD/nefia" hub >"$T/hub-b.out" 2>&1 &
+until_true 5 test -S "$T/b/run/hub.sock" || fail "hub b does not start"
+until_true 15 works b || fail "exec at b, which began later"
+says_so() { works "$1"; grep -q 'E1056' "$T/exec-$1.out"; }
+begin=$(now_ms)
+until_true 20 says_so a || fail "a does not notice"
+grep -q '10.1.0.4:51820, seen by host web' "$T/exec-a.out" || fail "a does not name b: $(cat "$T/exec-a.out")"
+ok "the older hub names the other after $(($(now_ms) - begin)) ms: $(head -n 1 "$T/exec-a.out")"
+as a "$BUILD/nefia" vpn status >"$T/status.out" 2>&1
+grep -q "at 10.1.0.4:51820, seen by host web .*stands back" "$T/status.out" || fail "vpn status at a"
+until_true 20 works b || fail "b does not get the agent back"
+# No fight: for four seconds a sends nothing, and b works all the time.
+sent() { ip netns exec $A cat /sys/class/net/e0/statistics/tx_packets; }
+sleep 1
+before=$(sent)
+for _ in 1 2 3 4; do
+	works b || fail "b loses the agent again"
+	sleep 1
+done
+[ $(($(sent) - before)) -le 4 ] || fail "a goes on sending: $(($(sent) - before)) packets"
+ok "the older one sends nothing ($(($(sent) - before)) packets in 4 s), the newer one works all the time"
+
+# ---- a person takes it back
+as a "$BUILD/nefia" hub reload >"$T/reload.out" 2>&1 || fail "hub reload"
+until_true 10 works a || fail "a does not take the key back"
+until_true 20 says_so b || fail "b does not notice"
+grep -q '10.1.0.3:51820' "$T/exec-b.out" || fail "b does not name a"
+until_true 20 works a || fail "exec at a after b stood back"
+ok "taken back with 'nefia hub reload': now the other stands back"
+as b "$BUILD/nefia" hub stop >"$T/stop.out" 2>&1 || fail "stop"
+echo "PASS $TEST_NAME ($N_CHECKS checks)"
