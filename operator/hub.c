@@ -317,6 +317,7 @@ static void close_all(struct hub *h)
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_free(h->hosts[i]);
 	free(h->hosts);
+	hub_secrets_wipe(h);
 	sodium_memzero(&h->private_key, sizeof(h->private_key));
 	if (h->loop) {
 		os_timer_cancel(&h->linger);
@@ -348,6 +349,7 @@ int hub_main(const struct hub_options *opt)
 
 	list_init(&h.conns);
 	list_init(&h.bridges);
+	list_init(&h.secrets);
 	h.started = os_now();
 	if (e == OK)
 		e = open_log(&h);

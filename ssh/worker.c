@@ -20,8 +20,10 @@
 #include "os/file.h"
 #include "os/proc.h"
 #include "os/stream.h"
+#include "ssh/agent.h"
 #include "ssh/fs_session.h"
 #include "ssh/known_hosts.h"
+#include "ssh/setup.h"
 
 #define KNOWN_HOSTS_MAX (4u << 20)
 #define LOCK_TRIES 2 /* seconds that the hub may stand still for it */
@@ -31,7 +33,9 @@
 struct ssh_worker {
 	struct os_loop *loop;
 	struct ssh_worker_config cfg;
-	char host[64], vpn_addr[64], known_hosts[4096];
+	char host[64], user[64], vpn_addr[64], known_hosts[4096];
+	char *ids[N_IDENTITIES_MAX]; /* their paths */
+	size_t n_ids;
 	struct os_child *child;
 	int ctl;
 	struct os_watch *watch;
@@ -182,6 +186,50 @@ static void answer_host_key(struct ssh_worker *w, const struct ssh_question *q)
 		send_buf(w, &b, NULL, 0);
 }
 
+/* ---- keys ---- */
+
+void ssh_worker_agent_said(struct ssh_worker *w, uint32_t dial_id, enum err e, struct bytes answer)
+{
+	struct ssh_buf b = { 0 };
+	uint8_t kind = SSH_C_AGENT_SAID;
+
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
+	    ssh_put_string(&b, answer.p, e == OK ? answer.len : 0) == OK)
+		send_buf(w, &b, NULL, 0);
+}
+
+/* It may try to log in with nothing but the user's name and a key that the agent has. */
+static void pass_to_agent(struct ssh_worker *w, const struct ssh_question *q)
+{
+	if (!w->cfg.on_agent || !ssh_agent_may_ask(q->blob, w->user))
+		end(w, "it asked ssh-agent for something else than a login");
+	else
+		w->cfg.on_agent(w->cfg.ctx, w, q->id, q->blob);
+}
+
+static void answer_secret(struct ssh_worker *w, const struct ssh_question *q)
+{
+	const char *path = q->id < w->n_ids ? w->ids[q->id] : NULL, *known = NULL;
+	struct ssh_buf b = { 0 };
+	uint8_t kind = SSH_C_SECRET_IS;
+
+	if (!path) {
+		end(w, "it asked about a key that it does not have");
+		return;
+	}
+	if (q->blob.len > 0) {
+		if (w->cfg.keep_secret)
+			w->cfg.keep_secret(w->cfg.ctx, path, q->blob);
+		return;
+	}
+	if (w->cfg.secret)
+		known = w->cfg.secret(w->cfg.ctx, path);
+	if (!known)
+		known = "";
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, q->id) == OK && ssh_put_string(&b, known, strlen(known)) == OK)
+		send_buf(w, &b, NULL, 0);
+}
+
 /* ---- messages ---- */
 
 /* A worker that was taken over may ask without end: it gets no more than it needs. */
@@ -207,7 +255,7 @@ static void on_readable(void *ctx, int events)
 	struct ssh_worker *w = ctx;
 	int fds[OS_FDS_MAX];
 	size_t n = 0, n_fds = 0;
-	struct ssh_question q;
+	struct ssh_question q = { 0 };
 	enum err e = os_recv_fds(w->ctl, buf, sizeof(buf), &n, fds, &n_fds);
 
 	if (e == ERR_AGAIN)
@@ -224,8 +272,14 @@ static void on_readable(void *ctx, int events)
 		pass_dial(w, q.id);
 	else if (q.kind == SSH_C_HOST_KEY)
 		answer_host_key(w, &q);
+	else if (q.kind == SSH_C_AGENT)
+		pass_to_agent(w, &q);
+	else if (q.kind == SSH_C_SECRET)
+		answer_secret(w, &q);
 	else if (q.id == w->n_sessions)
 		end(w, NULL); /* idle, and no session is on the way to it */
+	if (q.kind == SSH_C_SECRET)
+		explicit_bzero(buf, n);
 }
 
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd)
@@ -267,6 +321,19 @@ static void known_types(const struct ssh_worker *w, char ret[256])
 	free(file);
 }
 
+static enum err put_identity(struct ssh_buf *b, const struct ssh_identity *id)
+{
+	struct bytes parts[] = { id->private, id->public, id->certificate };
+	const char *why = id->why ? id->why : "";
+	enum err e = ssh_put_string(b, id->path, strlen(id->path));
+
+	if (e == OK)
+		e = ssh_put_string(b, why, strlen(why));
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && e == OK; i++)
+		e = ssh_put_string(b, parts[i].p, parts[i].len);
+	return e;
+}
+
 static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config *cfg)
 {
 	struct ssh_buf b = { 0 };
@@ -289,12 +356,11 @@ static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config
 	if (e == OK)
 		e = ssh_put_u32(&b, cfg->idle_s);
 	if (e == OK)
+		e = ssh_put_u32(&b, cfg->has_agent);
+	if (e == OK)
 		e = ssh_put_u32(&b, (uint32_t)cfg->n_ids);
-	for (size_t i = 0; i < cfg->n_ids && e == OK; i++) {
-		e = ssh_put_string(&b, cfg->ids[i].path, strlen(cfg->ids[i].path));
-		if (e == OK)
-			e = ssh_put_string(&b, cfg->ids[i].pem, cfg->ids[i].len);
-	}
+	for (size_t i = 0; i < cfg->n_ids && e == OK; i++)
+		e = put_identity(&b, &cfg->ids[i]);
 	if (e == OK)
 		e = os_send_fds(w->ctl, b.p, ssh_buf_used(&b), NULL, 0);
 	ssh_buf_fini(&b);
@@ -330,6 +396,14 @@ static enum err spawn(struct ssh_worker *w, int child_fd)
 	return os_child_spawn(w->loop, &sp, on_exit_child, w, &w->child);
 }
 
+/* The rest of the identities is not ours to keep. */
+static void keep_paths(struct ssh_worker *w, const struct ssh_worker_config *cfg)
+{
+	w->cfg.ids = NULL;
+	for (size_t i = 0; i < cfg->n_ids && i < N_IDENTITIES_MAX; i++)
+		w->ids[w->n_ids++] = strdup(cfg->ids[i].path);
+}
+
 enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg, struct ssh_worker **ret)
 {
 	struct ssh_worker *w = calloc(1, sizeof(*w));
@@ -340,6 +414,8 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 		return ERR_NOMEM;
 	*w = (struct ssh_worker){ .loop = loop, .cfg = *cfg, .ctl = -1 };
 	snprintf(w->host, sizeof(w->host), "%s", cfg->host);
+	snprintf(w->user, sizeof(w->user), "%s", cfg->user);
+	keep_paths(w, cfg);
 	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
 	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
 	os_timer_init(&w->end_timer, loop, on_end_timer, w);
@@ -371,5 +447,7 @@ void ssh_worker_free(struct ssh_worker *w)
 	os_child_free(w->child);
 	if (w->ctl >= 0)
 		close(w->ctl);
+	for (size_t i = 0; i < w->n_ids; i++)
+		free(w->ids[i]);
 	free(w);
 }
