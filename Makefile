@@ -11,10 +11,14 @@ V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(filter 1,$(V)),:,printf '  %-7s %s\n' '$(1)' '$(2)')
 
-# Variant: SAN=1 builds with ASan and UBSan beside the plain build.
+# Variants beside the plain build: SAN=1 with ASan and UBSan, SAN=thread with TSan.
 ifeq ($(SAN),1)
 B := build/san
 SANFLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
+OPT ?= -O1
+else ifeq ($(SAN),thread)
+B := build/tsan
+SANFLAGS := -fsanitize=thread
 OPT ?= -O1
 else
 B ?= build
@@ -33,9 +37,11 @@ endif
 WERROR ?= -Werror
 # Paths are cut out of the objects, so that two build folders give the same bytes.
 REPRO := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(CURDIR)/=
-HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-ifeq ($(SAN),1)
-HARDEN := -fPIE
+# One set of objects for programs and for the shared library: hidden symbols cost nothing in either.
+PIC := -fPIC -fvisibility=hidden
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 $(PIC)
+ifneq ($(SAN),)
+HARDEN := $(PIC)
 endif
 CPPFLAGS := -D_GNU_SOURCE -I. -I$(B)/gen
 CFLAGS := $(CSTD) $(OPT) -g $(WARN) $(WERROR) $(REPRO) $(HARDEN) $(SANFLAGS) $(EXTRA_CFLAGS)
@@ -45,6 +51,10 @@ LDFLAGS := -pie -Wl,-z,relro,-z,now $(SANFLAGS) $(EXTRA_LDFLAGS)
 ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
+
+# Other flags build everything anew.
+FLAGS_FILE := $(B)/gen/flags
+$(shell mkdir -p $(B)/gen; echo '$(CC) $(CFLAGS)' | cmp -s - $(FLAGS_FILE) || echo '$(CC) $(CFLAGS)' >$(FLAGS_FILE))
 
 # Version, commit and build date; rewritten only when they change.
 $(shell third_party/version.sh $(B)/gen/nefia_version.h $(VERSION))
@@ -58,14 +68,14 @@ all:
 	@$(MAKE) --no-print-directory programs
 
 include third_party/module.mk
-FOLDERS := base os wg netstack transport enroll tunnel ssh agent operator
+FOLDERS := base os wg netstack transport enroll tunnel ssh agent operator lib
 include $(wildcard $(FOLDERS:%=%/module.mk))
 
 # A folder's library is all of its C files but main.c; CPPFLAGS_<folder> fences foreign headers in.
 define folder_rules
 SRCS_$(1) := $$(filter-out %/main.c,$$(wildcard $(1)/*.c))
 OBJS_$(1) := $$(SRCS_$(1):%.c=$$(B)/obj/%.o)
-$$(B)/obj/$(1)/%.o: $(1)/%.c | $$(DEPS_$(1))
+$$(B)/obj/$(1)/%.o: $(1)/%.c $$(FLAGS_FILE) | $$(DEPS_$(1))
 	$$(call say,CC,$$<)
 	@mkdir -p $$(@D)
 	$$(Q)$$(CC) $$(CPPFLAGS) $$(CPPFLAGS_$(1)) $$(CFLAGS) $$(CFLAGS_$(1)) -MMD -MP -c -o $$@ $$<
@@ -81,7 +91,7 @@ $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),-l:libuv_a.a,$(foreach f,$(1),$(LIBS_$(f))))
 AGENT_PARTS := agent tunnel transport enroll netstack wg os base
 NEFIA_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
-programs: $(B)/nefia $(B)/nefia-agent
+programs: $(B)/nefia $(B)/nefia-agent library
 
 define link_program
 $(call say,LD,$@)
@@ -114,10 +124,11 @@ demo:
 	@$(MAKE) --no-print-directory programs
 	@BUILD=$(CURDIR)/$(B) test/e2e/drop.sh $(CURDIR)/test/demo.sh
 
-MAN := $(wildcard doc/*.[157])
-install: programs
+MAN := $(wildcard doc/*.[1357])
+install: programs $(B)/libnefia.pc
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/nefia $(B)/nefia-agent $(DESTDIR)$(PREFIX)/bin/
+	$(install_library)
 	@for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 	@[ ! -f completions/nefia.bash ] || install -D -m 644 completions/nefia.bash \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/nefia
@@ -126,6 +137,7 @@ help:
 	@echo 'make              nefia and nefia-agent, in build/ (set-up: make setup)'
 	@echo 'make demo         set-up, build, and the whole way on this machine'
 	@echo 'make test         set-up, build and every test; SAN=1 make test: under ASan and UBSan'
+	@echo 'make library      libnefia, shared and static (part of make); make stress-lib: its threads under TSan'
 	@echo 'make test-long    the same, and what takes long'
 	@echo 'make unit-FOLDER  the unit tests of one folder'
 	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each); make fuzz-yaml: one'

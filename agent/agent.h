@@ -18,6 +18,8 @@ struct agent_options {
 int agent_cmd_run(const struct agent_options *opt, int argc, char **argv);
 int agent_cmd_enroll(const struct agent_options *opt, int argc, char **argv);
 int agent_cmd_status(const struct agent_options *opt, int argc, char **argv);
+int agent_cmd_install_service(const struct agent_options *opt, int argc, char **argv);
+int agent_cmd_uninstall_service(const struct agent_options *opt, int argc, char **argv);
 int agent_cmd_keygen(const struct agent_options *opt, int argc, char **argv);
 
 #endif

@@ -4,7 +4,7 @@
  * The agent's key is on disk (agent.yaml.enrolling) before anything is sent, and stays there until agent.yaml is written: a run
  * that was killed, or whose answer was lost, is repeated with the same key and gets the same answer (doc/enrollment.md).
  *
- * There are ways to reach the operator, tried in turn; this version has one, the direct connection.
+ * How the question gets to the operator is a way's business (enroll/way.h); this version has one, the direct connection.
  */
 #include <getopt.h>
 #include <sodium.h>
@@ -16,6 +16,7 @@
 #include "agent/agent.h"
 #include "agent/config.h"
 #include "agent/enroll.h"
+#include "agent/service.h"
 #include "base/version.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -350,22 +351,28 @@ static void say_tunnel(const struct agent_enroll *a)
 		printf("VPN address %s. The tunnel is not up yet: UDP to the operator did not come through.\n", addr);
 }
 
+static void say_line(void *ctx, const char *line)
+{
+	printf("%s\n", line);
+	fflush(stdout);
+}
+
 static int enroll(struct agent_enroll *a)
 {
-	struct endpoint to = { .ip = a->t.endpoint.ip, .port = a->t.enroll_port };
-	char text[ENDPOINT_STR_MAX];
-	enum enroll_code c;
+	/* In the order in which they are tried. */
+	const struct enroll_way ways[] = { agent_enroll_direct };
+	const struct enroll_question q = { .token = &a->t, .self = &a->self, .request = &a->req, .wait_max = ENROLL_DIRECT_MAX };
+	struct enroll_outcome o;
 
-	if (!endpoint_is_set(&a->t.endpoint))
+	agent_enroll_host_keys(a);
+	enroll_ways_ask(ways, ARRAY_SIZE(ways), &q, say_line, NULL, &o);
+	if (!o.by)
 		return fail("the token names no way to the operator", "Ask for another: nefia vpn reinvite --name %s --endpoint IP:PORT",
 			    a->t.host_id);
-	agent_enroll_host_keys(a);
-	printf("Connecting to operator at %s...\n", endpoint_format(&to, text));
-	fflush(stdout);
-	c = agent_enroll_direct(a);
-	if (c != ENROLL_OK)
-		return fail_code(a, c);
-	printf("Direct enrollment succeeded.\nValidating invite token... OK\nKey exchange... OK\n");
+	if (o.code != ENROLL_OK)
+		return fail_code(a, o.code);
+	a->reply = o.reply;
+	a->farewell = o.by->farewell;
 	return store(a);
 }
 
@@ -400,8 +407,8 @@ int agent_cmd_enroll(const struct agent_options *opt, int argc, char **argv)
 	if (r == 0) {
 		say_tunnel(&a);
 		say_keys(&a);
-		printf("Enrollment successful!\nConfig written to %s\n", a.config);
-		if (a.install && agent_enroll_install(&a, why, sizeof(why)) != OK)
+		printf("%s\nConfig written to %s\n", a.farewell, a.config);
+		if (a.install && agent_service_install(a.config, why, sizeof(why)) != OK)
 			r = fail(why, "The configuration stands; run it by hand: nefia-agent run", NULL);
 		else if (a.install)
 			printf("Service installed.\n");

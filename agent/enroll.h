@@ -3,6 +3,7 @@
 #define AGENT_ENROLL_H
 
 #include "enroll/client.h"
+#include "enroll/way.h"
 
 struct agent_enroll {
 	const char *token_file, *token, *out_dir, *ssh_addr;
@@ -14,11 +15,12 @@ struct agent_enroll {
 	struct noise_static self;
 	struct enroll_request req;
 	struct enroll_reply reply;
+	const char *farewell; /* of the way that succeeded */
 };
 
 /* ---- enroll_net.c ---- */
-/** agent_enroll_direct() - one attempt after the other, until the operator has answered or the time is over */
-enum enroll_code agent_enroll_direct(struct agent_enroll *a);
+/* agent_enroll_direct - a TCP connection: one attempt after the other, until the operator has answered or the time is over */
+extern const struct enroll_way agent_enroll_direct;
 /** agent_enroll_join() - try the tunnel of the new configuration for some seconds; false: no session came up */
 bool agent_enroll_join(const struct agent_enroll *a);
 
@@ -27,7 +29,5 @@ bool agent_enroll_join(const struct agent_enroll *a);
 void agent_enroll_host_keys(struct agent_enroll *a);
 /** agent_enroll_fingerprint() - "SHA256:..." of a "type base64" line; false when it is none */
 bool agent_enroll_fingerprint(const char *key, char ret[64]);
-/** agent_enroll_install() - a service that runs the agent: systemd's, of the system or of this user */
-MUST_CHECK enum err agent_enroll_install(const struct agent_enroll *a, char *why, size_t why_size);
 
 #endif

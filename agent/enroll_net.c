@@ -5,6 +5,7 @@
  * store, is tried again with the same key, which is harmless (doc/enrollment.md). Every other answer is final.
  */
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,14 +21,14 @@
 #define JOIN_MAX (5 * NSEC_PER_SEC)
 
 struct direct {
-	struct agent_enroll *a;
+	const struct enroll_question *q;
+	struct enroll_outcome *ret;
 	struct os_loop *loop;
 	struct os_timer timer;
 	struct os_dial *dial;
 	struct os_stream *stream;
 	struct enroll_client m;
 	nsec_t deadline;
-	enum enroll_code code;
 	bool in_attempt, waiting;
 };
 
@@ -40,16 +41,16 @@ static bool is_worth_another(enum enroll_code c)
 
 static void end_attempt(struct direct *d, enum enroll_code code)
 {
+	d->ret->code = code;
+	d->ret->is_authentic = d->in_attempt && d->m.is_authentic;
 	if (d->in_attempt) {
-		if (code == ENROLL_OK)
-			d->a->reply = d->m.reply;
+		d->ret->reply = d->m.reply;
 		enroll_client_fini(&d->m);
 	}
 	d->in_attempt = false;
 	if (d->stream)
 		os_stream_close(d->stream);
 	d->stream = NULL;
-	d->code = code;
 	if (!is_worth_another(code) || os_now() + AGAIN_AFTER >= d->deadline) {
 		os_loop_stop(d->loop);
 		return;
@@ -112,7 +113,7 @@ static void on_stream(void *ctx, struct os_stream *s, int events)
 /* Our address in the LAN, as the way to the operator shows it: helps when both are behind one router. */
 static void note_local(struct direct *d, int fd)
 {
-	struct endpoint *ep = &d->a->req.local_endpoint;
+	struct endpoint *ep = &d->q->request->local_endpoint;
 	struct sockaddr_in in;
 	socklen_t len = sizeof(in);
 
@@ -121,8 +122,8 @@ static void note_local(struct direct *d, int fd)
 		return;
 	ep->ip.family = IP_V4;
 	memcpy(ep->ip.b, &in.sin_addr, 4);
-	ep->port = d->a->req.listen_port;
-	if (ip_addr_is_loopback(&ep->ip) || ip_addr_equal(&ep->ip, &d->a->t.endpoint.ip))
+	ep->port = d->q->request->listen_port;
+	if (ip_addr_is_loopback(&ep->ip) || ip_addr_equal(&ep->ip, &d->q->token->endpoint.ip))
 		memset(ep, 0, sizeof(*ep));
 }
 
@@ -142,7 +143,7 @@ static void on_dialed(void *ctx, enum err e, int fd)
 		return;
 	}
 	d->in_attempt = true;
-	e = enroll_client_init(&d->m, &d->a->t, &d->a->self, &d->a->req, os_rng());
+	e = enroll_client_init(&d->m, d->q->token, d->q->self, d->q->request, os_rng());
 	if (e != OK)
 		end_attempt(d, e == ERR_INVALID ? ENROLL_SIGNATURE : ENROLL_LOST);
 	else
@@ -151,7 +152,7 @@ static void on_dialed(void *ctx, enum err e, int fd)
 
 static void start_attempt(struct direct *d)
 {
-	struct endpoint to = { .ip = d->a->t.endpoint.ip, .port = d->a->t.enroll_port };
+	struct endpoint to = { .ip = d->q->token->endpoint.ip, .port = d->q->token->enroll_port };
 	char text[ENDPOINT_STR_MAX];
 
 	d->waiting = false;
@@ -168,18 +169,26 @@ static void on_timer(void *ctx)
 		start_attempt(d);
 		return;
 	}
-	d->code = ENROLL_LOST;
+	*d->ret = (struct enroll_outcome){ .code = ENROLL_LOST };
 	os_loop_stop(d->loop);
 }
 
-enum enroll_code agent_enroll_direct(struct agent_enroll *a)
+static bool serves(const struct enroll_token *t)
 {
-	struct direct d = { .a = a, .code = ENROLL_LOST };
+	return endpoint_is_set(&t->endpoint);
+}
 
-	d.loop = os_loop_new();
+static void ask(void *ctx, const struct enroll_question *q, struct enroll_outcome *ret)
+{
+	struct endpoint to = { .ip = q->token->endpoint.ip, .port = q->token->enroll_port };
+	struct direct d = { .q = q, .ret = ret, .loop = os_loop_new() };
+	char text[ENDPOINT_STR_MAX];
+
 	if (!d.loop)
-		return ENROLL_LOST;
-	d.deadline = os_now() + ENROLL_DIRECT_MAX;
+		return;
+	printf("Connecting to operator at %s...\n", endpoint_format(&to, text));
+	fflush(stdout);
+	d.deadline = os_now() + q->wait_max;
 	os_timer_init(&d.timer, d.loop, on_timer, &d);
 	start_attempt(&d);
 	os_loop_run(d.loop);
@@ -191,8 +200,16 @@ enum enroll_code agent_enroll_direct(struct agent_enroll *a)
 	if (d.in_attempt)
 		enroll_client_fini(&d.m);
 	os_loop_free(d.loop);
-	return d.code;
 }
+
+const struct enroll_way agent_enroll_direct = {
+	.name = "direct connection",
+	.noun = "Direct",
+	.steps = "Validating invite token... OK\nKey exchange... OK\n",
+	.farewell = "Enrollment successful!",
+	.serves = serves,
+	.ask = ask,
+};
 
 /* ---- the tunnel, for a moment ---- */
 

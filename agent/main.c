@@ -43,6 +43,12 @@ static const struct command commands[] = {
 	  "  --run              then stay in the foreground, as the command run does\n"
 	  "  --install          then install and start a service (systemd)\n\n"
 	  "A run that was interrupted is repeated with the same token.\n" },
+	{ "install-service", agent_cmd_install_service, "run as a service, with systemd", "install-service",
+	  "As root a service of the system, else one of this user. It is started at once, again if it\n"
+	  "runs already: the same command after an update, or after --config was given another file.\n" },
+	{ "uninstall-service", agent_cmd_uninstall_service, "stop the service and remove it", "uninstall-service [--yes]",
+	  "  --yes  do not ask\n\n"
+	  "The configuration stays.\n" },
 	{ "status", agent_cmd_status, "show the last health report", "status [--json]",
 	  "  --json  the report as JSON, with its age and whether the agent runs\n\n"
 	  "Exit status: 0 ok, 3 degraded, 4 unhealthy, 1 no report or the agent does not run.\n" },
@@ -60,7 +66,7 @@ static void usage(FILE *f)
 {
 	fprintf(f, "Usage: nefia-agent [OPTION...] COMMAND\n\nCommands:\n");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
-		fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].summary);
+		fprintf(f, "  %-17s %s\n", commands[i].name, commands[i].summary);
 	fprintf(f, "\nOptions:\n%s\n'nefia-agent COMMAND --help' tells more.\n", global_flags);
 }
 

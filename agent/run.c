@@ -43,6 +43,7 @@ static void on_stop(void *ctx, int signum)
 		return;
 	}
 	a->draining = true;
+	os_tell_manager("STOPPING=1");
 	agent_forward_refuse(a);
 	if (a->n_forwards == 0) {
 		os_loop_stop(a->loop);
@@ -208,6 +209,7 @@ static int run(struct agent *a)
 	say_started(a);
 	start_uapi(a);
 	agent_monitor_start(a);
+	os_tell_manager("READY=1");
 	os_loop_run(a->loop);
 	log_info("agent stopped");
 	agent_stop(a);

@@ -2,6 +2,7 @@
 """Measures Nefia beside its rivals, in turn, in one run.
 
     bench/run.py [--long] [--rounds N] [--seconds S] [--only TOOL,...] [--cells 'CELL;...'] [--parts PART,...]
+                 [--also NAME=BUILD]...
 
 Parts:
     direct  an ordinary TCP client (bench/load), the tool's local port, its tunnel over UDP on loopback, its other end,
@@ -12,7 +13,8 @@ Parts:
 
 One tool runs at a time; a round measures each tool once, and the order turns with every round, so that a machine that
 slows down slows all. Printed: medians, spread, and ratios. Everything goes to bench/results/NAME.{md,json}, raw samples
-too. Nothing else should run on the machine.
+too. Nothing else should run on the machine. --also measures another build of ours (a directory such as /elsewhere/build) in
+the same run: a change is judged beside what was before it.
 """
 import argparse
 import json
@@ -239,8 +241,9 @@ def run_direct(opt, server_port, skipped):
     if opt.cells:
         cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
     samples = {}
-    tools = prepared((T.Nefia, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
-                     opt.only and opt.only.split(","), server_port, skipped)
+    also = [T.Nefia.of_build(*pair.split("=", 1)) for pair in opt.also]
+    tools = prepared((T.Nefia, *also, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
+                     opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)
     try:
         rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
                   lambda tool, i: samples.setdefault(tool.name, []).append(measure_direct(tool, cells, opt.seconds)),
@@ -249,7 +252,7 @@ def run_direct(opt, server_port, skipped):
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    rivals = [n for n in names if n not in ("nefia", "loopback") and "TUN" not in n]
+    rivals = [n for n in names if n not in ("nefia", "loopback", *(t.name for t in also)) and "TUN" not in n]
     return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
 
 
@@ -327,6 +330,7 @@ def main():
     ap.add_argument("--only")
     ap.add_argument("--cells")
     ap.add_argument("--parts", default=",".join(PARTS))
+    ap.add_argument("--also", action="append", default=[])
     ap.add_argument("--name", default="latest")
     opt = ap.parse_args()
     opt.seconds = opt.seconds or (10 if opt.long else 3)

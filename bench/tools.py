@@ -137,6 +137,14 @@ class Loopback(Tool):
 class Nefia(Tool):
     name = "nefia"
     congestion = None
+    build = BUILD
+
+    @classmethod
+    def of_build(cls, name, build):
+        """Another build of it, to be measured beside this one in one run."""
+        if not os.path.exists(os.path.join(build, "nefia-agent")):
+            raise Skip(f"{build} holds no nefia-agent")
+        return type("Nefia_" + name, (cls,), {"name": name, "build": os.path.abspath(build)})
 
     def start(self, user=None, identity=None, forward=True):
         home = os.path.join(self.dir, "op")
@@ -145,13 +153,13 @@ class Nefia(Tool):
         os.makedirs(os.path.join(self.dir, "agent"), mode=0o700)
         self.env = dict(os.environ, NEFIA_HOME=home)
         self.env.pop("XDG_RUNTIME_DIR", None)
-        nefia = os.path.join(BUILD, "nefia")
+        nefia = os.path.join(self.build, "nefia")
         run(nefia, "init", env=self.env)
         self.edit(os.path.join(home, "nefia.yaml"), "listen_port", free_port(socket.SOCK_DGRAM))
         login = ["--user", user, "--identity", identity] if user else []
         agent = self.add_agent("far", home, login)
         self.port = free_port()
-        self.spawn(os.path.join(BUILD, "nefia-agent"), "run", "--config", agent, env=self.env)
+        self.spawn(os.path.join(self.build, "nefia-agent"), "run", "--config", agent, env=self.env)
         self.spawn(nefia, "hub", env=self.env)
         end = time.monotonic() + 5
         while not os.path.exists(os.path.join(home, "run/hub.sock")) and time.monotonic() < end:
@@ -163,13 +171,13 @@ class Nefia(Tool):
         """A host entry in HOME and the agent's configuration, whose path is returned."""
         conf = os.path.join(self.dir, "agent", os.path.basename(home) + ".yaml")
         port = free_port(socket.SOCK_DGRAM)
-        run(os.path.join(BUILD, "nefia"), "host", "add", name, "--endpoint", f"127.0.0.1:{self.through(port)}",
+        run(os.path.join(self.build, "nefia"), "host", "add", name, "--endpoint", f"127.0.0.1:{self.through(port)}",
             "--agent-config", conf, *login, env=dict(self.env, NEFIA_HOME=home))
         self.edit(conf, "listen_port", port)
         self.edit(conf, "ssh_addr", f"127.0.0.1:{self.server_port}")
         if self.congestion:
             self.edit(conf, "congestion", self.congestion)
-            self.edit(os.path.join(home, "nefia.yaml"), "congestion", self.congestion)
+            self.edit(os.path.join(home, "nefia.yaml"), "congestion", self.congestion, "vpn")
         return conf
 
     def alone(self):
@@ -180,20 +188,25 @@ class Nefia(Tool):
         self.edit(os.path.join(home, "nefia.yaml"), "listen_port", free_port(socket.SOCK_DGRAM))
         login = ["--user", os.environ.get("USER") or "root", "--identity", os.path.join(self.dir, "id")]
         conf = self.add_agent("far", home, login)
-        self.spawn(os.path.join(BUILD, "nefia-agent"), "run", "--config", conf, env=env)
+        self.spawn(os.path.join(self.build, "nefia-agent"), "run", "--config", conf, env=env)
         return home
 
     @staticmethod
-    def edit(path, key, value):
-        lines, found = [], False
+    def edit(path, key, value, section=None):
+        """KEY becomes VALUE in PATH; when it is not there it goes to the top of SECTION, or to the end of the file."""
+        lines, found, at = [], False, None
         for line in open(path):
             bare = line.lstrip(" -")
             if bare.startswith(key + ":"):
                 line = line[:len(line) - len(bare)] + f"{key}: {value}\n"
                 found = True
             lines.append(line)
+            if section and line.startswith(section + ":"):
+                at = len(lines)
+        if not found and section and at is None:
+            raise Skip(f"no {section}: in {path}")
         if not found:
-            lines.append(f"{key}: {value}\n")
+            lines.insert(len(lines) if at is None else at, ("  " if section else "") + f"{key}: {value}\n")
         with open(path, "w") as f:
             f.writelines(lines)
         os.chmod(path, 0o600)
@@ -299,7 +312,8 @@ class Tun(Tool):
         return ["ip", "netns", "exec", self.spaces[side]]
 
     def start(self):
-        tag = f"{os.getpid()}{self.congestion[0]}{self.program[0]}"
+        # Namespaces and devices of runs that go on at the same time must not meet: UAPI sockets have the device's name.
+        tag = os.path.basename(self.dir)[-8:].replace("_", "x")
         self.spaces = [f"nb{tag}a", f"nb{tag}b"]
         for space in self.spaces:
             run("ip", "netns", "add", space)
@@ -318,23 +332,26 @@ class Tun(Tool):
             key = os.path.join(self.dir, f"key{side}")
             with open(key, "w", opener=lambda p, f: os.open(p, f, 0o600)) as f:
                 f.write(keys[side][0])
-            args = ["wg", "set", f"nbt{side}", "listen-port", str(ports[side]), "private-key", key, "peer", keys[1 - side][1],
+            args = ["wg", "set", self.device(side), "listen-port", str(ports[side]), "private-key", key, "peer", keys[1 - side][1],
                     "allowed-ips", f"10.94.0.{2 - side}/32"]
             if side == 0:
                 args += ["endpoint", f"10.95.0.2:{far}"]
             run(*self.inside(side), *args)
-            run("ip", "-n", self.spaces[side], "addr", "add", f"10.94.0.{side + 1}/24", "dev", f"nbt{side}")
-            run("ip", "-n", self.spaces[side], "link", "set", f"nbt{side}", "mtu", "1420", "up")
+            run("ip", "-n", self.spaces[side], "addr", "add", f"10.94.0.{side + 1}/24", "dev", self.device(side))
+            run("ip", "-n", self.spaces[side], "link", "set", self.device(side), "mtu", "1420", "up")
         port = free_port()
         self.beside(*self.inside(1), LOAD, "serve", str(port), "0.0.0.0", self.congestion)
         self.options = ["--congestion", self.congestion]
         self.prefix, self.target = self.inside(0), f"10.94.0.2:{port}"
 
+    def device(self, side):
+        return self.spaces[side].replace("nb", "t", 1)
+
     def start_device(self, side):
-        args = ["-f", f"nbt{side}"] + (["--disable-drop-privileges"] if self.program == "boringtun-cli" else [])
+        args = ["-f", self.device(side)] + (["--disable-drop-privileges"] if self.program == "boringtun-cli" else [])
         self.spawn(*self.inside(side), self.command, *args)
         for _ in range(500):
-            if subprocess.run(self.inside(side) + ["wg", "show", f"nbt{side}"], capture_output=True).returncode == 0:
+            if subprocess.run(self.inside(side) + ["wg", "show", self.device(side)], capture_output=True).returncode == 0:
                 return
             time.sleep(0.01)
         raise Skip(f"{self.program} made no device")

@@ -11,10 +11,12 @@
  *	probe rtt   ten seconds without a new least round trip: half of the product for 200 ms, so that a queue of our own making
  *	            does not pass for the path
  *
- * What keeps it from pushing others out: a loss that a queue explains, because no answer of the round came back without
- * waiting, or more than LOSS_PCT lost in a round, is an overflow. Then a window beside the model bounds it, cut and grown
- * along CUBIC's curve, so that it and a CUBIC flow in one bottleneck lose and gain alike. The bound goes when it is beyond what the
- * model wants. Random losses on a path without a standing queue set none.
+ * What keeps it from pushing others out: a loss that a queue explains is an overflow. It does when no answer of two
+ * rounds came back without waiting; or, for a queue that is too short to be seen so, when much more than usual was
+ * lost in a round in which the answers waited; or when very much was lost. Then a window beside the model bounds it, cut and
+ * grown along CUBIC's curve, so that it and a CUBIC flow in one bottleneck lose and gain alike. With a bound a shorter
+ * wait explains a loss, and the pace is a little above the model's: the bound decides. It goes when it is beyond
+ * what the model wants. Random losses on a path without a standing queue set none.
  *
  * Sources: draft-ietf-ccwg-bbr (sections 4 and 5), the gains of the first published version.
  */
@@ -27,7 +29,8 @@
 #define BW_ROUNDS 10
 #define RTT_WINDOW (10 * NSEC_PER_SEC)
 #define PROBE_RTT_TIME (200 * NSEC_PER_MSEC)
-#define LOSS_PCT 2
+#define LOSS_MUCH 20000       /* of a million */
+#define LOSS_SHORT_QUEUE 5000 /* beyond what is usual on an empty path, while a queue is seen */
 #define N_PHASES 8
 #define CWND_LEAST 4 /* segments */
 
@@ -105,22 +108,39 @@ static void update_model(struct net_cc *cc, const struct net_cc_ack *a)
 
 /* ---- loss as a bound ---- */
 
+/* @part: how much of the round trip counts. Above @part of it and some noise even the luckiest answer has waited. */
+static bool has_waited(const struct net_bbr *b, nsec_t least, unsigned part)
+{
+	return least != NSEC_NEVER && least > b->rtt_min + b->rtt_min / part + NSEC_PER_MSEC / 2;
+}
+
 static bool queue_stands(const struct net_bbr *b)
 {
-	nsec_t least = MIN(b->rtt_round, b->rtt_last);
+	return has_waited(b, MIN(b->rtt_round, b->rtt_last), b->bound ? 16 : 8);
+}
 
-	return least != NSEC_NEVER && least > b->rtt_min + b->rtt_min / 8 + NSEC_PER_MSEC / 2;
+/* Parts of a million. */
+static uint32_t loss_of(const struct net_bbr *b, const struct net_cc_ack *a)
+{
+	uint64_t sent = a->delivered - b->round_start + b->round_lost;
+
+	return sent > 0 ? (uint32_t)(b->round_lost * 1000000 / sent) : 0;
 }
 
 static bool is_overflow(const struct net_cc *cc, const struct net_cc_ack *a)
 {
 	const struct net_bbr *b = &cc->bbr;
-	uint64_t sent = a->delivered - b->round_start + b->round_lost;
 
 	/* The queue that startup made is being drained already. */
 	if (a->lost == 0 || b->cut_in_round || b->mode == DRAIN)
 		return false;
-	return queue_stands(b) || (b->round_lost > 4 * cc->mss && b->round_lost * 100 > sent * LOSS_PCT && sent > 8 * cc->mss);
+	if (queue_stands(b))
+		return true;
+	if (b->round_lost <= 3 * cc->mss || a->delivered - b->round_start < 8 * cc->mss)
+		return false;
+	if (has_waited(b, b->rtt_round, 16) && loss_of(b, a) > LOSS_SHORT_QUEUE + 4 * b->loss_usual)
+		return true;
+	return loss_of(b, a) > LOSS_MUCH;
 }
 
 static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
@@ -141,6 +161,8 @@ static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
 	if (!b->round_over)
 		return;
 	b->cut_in_round -= b->cut_in_round > 0;
+	if (!has_waited(b, b->rtt_round, 16))
+		b->loss_usual = (7 * b->loss_usual + loss_of(b, a)) / 8;
 	b->round_lost = 0;
 	b->round_start = a->delivered;
 	b->rtt_last = b->rtt_round;
@@ -233,7 +255,7 @@ static double pacing_gain(const struct net_bbr *b)
 		return 1 / GAIN_STARTUP;
 	case PROBE_BW:
 		/* With a bound it is the bound that decides, as CUBIC's window does. */
-		return b->bound && b->phase > 1 ? GAIN_BOUND_PACE : phase_gain[b->phase];
+		return b->bound && b->phase > 0 ? GAIN_BOUND_PACE : phase_gain[b->phase];
 	case PROBE_RTT:
 		break;
 	}

@@ -75,6 +75,7 @@ struct net_bbr {
 	nsec_t rtt_round, rtt_last; /* least of this round and of the last */
 	uint32_t bound;       /* a window beside the model, after losses that a queue explains; 0: none */
 	struct net_cubic cubic; /* its growth */
+	uint32_t loss_usual;  /* on the empty path, parts of a million */
 	uint32_t old_cwnd;
 	uint8_t mode, phase, n_full, cut_in_round;
 	bool full, round_over;

@@ -44,6 +44,7 @@ struct net_state {
 	uint64_t hash_key[4];
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
 	uint64_t n_refused_seen; /* of the pool's refusals */
+	size_t spilled_bytes;    /* received, on the heap (spill.c) */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_stats stats;
 };
@@ -171,6 +172,14 @@ void net_window_note(struct net_tcp *c);
 size_t net_window_drained(struct net_tcp *c, size_t len);
 /** net_window_relieve() - if the pool refused units, give back what lies out of order */
 void net_window_relieve(void);
+
+/* spill.c */
+/** net_spill_wanted() - units of the pool run short, and the heap has room for @len bytes */
+bool net_spill_wanted(size_t len);
+/** net_spill_alloc() - a buffer of the heap that counts as spilled; NULL: no memory */
+struct pbuf *net_spill_alloc(uint16_t len);
+/** net_spill() - a copy of @p on the heap when that is wanted, else NULL; @p stays its holder's */
+struct pbuf *net_spill(struct pbuf *p);
 
 /* udp.c */
 /** net_udp_input() - to the socket of that port, if there is one */

@@ -7,7 +7,7 @@
  * from its front what has become in order.
  *
  * Limits: the window bounds the bytes, N_ENTRIES the list and so the walk. A segment of a few bytes is copied to the heap,
- * or it would hold a unit of 2 KiB each.
+ * or it would hold a unit of 2 KiB each; when units run short, so is every one (spill.c).
  */
 #include <string.h>
 
@@ -56,9 +56,9 @@ static void cut_front(struct tcp_seg *seg, uint32_t from)
 }
 
 /* A segment of its own, header included, in a buffer of its size. */
-static struct tcp_seg *copy_small(const struct tcp_seg *in)
+static struct tcp_seg *copy_out(const struct tcp_seg *in)
 {
-	struct pbuf *p = pbuf_alloc(PBUF_RAW, (u16_t)(sizeof(struct tcp_hdr) + in->len), PBUF_RAM);
+	struct pbuf *p = net_spill_alloc((u16_t)(sizeof(struct tcp_hdr) + in->len));
 	struct tcp_seg own = *in, *seg;
 
 	if (!p)
@@ -80,11 +80,15 @@ static bool insert(struct tcp_seg *in, struct tcp_seg **at, struct tcp_seg *prev
 
 	if (prev && end_of(prev) == from_of(in) && !has_fin(in) && in->len >= SMALL && prev->len >= SMALL &&
 	    prev->len + in->len <= 0xffff) {
-		pbuf_chain(prev->p, in->p);
+		struct pbuf *copy = net_spill(in->p);
+
+		pbuf_chain(prev->p, copy ? copy : in->p);
+		if (copy)
+			pbuf_free(copy);
 		prev->len = (uint16_t)(prev->len + in->len);
 		return true;
 	}
-	seg = in->len < SMALL ? copy_small(in) : tcp_seg_copy(in);
+	seg = in->len < SMALL || net_spill_wanted(in->len) ? copy_out(in) : tcp_seg_copy(in);
 	if (!seg)
 		return false;
 	seg->next = *at;

@@ -77,25 +77,6 @@ static size_t writable_min(void)
 	return MIN((size_t)WRITABLE_MIN, (size_t)net_g.cfg.snd_bytes_max / 2 + 1);
 }
 
-/*
- * Units of the pool are for packets on their way. When they run short, what an owner leaves lying is moved to the
- * heap, so that one slow reader does not starve the other connections of its peer.
- */
-static struct pbuf *move_to_heap(struct pbuf *p)
-{
-	struct pktpool_stats s;
-	struct pbuf *copy;
-
-	pktpool_get_stats(net_g.cfg.pool, &s);
-	if (s.n_used < s.n_max / 2 || net_g.stats.mem_bytes + p->tot_len > net_g.cfg.mem_bytes_max)
-		return p;
-	copy = pbuf_clone(PBUF_RAW, PBUF_RAM, p);
-	if (!copy)
-		return p;
-	pbuf_free(p);
-	return copy;
-}
-
 static bool rx_push(struct net_tcp *c, struct pbuf *p)
 {
 	size_t cap = c->rx_cap ? c->rx_cap * 2 : 16;
@@ -121,13 +102,17 @@ static bool rx_push(struct net_tcp *c, struct pbuf *p)
 static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 {
 	struct net_tcp *c = arg;
+	struct pbuf *copy = p && c->rx_n > 0 ? net_spill(p) : NULL;
 
-	if (p && c->rx_n > 0 && net_g.cfg.pool)
-		p = move_to_heap(p);
 	if (!p)
 		c->eof = true;
-	else if (!rx_push(c, p))
+	else if (!rx_push(c, copy ? copy : p)) {
+		if (copy)
+			pbuf_free(copy);
 		return ERR_MEM; /* lwIP keeps it and offers it again */
+	}
+	if (copy)
+		pbuf_free(p);
 	net_window_note(c);
 	net_tcp_raise(c, NET_TCP_READABLE);
 	return ERR_OK;

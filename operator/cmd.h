@@ -38,6 +38,9 @@ int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char
 /** cli_usage() - a usage error on standard error, in the name of the command that runs. Return: EXIT_USAGE. */
 int cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+extern const struct cli_option fs_ls_options[], fs_get_options[], fs_put_options[], fs_cat_options[], fs_rm_options[];
+extern const struct cli_option fs_mkdir_options[], fs_mv_options[], fs_stat_options[], fs_chmod_options[], fs_df_options[];
+extern const struct cli_option fs_find_options[];
 extern const struct cli_option exec_options[], forward_options[], host_add_options[], host_json_options[];
 extern const struct cli_option hub_options[], hub_logs_options[], nc_options[], shell_options[], vpn_status_options[], wg_options[];
 
@@ -66,6 +69,15 @@ int cmd_hub_reload(struct cli *cli, int argc, char **argv);
 int cmd_hub_logs(struct cli *cli, int argc, char **argv);
 int cmd_vpn_status(struct cli *cli, int argc, char **argv);
 int cmd_exec(struct cli *cli, int argc, char **argv);
+int cmd_fs_ls(struct cli *cli, int argc, char **argv);
+int cmd_fs_cat(struct cli *cli, int argc, char **argv);
+int cmd_fs_rm(struct cli *cli, int argc, char **argv);
+int cmd_fs_mkdir(struct cli *cli, int argc, char **argv);
+int cmd_fs_mv(struct cli *cli, int argc, char **argv);
+int cmd_fs_stat(struct cli *cli, int argc, char **argv);
+int cmd_fs_chmod(struct cli *cli, int argc, char **argv);
+int cmd_fs_df(struct cli *cli, int argc, char **argv);
+int cmd_fs_find(struct cli *cli, int argc, char **argv);
 int cmd_fs_put(struct cli *cli, int argc, char **argv);
 int cmd_fs_get(struct cli *cli, int argc, char **argv);
 int cmd_forward(struct cli *cli, int argc, char **argv);

@@ -17,8 +17,28 @@ static const struct command host_words[] = {
 };
 
 static const struct command fs_words[] = {
-	{ .name = "put", .fn = cmd_fs_put, .summary = "copy a file to a host", OPERANDS(2, 2, "LOCAL HOST:REMOTE") },
-	{ .name = "get", .fn = cmd_fs_get, .summary = "copy a file from a host", OPERANDS(2, 2, "HOST:REMOTE LOCAL") },
+	{ .name = "ls", .fn = cmd_fs_ls, .summary = "list folders", OPERANDS(1, -1, "HOST:[PATH]..."),
+	  .options = fs_ls_options },
+	{ .name = "get", .fn = cmd_fs_get, .summary = "copy from a host", OPERANDS(2, -1, "HOST:PATH... LOCAL"),
+	  .options = fs_get_options },
+	{ .name = "put", .fn = cmd_fs_put, .summary = "copy to a host", OPERANDS(2, -1, "LOCAL... HOST:[PATH]"),
+	  .options = fs_put_options },
+	{ .name = "cat", .fn = cmd_fs_cat, .summary = "print files", OPERANDS(1, -1, "HOST:PATH..."),
+	  .options = fs_cat_options },
+	{ .name = "rm", .fn = cmd_fs_rm, .summary = "remove files and folders", OPERANDS(1, -1, "HOST:PATH..."),
+	  .options = fs_rm_options },
+	{ .name = "mkdir", .fn = cmd_fs_mkdir, .summary = "make folders", OPERANDS(1, -1, "HOST:PATH..."),
+	  .options = fs_mkdir_options },
+	{ .name = "mv", .fn = cmd_fs_mv, .summary = "move or rename at a host", OPERANDS(2, -1, "HOST:PATH... HOST:PATH"),
+	  .options = fs_mv_options },
+	{ .name = "stat", .fn = cmd_fs_stat, .summary = "show what a name is", OPERANDS(1, -1, "HOST:PATH..."),
+	  .options = fs_stat_options },
+	{ .name = "chmod", .fn = cmd_fs_chmod, .summary = "change modes", OPERANDS(2, -1, "MODE HOST:PATH..."),
+	  .options = fs_chmod_options },
+	{ .name = "df", .fn = cmd_fs_df, .summary = "show the space of file systems", OPERANDS(1, -1, "HOST:[PATH]..."),
+	  .options = fs_df_options },
+	{ .name = "find", .fn = cmd_fs_find, .summary = "list everything below", OPERANDS(1, -1, "HOST:[PATH]..."),
+	  .options = fs_find_options },
 	{ .name = NULL },
 };
 
@@ -76,7 +96,10 @@ const struct command commands[] = {
 	{ .name = "shell", .fn = cmd_shell, .summary = "a terminal at a host", OPERANDS(1, -1, "HOST [COMMAND...]"),
 	  .options = shell_options, .in_order = true,
 	  .notes = "After a line's end ~. ends the session, ~^Z suspends nefia, ~? lists what there is. Exit status as exec's." },
-	{ .name = "fs", .summary = "copy files", .words = fs_words },
+	{ .name = "fs", .summary = "files at a host: list, copy, move, remove", .words = fs_words,
+	  .notes = "Paths at a host begin at the login folder; HOST: alone is that folder. *, ?, [a-z] in them are expanded there: put\n"
+		   "them in quotes, so that your shell leaves them. A backslash takes the meaning of the next character away;\n"
+		   "--no-glob of all. A file that arrives takes its place in one step when it is whole." },
 	{ .name = "nc", .fn = cmd_nc, OPERANDS(2, 2, "HOST PORT"), .options = nc_options,
 	  .summary = "a stream to a host's port on standard input and output (for ssh's ProxyCommand)" },
 	{ .name = "ssh-config", .fn = cmd_ssh_config, .options = ssh_config_options,

@@ -1,19 +1,22 @@
 /*
- * operator/hub.c - the hub process: start, reload, end.
+ * operator/hub.c - the hub's core: lock, configuration, tunnel, control socket, on somebody's loop.
  *
- * Order of the start: the lock (one hub for each Nefia folder; the kernel frees it when we die, however), the configuration, the
- * tunnel, the control socket, then the word to whoever started us. Whoever finds the lock taken and wants a
- * transient hub just attaches to the winner, so two first commands never use one key at the same time.
+ * Who has it: the hub process (hub_main.c), and libnefia's loop thread when no hub runs. It touches nothing that belongs to
+ * the whole process: no signal, no log file, no limit.
+ *
+ * Order of the start: the lock (one hub for each Nefia folder; the kernel frees it when we die, however), the configuration,
+ * the tunnel, the control socket. Whoever finds the lock taken attaches to the winner, so two that start at once never use one
+ * key at the same time. At the end the socket is closed before the lock is given back, so that a command which comes in
+ * between finds nobody and starts anew.
  *
  * A transient hub ends when nobody used it for HUB_LINGER; a client and a connection that a client asked for both
- * count as use, the workers' own connections do not. At the end the socket is closed before the lock is given back,
- * so that a command which comes in between finds nobody and starts anew.
+ * count as use, the workers' own connections do not. The end is told to the owner, who closes it. A guest in another program's
+ * process ends when that says so.
  */
-#include "operator/hub.h"
+#include "operator/hub_core.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +27,7 @@
 
 #include "base/log.h"
 #include "base/version.h"
-#include "operator/cmd.h"
 #include "operator/hub_internal.h"
-#include "os/log.h"
-#include "os/proc.h"
 
 /* ---- paths ---- */
 
@@ -44,6 +44,23 @@ static bool is_default_home(const char *home)
 	char path[PATH_MAX];
 
 	return user && join(path, user, ".nefia") == OK && strcmp(path, home) == 0;
+}
+
+void hub_folder_init(const char *config, char home[PATH_MAX], char ret_config[PATH_MAX])
+{
+	const char *env = getenv("NEFIA_HOME"), *user = os_home();
+	const char *slash = config ? strrchr(config, '/') : NULL;
+
+	if (config && !(env && *env))
+		snprintf(home, PATH_MAX, "%.*s", slash ? (int)(slash - config) : 1, slash ? config : ".");
+	else if (env && *env)
+		snprintf(home, PATH_MAX, "%s", env);
+	else
+		snprintf(home, PATH_MAX, "%s/.nefia", user ? user : "");
+	if (config)
+		snprintf(ret_config, PATH_MAX, "%s", config);
+	else
+		snprintf(ret_config, PATH_MAX, "%.*s/nefia.yaml", PATH_MAX - 12, home);
 }
 
 enum err hub_paths_init(const char *home, struct hub_paths *ret)
@@ -71,46 +88,14 @@ enum err hub_paths_init(const char *home, struct hub_paths *ret)
 	return e;
 }
 
-/* ---- telling who started us ---- */
-
-static void report(struct hub *h, enum err e, unsigned ecode, const char *message)
-{
-	json_t *o = json_pack("{s:b, s:s, s:i, s:s}", "ok", e == OK, "error", err_name(e), "ecode", (int)ecode,
-			      "message", message);
-	char *text = json_dumps(o, JSON_COMPACT);
-
-	if (e != OK && h->opt.report_fd < 0) {
-		if (ecode == HUB_ECODE_PORT)
-			hub_print_port_error(stderr, false, h->listen_port);
-		else
-			error_print(stderr, false, ecode, message);
-	}
-	if (text && h->opt.report_fd >= 0 && write(h->opt.report_fd, text, strlen(text)) < 0)
-		log_debug("whoever started the hub is gone");
-	if (h->opt.report_fd >= 0)
-		close(h->opt.report_fd);
-	h->opt.report_fd = -1;
-	free(text);
-	json_decref(o);
-}
-
-void hub_print_port_error(FILE *f, bool json, unsigned port)
-{
-	error_print(f, json, HUB_ECODE_PORT, NULL);
-	if (json)
-		return;
-	if (port && port != 51820)
-		fprintf(f, "The configured port is %u: lsof -i :%u shows who uses it.\n", port, port);
-	else
-		fprintf(f, "lsof -i :51820 shows who uses it; kill <PID> ends it.\n");
-}
-
 /* ---- running ---- */
 
 void hub_stop(struct hub *h)
 {
+	if (h->stopping)
+		return;
 	h->stopping = true;
-	os_loop_stop(h->loop);
+	h->opt.on_end(h->opt.ctx);
 }
 
 static void on_linger(void *ctx)
@@ -123,7 +108,7 @@ static void on_linger(void *ctx)
 
 void hub_user_gone(struct hub *h)
 {
-	if (h->opt.transient && !h->stopping && h->n_conns == 0 && !hub_bridges_in_use(h))
+	if (h->opt.transient && !h->opt.is_guest && !h->stopping && h->n_conns == 0 && !hub_bridges_in_use(h))
 		os_timer_set(&h->linger, os_now() + HUB_LINGER);
 }
 
@@ -155,21 +140,6 @@ enum err hub_reload(struct hub *h, char **ret_why)
 	return e;
 }
 
-static void on_signal(void *ctx, int signum)
-{
-	struct hub *h = ctx;
-	char *why = NULL;
-
-	if (signum != SIGHUP) {
-		log_info("ending signal=%d", signum);
-		hub_stop(h);
-		return;
-	}
-	if (hub_reload(h, &why) != OK)
-		log_error("configuration not reloaded: %s", why ? why : "unknown reason");
-	free(why);
-}
-
 static void on_tunnel_event(void *ctx, const struct wg_event *ev)
 {
 	struct hub *h = ctx;
@@ -181,9 +151,20 @@ static void on_tunnel_event(void *ctx, const struct wg_event *ev)
 
 /* ---- start and end ---- */
 
-static enum err take_lock(struct hub *h)
+static enum err fail(struct hub_failure *f, enum err e, unsigned ecode, const char *fmt, ...) PRINTF_LIKE(4, 5);
+static enum err fail(struct hub_failure *f, enum err e, unsigned ecode, const char *fmt, ...)
 {
-	char text[128];
+	va_list ap;
+
+	f->ecode = ecode;
+	va_start(ap, fmt);
+	vsnprintf(f->message, sizeof(f->message), fmt, ap);
+	va_end(ap);
+	return e;
+}
+
+static enum err take_lock(struct hub *h, struct hub_failure *f)
+{
 	enum err e = os_mkdir_p(h->paths.run, 0700);
 	int pid = 0;
 	char *old;
@@ -196,13 +177,9 @@ static enum err take_lock(struct hub *h)
 			pid = atoi(old);
 			free(old);
 		}
-		snprintf(text, sizeof(text), "a hub is already running (pid %d)", pid);
-		report(h, e, HUB_ECODE_RUNNING, text);
-	} else if (e != OK) {
-		snprintf(text, sizeof(text), "cannot take the hub's lock: %s", err_text(e));
-		report(h, e, HUB_ECODE_START, text);
+		return fail(f, e, HUB_ECODE_RUNNING, "a hub is already running (pid %d)", pid);
 	}
-	return e;
+	return e == OK ? OK : fail(f, e, HUB_ECODE_START, "cannot take the hub's lock: %s", err_text(e));
 }
 
 /* The holder's process id stands in the lock file, for people and for the second hub's message. */
@@ -217,7 +194,7 @@ static void write_pid(const struct hub *h)
 	close(fd);
 }
 
-static enum err open_tunnel(struct hub *h)
+static enum err open_tunnel(struct hub *h, struct hub_failure *f)
 {
 	struct tunnel_config cfg = {
 		.private_key = h->private_key,
@@ -229,6 +206,7 @@ static enum err open_tunnel(struct hub *h)
 		.aead = h->aead[0] ? h->aead : NULL,
 		.state_file = h->paths.state,
 		.initiate = true,
+		.is_guest = h->opt.is_guest,
 		.on_event = on_tunnel_event,
 		.ctx = h,
 	};
@@ -238,12 +216,10 @@ static enum err open_tunnel(struct hub *h)
 	e = tunnel_open(h->loop, &cfg, &h->tunnel);
 	sodium_memzero(&cfg.private_key, sizeof(cfg.private_key));
 	if (e == ERR_IN_USE)
-		report(h, e, HUB_ECODE_PORT, "VPN setup failed");
-	else if (e == ERR_UNSUPPORTED)
-		report(h, e, HUB_ECODE_CONFIG, "vpn.aead names a provider that is not available on this machine");
-	else if (e != OK)
-		report(h, e, HUB_ECODE_START, err_text(e));
-	return e;
+		return fail(f, e, HUB_ECODE_PORT, "VPN setup failed");
+	if (e == ERR_UNSUPPORTED)
+		return fail(f, e, HUB_ECODE_CONFIG, "vpn.aead names a provider that is not available on this machine");
+	return e == OK ? OK : fail(f, e, HUB_ECODE_START, "%s", err_text(e));
 }
 
 static unsigned config_ecode(enum err e)
@@ -253,7 +229,7 @@ static unsigned config_ecode(enum err e)
 	return e == ERR_PERMISSION ? 1003 : HUB_ECODE_CONFIG;
 }
 
-static enum err open_all(struct hub *h)
+static enum err open_all(struct hub *h, struct hub_failure *f)
 {
 	char *why = NULL;
 	enum err e = hub_enroll_open(h);
@@ -261,47 +237,28 @@ static enum err open_all(struct hub *h)
 	if (e == OK)
 		e = hub_setup_load(h, &why);
 	if (e != OK) {
-		report(h, e, config_ecode(e), why ? why : err_text(e));
+		fail(f, e, config_ecode(e), "%s", why ? why : err_text(e));
 		free(why);
 		return e;
 	}
 	hub_seen_load(h);
-	e = open_tunnel(h);
+	e = open_tunnel(h, f);
 	if (e != OK)
 		return e;
 	e = hub_setup_apply(h);
 	if (e == OK)
 		e = hub_conns_listen(h);
-	if (e != OK) {
-		report(h, e, HUB_ECODE_START, err_text(e));
-		return e;
-	}
+	if (e != OK)
+		return fail(f, e, HUB_ECODE_START, "%s", err_text(e));
 	if (tunnel_uapi_open(h->loop, h->tunnel, h->opt.uapi_dir, h->paths.run, "nefia", &h->uapi) != OK)
 		log_warn("no WireGuard control socket: its folder cannot be used");
 	return OK;
 }
 
-static enum err open_loop(struct hub *h)
+void hub_close(struct hub *h)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-
-	h->loop = os_loop_new();
-	if (!h->loop)
-		return ERR_NOMEM;
-	signal(SIGPIPE, SIG_IGN);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		enum err e = os_signal_on(h->loop, signals[i], on_signal, h);
-
-		if (e != OK)
-			return e;
-	}
-	os_timer_init(&h->linger, h->loop, on_linger, h);
-	os_timer_init(&h->persist, h->loop, on_persist, h);
-	return OK;
-}
-
-static void close_all(struct hub *h)
-{
+	if (!h)
+		return;
 	h->stopping = true;
 	hub_conns_close(h);
 	hub_enroll_close(h);
@@ -319,64 +276,53 @@ static void close_all(struct hub *h)
 	free(h->hosts);
 	hub_secrets_wipe(h);
 	sodium_memzero(&h->private_key, sizeof(h->private_key));
-	if (h->loop) {
-		os_timer_cancel(&h->linger);
-		os_timer_cancel(&h->persist);
-		os_loop_free(h->loop);
-	}
+	os_timer_cancel(&h->linger);
+	os_timer_cancel(&h->persist);
 	os_lock_free(h->lock);
+	free(h);
 }
 
-static enum err open_log(const struct hub *h)
+enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, struct hub **ret, struct hub_failure *f)
 {
-	struct os_log_config log = {
-		.level = LOG_INFO,
-		.file = h->paths.log,
-		.also_stderr = h->opt.report_fd < 0, /* somebody looks on */
-		.max_size_mb = 10,
-		.max_backups = 3,
-	};
+	struct hub *h = calloc(1, sizeof(*h));
+	enum err e = h ? hub_paths_init(opt->home, &h->paths) : ERR_NOMEM;
 
-	if (h->opt.log_level && !log_level_parse(h->opt.log_level, &log.level))
-		return ERR_INVALID;
-	return os_log_open(&log);
-}
-
-int hub_main(const struct hub_options *opt)
-{
-	struct hub h = { .opt = *opt, .exit_code = 1 };
-	enum err e = hub_paths_init(opt->home, &h.paths);
-
-	list_init(&h.conns);
-	list_init(&h.bridges);
-	list_init(&h.secrets);
-	h.started = os_now();
-	if (e == OK)
-		e = open_log(&h);
-	if (e == OK)
-		e = open_loop(&h);
+	*f = (struct hub_failure){ .ecode = HUB_ECODE_START };
 	if (e != OK) {
-		report(&h, e, HUB_ECODE_START, e == ERR_TOO_LONG ?
-		       "the path of the control socket is too long: choose a shorter NEFIA_HOME" : err_text(e));
-		goto out;
+		fail(f, e, HUB_ECODE_START, "%s", e == ERR_TOO_LONG ?
+		     "the path of the control socket is too long: choose a shorter NEFIA_HOME" : err_text(e));
+		free(h);
+		return e;
 	}
-	if (take_lock(&h) != OK)
-		goto out;
-	write_pid(&h);
-	os_harden();
-	if (open_all(&h) != OK)
-		goto out;
+	h->opt = *opt;
+	h->loop = loop;
+	h->started = os_now();
+	h->last_bridge = (1 + rng_below(os_rng(), INT32_MAX - 1)) << 32;
+	list_init(&h->conns);
+	list_init(&h->bridges);
+	list_init(&h->secrets);
+	os_timer_init(&h->linger, loop, on_linger, h);
+	os_timer_init(&h->persist, loop, on_persist, h);
+	e = take_lock(h, f);
+	if (e == OK) {
+		write_pid(h);
+		e = open_all(h, f);
+	}
+	f->port = h->listen_port;
+	if (e != OK) {
+		hub_close(h);
+		return e;
+	}
+	os_timer_set(&h->persist, os_now() + HUB_PERSIST_EVERY);
+	if (h->opt.transient && !h->opt.is_guest)
+		os_timer_set(&h->linger, os_now() + HUB_FIRST_CLIENT);
 	log_info("hub started version=%s pid=%d port=%u hosts=%zu transient=%d", NEFIA_VERSION, (int)getpid(),
-		 tunnel_port(h.tunnel), h.n_hosts, h.opt.transient);
-	report(&h, OK, 0, "ready");
-	os_timer_set(&h.persist, os_now() + HUB_PERSIST_EVERY);
-	if (h.opt.transient)
-		os_timer_set(&h.linger, os_now() + HUB_FIRST_CLIENT);
-	os_loop_run(h.loop);
-	log_info("hub ended");
-	h.exit_code = 0;
-out:
-	close_all(&h);
-	os_log_close();
-	return h.exit_code;
+		 tunnel_port(h->tunnel), h->n_hosts, h->opt.transient);
+	*ret = h;
+	return OK;
+}
+
+int hub_lock_fd(const struct hub *h)
+{
+	return os_lock_fd(h->lock);
 }

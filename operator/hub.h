@@ -4,24 +4,9 @@
 #ifndef OPERATOR_HUB_H
 #define OPERATOR_HUB_H
 
-#include <limits.h>
 #include <stdio.h>
 
-#include "base/err.h"
-#include "base/types.h"
-
-struct cli;
-
-/* Where the hub's files are; all derived from the Nefia folder. */
-struct hub_paths {
-	char run[PATH_MAX];    /* folder of socket and lock, 0700 */
-	char socket[PATH_MAX];
-	char lock[PATH_MAX];
-	char log[PATH_MAX];
-	char state[PATH_MAX];  /* the tunnel's: watermark, endpoints */
-	char seen[PATH_MAX];   /* last handshakes, for `vpn status` without a hub */
-	char known_hosts[PATH_MAX];
-};
+#include "operator/hub_core.h"
 
 struct hub_options {
 	const char *home;     /* the Nefia folder */
@@ -31,22 +16,6 @@ struct hub_options {
 	const char *log_level; /* NULL = info */
 	int report_fd;        /* tell there when ready, or why not; -1 = nobody asks */
 };
-
-/**
- * hub_paths_init() - derive the paths
- *
- * The default folder's socket is in $XDG_RUNTIME_DIR/nefia when there is one, else in <home>/run; another
- * folder (--config, $NEFIA_HOME) is another hub, whose socket is always in <home>/run.
- * Return: OK; ERR_TOO_LONG: a socket's path cannot be so long.
- */
-MUST_CHECK enum err hub_paths_init(const char *home, struct hub_paths *ret);
-
-/* Codes of the hub's own errors; their texts and hints are in the table of base/ecode. */
-#define HUB_ECODE_CONFIG 1002
-#define HUB_ECODE_PORT 1004
-#define HUB_ECODE_START 1011
-#define HUB_ECODE_RUNNING 1012
-#define HUB_ECODE_VERSION 1014
 
 /** hub_print_port_error() - E1004, and how to find who has the port; @port 0 = not known */
 void hub_print_port_error(FILE *f, bool json, unsigned port);

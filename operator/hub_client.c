@@ -1,12 +1,9 @@
 /*
- * operator/hub_client.c - a command's side of the control socket.
- *
- * Attaching is a loop with a deadline: connect and say hello; when nobody is there, start a hub in the background
- * and hear from it, over a pipe, that it is ready or why it is not. "Another one was faster" and "it ended just as
- * we came" both lead back to connecting, so any number of first commands end up at one hub.
+ * operator/hub_client.c - a command's side of the control socket: one connection, one request at a time.
  *
  * Calls block. The socket is non-blocking underneath and every wait has the call's deadline, so that a hub that was
- * stopped (SIGSTOP) or hangs is an error after that time and not a command that never ends.
+ * stopped (SIGSTOP) or hangs is an error after that time and not a command that never ends. A library's calls end too when
+ * their wake descriptor says so.
  */
 #include "operator/hub_client.h"
 
@@ -19,29 +16,25 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/version.h"
-#include "operator/hub.h"
-#include "operator/hub_attach.h"
+#include "operator/hub_core.h"
 #include "operator/hub_wire.h"
 #include "os/loop.h"
-#include "os/proc.h"
 #include "os/stream.h"
 
-#define ATTACH_MAX (10 * NSEC_PER_SEC)
 #define HELLO_MAX (3 * NSEC_PER_SEC)
 
 struct hub_client {
-	int fd; /* -1 = not connected */
+	int fd;      /* -1 = not connected */
+	int wake_fd; /* readable: every wait ends; -1 = none */
 	bool is_transient;
 	unsigned ecode;
 	char message[512];
 };
 
-static enum err fail(struct hub_client *hc, enum err e, unsigned ecode, const char *fmt, ...) PRINTF_LIKE(4, 5);
-static enum err fail(struct hub_client *hc, enum err e, unsigned ecode, const char *fmt, ...)
+enum err hub_client_fail(struct hub_client *hc, enum err e, unsigned ecode, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -54,34 +47,39 @@ static enum err fail(struct hub_client *hc, enum err e, unsigned ecode, const ch
 
 /* ---- blocking input and output with a deadline ---- */
 
-static enum err wait_for(int fd, short events, nsec_t deadline)
+struct wait {
+	int fd, wake_fd;
+	nsec_t deadline;
+};
+
+static enum err wait_for(const struct wait *w, short events)
 {
-	struct pollfd p = { .fd = fd, .events = events };
+	struct pollfd p[2] = { { w->fd, events, 0 }, { w->wake_fd, POLLIN, 0 } };
 
 	for (;;) {
 		nsec_t now = os_now();
 		int r;
 
-		if (now >= deadline)
+		if (now >= w->deadline)
 			return ERR_TIMEOUT;
-		r = poll(&p, 1, (int)MIN((deadline - now) / NSEC_PER_MSEC + 1, 60000));
+		r = poll(p, 2, (int)MIN((w->deadline - now) / NSEC_PER_MSEC + 1, 60000));
 		if (r > 0)
-			return OK;
+			return p[1].revents ? ERR_CANCELLED : OK;
 		if (r < 0 && errno != EINTR)
 			return err_from_errno(errno);
 	}
 }
 
-static enum err send_all(int fd, const char *p, size_t len, nsec_t deadline)
+static enum err send_all(const struct wait *w, const char *p, size_t len)
 {
 	while (len > 0) {
-		ssize_t n = send(fd, p, len, MSG_NOSIGNAL);
+		ssize_t n = send(w->fd, p, len, MSG_NOSIGNAL);
 
 		if (n > 0) {
 			p += n;
 			len -= (size_t)n;
 		} else if (errno == EAGAIN) {
-			enum err e = wait_for(fd, POLLOUT, deadline);
+			enum err e = wait_for(w, POLLOUT);
 
 			if (e != OK)
 				return e;
@@ -93,12 +91,12 @@ static enum err send_all(int fd, const char *p, size_t len, nsec_t deadline)
 }
 
 /* Fills @buf; a descriptor on the way lands in *ret_fd, further ones are closed. */
-static enum err read_all(int fd, char *buf, size_t len, nsec_t deadline, int *ret_fd)
+static enum err read_all(const struct wait *w, char *buf, size_t len, int *ret_fd)
 {
 	while (len > 0) {
 		int fds[OS_FDS_MAX];
 		size_t n = 0, n_fds = 0;
-		enum err e = os_recv_fds(fd, buf, len, &n, fds, &n_fds);
+		enum err e = os_recv_fds(w->fd, buf, len, &n, fds, &n_fds);
 
 		for (size_t i = 0; e == OK && i < n_fds; i++) {
 			if (*ret_fd < 0)
@@ -107,7 +105,7 @@ static enum err read_all(int fd, char *buf, size_t len, nsec_t deadline, int *re
 				close(fds[i]);
 		}
 		if (e == ERR_AGAIN)
-			e = wait_for(fd, POLLIN, deadline);
+			e = wait_for(w, POLLIN);
 		else if (e == OK && n == 0)
 			e = ERR_CLOSED;
 		if (e != OK)
@@ -118,12 +116,12 @@ static enum err read_all(int fd, char *buf, size_t len, nsec_t deadline, int *re
 	return OK;
 }
 
-static enum err read_reply(int fd, nsec_t deadline, json_t **ret, int *ret_fd)
+static enum err read_reply(const struct wait *w, json_t **ret, int *ret_fd)
 {
 	char hdr[HUB_WIRE_HDR];
 	char *buf = NULL;
 	size_t body, used;
-	enum err e = read_all(fd, hdr, sizeof(hdr), deadline, ret_fd);
+	enum err e = read_all(w, hdr, sizeof(hdr), ret_fd);
 
 	if (e != OK)
 		return e;
@@ -135,14 +133,14 @@ static enum err read_reply(int fd, nsec_t deadline, json_t **ret, int *ret_fd)
 	if (!buf)
 		return ERR_NOMEM;
 	memcpy(buf, hdr, sizeof(hdr));
-	e = read_all(fd, buf + sizeof(hdr), body, deadline, ret_fd);
+	e = read_all(w, buf + sizeof(hdr), body, ret_fd);
 	if (e == OK)
 		e = hub_wire_decode(buf, sizeof(hdr) + body, ret, &used);
 	free(buf);
 	return e;
 }
 
-static enum err exchange(int fd, const json_t *req, nsec_t deadline, json_t **ret, int *ret_fd)
+static enum err send_request(const struct wait *w, const json_t *req)
 {
 	char *buf;
 	size_t len;
@@ -150,17 +148,15 @@ static enum err exchange(int fd, const json_t *req, nsec_t deadline, json_t **re
 
 	if (e != OK)
 		return e;
-	e = send_all(fd, buf, len, deadline);
+	e = send_all(w, buf, len);
 	free(buf);
 	/* A hub that turns us away has said why, and does not hear us. */
-	if (e == OK || e == ERR_CLOSED)
-		e = read_reply(fd, deadline, ret, ret_fd);
-	return e;
+	return e == ERR_CLOSED ? OK : e;
 }
 
 /* ---- calls ---- */
 
-static enum err take_error(struct hub_client *hc, const json_t *reply)
+enum err hub_client_take_error(struct hub_client *hc, const json_t *reply)
 {
 	const char *text = hub_json_string(reply, "message");
 
@@ -170,37 +166,46 @@ static enum err take_error(struct hub_client *hc, const json_t *reply)
 	/* An operation that it does not know is one of another version's. */
 	if (ecode == 0 && (e == ERR_VERSION || e == ERR_UNSUPPORTED))
 		ecode = HUB_ECODE_VERSION;
-	return fail(hc, e, ecode, "%s", text ? text : "the hub gave no reason");
+	return hub_client_fail(hc, e, ecode, "%s", text ? text : "the hub gave no reason");
 }
 
-enum err hub_client_call(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout, json_t **ret_reply,
-			 int *ret_fd)
+/* The reply may still come, and would be taken for the next request's. */
+static enum err lost(struct hub_client *hc, enum err e)
 {
-	json_t *req = args ? args : json_object(), *reply = NULL;
-	int fd = -1;
+	if (hc->fd >= 0)
+		close(hc->fd);
+	hc->fd = -1;
+	return hub_client_fail(hc, e, 0, e == ERR_CLOSED ? "the hub ended" : "the hub does not answer: %s", err_text(e));
+}
+
+enum err hub_client_send(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout)
+{
+	struct wait w = { hc->fd, hc->wake_fd, os_now() + timeout };
+	json_t *req = args ? args : json_object();
 	enum err e;
 
 	json_object_set_new(req, "v", json_integer(HUB_WIRE_VERSION));
 	json_object_set_new(req, "op", json_string(op));
-	/* The hub's own deadline comes a little before ours, so that its reason reaches the person. */
 	if (!json_object_get(req, "timeout_ms"))
 		json_object_set_new(req, "timeout_ms", json_integer((json_int_t)(timeout / NSEC_PER_MSEC)));
-	e = hc->fd < 0 ? ERR_CLOSED : exchange(hc->fd, req, os_now() + timeout + NSEC_PER_SEC, &reply, &fd);
+	e = hc->fd < 0 ? ERR_CLOSED : send_request(&w, req);
 	json_decref(req);
-	if (e != OK) {
-		/* The reply may still come, and would be taken for the next request's. */
-		if (hc->fd >= 0)
-			close(hc->fd);
-		hc->fd = -1;
-		fail(hc, e, 0, e == ERR_CLOSED ? "the hub ended" : "the hub does not answer: %s", err_text(e));
-		goto out;
-	}
-	if (!json_is_true(json_object_get(reply, "ok")))
-		e = take_error(hc, reply);
-out:
-	if (e != OK || !ret_fd) {
-		if (fd >= 0)
-			close(fd);
+	return e == OK ? OK : lost(hc, e);
+}
+
+enum err hub_client_receive(struct hub_client *hc, nsec_t timeout, json_t **ret_reply, int *ret_fd)
+{
+	struct wait w = { hc->fd, hc->wake_fd, os_now() + timeout };
+	json_t *reply = NULL;
+	int fd = -1;
+	enum err e = hc->fd < 0 ? ERR_CLOSED : read_reply(&w, &reply, &fd);
+
+	if (e != OK)
+		lost(hc, e);
+	else if (!json_is_true(json_object_get(reply, "ok")))
+		e = hub_client_take_error(hc, reply);
+	if (fd >= 0 && (e != OK || !ret_fd)) {
+		close(fd);
 		fd = -1;
 	}
 	if (ret_fd)
@@ -210,6 +215,17 @@ out:
 	else
 		json_decref(reply);
 	return e;
+}
+
+enum err hub_client_call(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout, json_t **ret_reply,
+			 int *ret_fd)
+{
+	enum err e = hub_client_send(hc, op, args, timeout);
+
+	if (ret_fd)
+		*ret_fd = -1;
+	/* The hub's own deadline comes a little before ours, so that its reason reaches the person. */
+	return e == OK ? hub_client_receive(hc, timeout + NSEC_PER_SEC, ret_reply, ret_fd) : e;
 }
 
 static enum err call_for_fd(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout, int *ret_fd)
@@ -222,7 +238,7 @@ static enum err call_for_fd(struct hub_client *hc, const char *op, json_t *args,
 		return e;
 	json_decref(reply);
 	if (fd < 0)
-		return fail(hc, ERR_PROTOCOL, 0, "the hub sent no descriptor");
+		return hub_client_fail(hc, ERR_PROTOCOL, 0, "the hub sent no descriptor");
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	*ret_fd = fd;
 	return OK;
@@ -250,6 +266,11 @@ void hub_client_wait_end(struct hub_client *hc)
 	poll(&p, 1, -1);
 }
 
+int hub_client_fd(const struct hub_client *hc)
+{
+	return hc->fd;
+}
+
 bool hub_client_is_connected(const struct hub_client *hc)
 {
 	return hc->fd >= 0;
@@ -265,7 +286,7 @@ unsigned hub_client_ecode(const struct hub_client *hc)
 	return hc->ecode;
 }
 
-/* ---- attaching ---- */
+/* ---- connecting ---- */
 
 static enum err connect_socket(const char *path, int *ret_fd)
 {
@@ -294,17 +315,26 @@ static enum err connect_socket(const char *path, int *ret_fd)
 	return OK;
 }
 
-static enum err try_attach(struct hub_client *hc, const char *socket_path, const char *config)
+struct hub_client *hub_client_new(int wake_fd)
+{
+	struct hub_client *hc = calloc(1, sizeof(*hc));
+
+	if (hc)
+		*hc = (struct hub_client){ .fd = -1, .wake_fd = wake_fd };
+	return hc;
+}
+
+enum err hub_client_connect(struct hub_client *hc, const char *socket_path, const char *config)
 {
 	json_t *reply = NULL;
 	enum err e = connect_socket(socket_path, &hc->fd);
 
 	if (e == ERR_TOO_LONG)
-		return fail(hc, e, 0, "the path of the control socket is too long: choose a shorter NEFIA_HOME");
+		return hub_client_fail(hc, e, 0, "the path of the control socket is too long: choose a shorter NEFIA_HOME");
 	if (e == ERR_NOT_FOUND)
-		return fail(hc, e, 0, "no hub is running");
+		return hub_client_fail(hc, e, 0, "no hub is running");
 	if (e != OK)
-		return fail(hc, e, 0, "no hub answers at %s: %s", socket_path, err_text(e));
+		return hub_client_fail(hc, e, 0, "no hub answers at %s: %s", socket_path, err_text(e));
 	e = hub_client_call(hc, "hello", json_pack("{s:s, s:s}", "version", NEFIA_VERSION, "config", config), HELLO_MAX,
 			    &reply, NULL);
 	if (e == OK) {
@@ -316,84 +346,6 @@ static enum err try_attach(struct hub_client *hc, const char *socket_path, const
 	json_decref(reply);
 	/* It ended while we came in: as if nobody had been there. */
 	return e == ERR_CLOSED || e == ERR_RESET ? ERR_NOT_FOUND : e;
-}
-
-/* What the hub that we started says of itself; ERR_EXISTS: another one was faster. */
-static enum err read_report(struct hub_client *hc, int fd, nsec_t deadline)
-{
-	char buf[2048];
-	size_t len = 0;
-	json_error_t why;
-	json_t *report;
-	ssize_t n = 1;
-	enum err e;
-
-	while (n > 0 && len < sizeof(buf)) {
-		e = wait_for(fd, POLLIN, deadline);
-		if (e != OK)
-			return fail(hc, e, HUB_ECODE_START, "the hub did not start in time");
-		n = read(fd, buf + len, sizeof(buf) - len);
-		len += n > 0 ? (size_t)n : 0;
-	}
-	report = json_loadb(buf, len, 0, &why);
-	if (!report)
-		return fail(hc, ERR_INTERNAL, HUB_ECODE_START, "the hub ended while starting; its log says why");
-	e = json_is_true(json_object_get(report, "ok")) ? OK : take_error(hc, report);
-	if (e != OK && hc->ecode == HUB_ECODE_RUNNING)
-		e = ERR_EXISTS;
-	json_decref(report);
-	return e;
-}
-
-static enum err start_hub(struct hub_client *hc, const char *home, const char *config, nsec_t deadline)
-{
-	const char *argv[] = { os_self_path(), "hub", "--transient", "--report-fd", "3", "--config", config, NULL };
-	struct os_spawn sp = { .argv = argv, .fds = { -1, -1, -1, -1 }, .n_fds = 4, .new_session = true };
-	int report[2];
-	enum err e;
-
-	if (setenv("NEFIA_HOME", home, 1) != 0 || pipe2(report, O_CLOEXEC) != 0)
-		return fail(hc, err_from_errno(errno), HUB_ECODE_START, "cannot start a hub");
-	sp.fds[3] = report[1];
-	e = os_spawn_detached(&sp);
-	close(report[1]);
-	if (e == OK)
-		e = read_report(hc, report[0], deadline);
-	else
-		fail(hc, e, HUB_ECODE_START, "cannot start %s: %s", argv[0], err_text(e));
-	close(report[0]);
-	return e;
-}
-
-enum err hub_attach(const char *home, const char *config, bool may_start, struct hub_client **ret)
-{
-	struct hub_client *hc = calloc(1, sizeof(*hc));
-	nsec_t deadline = os_now() + ATTACH_MAX;
-	struct timespec pause = { 0, 20 * (long)NSEC_PER_MSEC };
-	struct hub_paths paths;
-	enum err e;
-
-	if (!hc)
-		return ERR_NOMEM;
-	*ret = hc;
-	hc->fd = -1;
-	e = hub_paths_init(home, &paths);
-	if (e != OK)
-		return fail(hc, e, HUB_ECODE_START,
-			    "the path of the control socket is too long: choose a shorter NEFIA_HOME");
-	for (;;) {
-		e = try_attach(hc, paths.socket, config);
-		if (e != ERR_NOT_FOUND || !may_start)
-			return e;
-		if (os_now() >= deadline)
-			return fail(hc, ERR_TIMEOUT, HUB_ECODE_START, "a hub holds the lock but does not answer at %s",
-				    paths.socket);
-		e = start_hub(hc, home, config, deadline);
-		if (e == ERR_EXISTS)
-			nanosleep(&pause, NULL);
-		else if (e != OK)
-			return e;
-	}
 }
 
 void hub_client_close(struct hub_client *hc)

@@ -16,6 +16,13 @@
 struct cli;
 struct hub_client;
 
+/** hub_client_new() - not connected yet; @wake_fd: when it is readable every wait ends with ERR_CANCELLED; -1 = none */
+struct hub_client *hub_client_new(int wake_fd);
+/**
+ * hub_client_connect() - to the hub at @socket_path, which must have loaded @config
+ * Return: OK; ERR_NOT_FOUND: no hub runs; ERR_IN_USE: it has another configuration; ERR_VERSION; ERR_PERMISSION: another user's.
+ */
+MUST_CHECK enum err hub_client_connect(struct hub_client *hc, const char *socket_path, const char *config);
 /** hub_client_open() - attach, or start a transient hub first. Prints the error for the user itself. */
 MUST_CHECK enum err hub_client_open(struct cli *cli, bool may_start, struct hub_client **ret);
 /** hub_tell_reload() - have a hub that runs read nefia.yaml again; nothing when none does */
@@ -29,6 +36,16 @@ void hub_client_close(struct hub_client *hc);
  */
 MUST_CHECK enum err hub_client_call(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout,
 				    json_t **ret_reply, int *ret_fd);
+/** hub_client_send() - the first half of a call; steals @args */
+MUST_CHECK enum err hub_client_send(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout);
+/** hub_client_receive() - the second half */
+MUST_CHECK enum err hub_client_receive(struct hub_client *hc, nsec_t timeout, json_t **ret_reply, int *ret_fd);
+/** hub_client_fd() - readable when a reply, or the hub's end, is there; -1 = not connected */
+int hub_client_fd(const struct hub_client *hc);
+/** hub_client_fail() - keep the text and the code of an error. Return: @e */
+enum err hub_client_fail(struct hub_client *hc, enum err e, unsigned ecode, const char *fmt, ...) PRINTF_LIKE(4, 5);
+/** hub_client_take_error() - the same from a reply or a report. Return: its error, never OK */
+enum err hub_client_take_error(struct hub_client *hc, const json_t *reply);
 /** hub_client_session() - a socket that speaks ssh/session.h to @host's worker (op "session") */
 MUST_CHECK enum err hub_client_session(struct hub_client *hc, const char *host, nsec_t timeout, int *ret_fd);
 /** hub_client_dial() - a raw stream through the tunnel to @host's agent port @port (op "dial") */

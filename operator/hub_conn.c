@@ -56,6 +56,11 @@ bool hub_conn_own(struct hub_conn *c, void *thing, void (*end)(void *thing))
 	return true;
 }
 
+void *hub_conn_owned(const struct hub_conn *c, void (*end)(void *thing))
+{
+	return c->owned && c->end_owned == end ? c->owned : NULL;
+}
+
 static void conn_free(struct hub_conn *c)
 {
 	struct hub *h = c->hub;

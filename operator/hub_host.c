@@ -24,6 +24,7 @@ struct hub_bridge {
 	struct list link;
 	struct hub *hub;
 	struct tunnel_bridge *bridge;
+	uint64_t id;
 	bool counts; /* a client uses it: a transient hub stays */
 };
 
@@ -35,6 +36,8 @@ static void on_bridge_end(void *ctx, struct tunnel_bridge *b, enum err e)
 	struct hub *h = hb->hub;
 
 	list_del(&hb->link);
+	if (hb->counts)
+		hub_stream_ended(h, hb->id, e);
 	free(hb);
 	hub_user_gone(h);
 }
@@ -53,6 +56,7 @@ enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool counts, int fd)
 	}
 	hb->hub = h;
 	hb->counts = counts;
+	hb->id = ++h->last_bridge;
 	list_add_tail(&h->bridges, &hb->link);
 	return OK;
 }
@@ -80,6 +84,20 @@ bool hub_bridges_in_use(const struct hub *h)
 {
 	list_for_each(it, &((struct hub *)h)->bridges)
 		if (container_of(it, struct hub_bridge, link)->counts)
+			return true;
+	return false;
+}
+
+bool hub_is_behind(const struct hub *h)
+{
+	struct net_stats st;
+
+	/* The stack's queues are the process's: another tunnel's count here too. */
+	net_get_stats(&st);
+	if (st.mem_bytes > 0)
+		return true;
+	list_for_each(it, &((struct hub *)h)->bridges)
+		if (tunnel_bridge_is_behind(container_of(it, struct hub_bridge, link)->bridge))
 			return true;
 	return false;
 }
@@ -198,6 +216,8 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 		.n_ids = hh->n_ids,
 		.known_hosts = hh->hub->paths.known_hosts,
 		.file_size_max = hh->file_size_max,
+		.program = hh->hub->opt.worker,
+		.is_guest = hh->hub->opt.is_guest,
 		.on_dial = on_worker_dial,
 		.on_end = on_worker_end,
 		.on_host_key = on_worker_host_key,
@@ -217,7 +237,9 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 	}
 	e = ssh_worker_start(hh->hub->loop, &cfg, &hh->worker);
 	hub_identities_wipe(ids, hh->n_ids);
-	if (e != OK)
+	if (e != OK && cfg.program)
+		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker %s: %s", cfg.program, err_text(e));
+	else if (e != OK)
 		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker: %s", err_text(e));
 	return e;
 }

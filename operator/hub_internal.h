@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/list.h"
-#include "operator/hub.h"
+#include "operator/hub_core.h"
 #include "operator/hub_wire.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -25,6 +25,7 @@
 #define HUB_IDENTITIES_MAX 18
 #define HUB_AGENT "agent" /* among the identities: all keys of ssh-agent */
 #define HUB_SSH_PORT 22
+#define N_ENDS_KEPT 256 /* ends of streams that were no orderly ones */
 #define HUB_WHY_MAX 512 /* a reason for people */
 
 /* One host of nefia.yaml, as far as the hub needs it. */
@@ -53,7 +54,7 @@ struct hub_conn;
 struct hub_enroll;
 
 struct hub {
-	struct hub_options opt;
+	struct hub_core_options opt;
 	struct hub_paths paths;
 	struct os_loop *loop;
 	struct os_lock *lock;
@@ -74,22 +75,25 @@ struct hub {
 	struct list bridges; /* of dials that a client asked for */
 	struct list secrets; /* struct hub_secret: passphrases of keys */
 	size_t n_secrets;
+	uint64_t last_bridge; /* its number; the upper half is this hub's, so that another one's are known as such */
+	struct {
+		uint64_t id;
+		enum err error;
+	} ends[N_ENDS_KEPT];
+	size_t n_ends; /* ever */
 	struct hub_enroll *enroll;
 	struct os_timer linger, persist;
 	nsec_t started;
 	bool stopping;
 	bool seen_dirty; /* a handshake that the file does not know yet */
-	int exit_code;
 };
 
 /* ---- hub.c ---- */
-/** hub_stop() - leave the loop */
+/** hub_stop() - tell the owner that it is over */
 void hub_stop(struct hub *h);
 /** hub_client_gone() - a client or a bridge ended; a transient hub may end too */
 void hub_user_gone(struct hub *h);
 struct hub_host *hub_find(struct hub *h, const char *name);
-/** hub_reload() - read nefia.yaml again and tell the tunnel; on an error all stays, *ret_why is to be freed */
-MUST_CHECK enum err hub_reload(struct hub *h, char **ret_why);
 
 /* ---- hub_setup.c: nefia.yaml as the hub sees it ---- */
 /** hub_setup_load() - read the file; on an error the running configuration stays, *ret_why says which line */
@@ -157,6 +161,18 @@ void hub_conn_set_job(struct hub_conn *c, void *job, void (*cancel)(void *job));
 
 /** hub_conn_own() - @thing lives as long as the client's connection, then @end is called; false = one is owned already */
 bool hub_conn_own(struct hub_conn *c, void *thing, void (*end)(void *thing));
+
+/** hub_conn_owned() - what hub_conn_own() was given with @end; NULL = nothing, or of another kind */
+void *hub_conn_owned(const struct hub_conn *c, void (*end)(void *thing));
+
+/* ---- hub_listen.c: ports inside the tunnel, and how streams ended ---- */
+void hub_op_listen(struct hub_conn *c, const json_t *req);
+void hub_op_accept(struct hub_conn *c, const json_t *req);
+void hub_op_ended(struct hub_conn *c, const json_t *req);
+/** hub_stream_reply() - to a client that gets the bridge which was made last */
+json_t *hub_stream_reply(const struct hub *h);
+/** hub_stream_ended() - a bridge is over */
+void hub_stream_ended(struct hub *h, uint64_t id, enum err e);
 
 /* ---- hub_ops.c ---- */
 /** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */

@@ -60,7 +60,7 @@ static void on_client_dialed(void *ctx, enum err e, struct net_tcp *tcp)
 	if (e == OK)
 		e = hub_bridge_add(hub_conn_hub(c), tcp, true, &fd);
 	if (e == OK)
-		hub_conn_reply(c, json_object(), fd);
+		hub_conn_reply(c, hub_stream_reply(hub_conn_hub(c)), fd);
 	else
 		fail_dial(c, copy.host, copy.port, e);
 }
@@ -448,6 +448,7 @@ static const struct op {
 } ops[] = {
 	{ "hello", op_hello }, { "status", op_status },	  { "ping", op_ping },	   { "dial", op_dial },
 	{ "stop", op_stop },   { "session", op_session }, { "reload", op_reload }, { "forward", op_forward },
+	{ "listen", hub_op_listen }, { "accept", hub_op_accept }, { "ended", hub_op_ended },
 	{ "enroll-listen", hub_op_enroll_listen },	{ "enroll-events", hub_op_enroll_events },
 };
 

@@ -24,7 +24,7 @@ bool hub_setup_changed(const struct hub *h)
 	const struct stat *a = &h->config_stat;
 	struct stat b;
 
-	if (stat(h->opt.config, &b) != 0)
+	if (h->opt.text || stat(h->opt.config, &b) != 0)
 		return false;
 	return a->st_mtim.tv_sec != b.st_mtim.tv_sec || a->st_mtim.tv_nsec != b.st_mtim.tv_nsec ||
 	       a->st_size != b.st_size || a->st_ino != b.st_ino;
@@ -233,9 +233,11 @@ enum err hub_setup_load(struct hub *h, char **ret_why)
 	enum err e = c ? OK : ERR_NOMEM;
 
 	/* Before reading: a file that is written meanwhile is read again at the next request. */
-	if (stat(h->opt.config, &st) == 0)
+	if (!h->opt.text && stat(h->opt.config, &st) == 0)
 		h->config_stat = st;
-	if (e == OK)
+	if (e == OK && h->opt.text)
+		e = config_parse(h->opt.config, h->opt.text, h->opt.text_len, c, why, sizeof(why));
+	else if (e == OK)
 		e = config_load(h->opt.config, c, why, sizeof(why));
 	if (e == OK) {
 		e = take_config(h, c);

@@ -8,7 +8,7 @@
 #include "base/version.h"
 #include "operator/askpass.h"
 #include "operator/cmd.h"
-#include "os/file.h"
+#include "operator/hub_core.h"
 #include "ssh/worker.h"
 
 static int print_version(void)
@@ -30,23 +30,6 @@ static void usage(FILE *f)
 	for (const struct command *c = commands; c->name; c++)
 		fprintf(f, "  %-10s %s\n", c->name, c->summary);
 	fprintf(f, "\n'nefia COMMAND --help' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
-}
-
-static void set_paths(struct cli *cli, const char *config)
-{
-	const char *home = getenv("NEFIA_HOME"), *user_home = os_home();
-	const char *slash = config ? strrchr(config, '/') : NULL;
-
-	if (config && !(home && *home))
-		snprintf(cli->home, sizeof(cli->home), "%.*s", slash ? (int)(slash - config) : 1, slash ? config : ".");
-	else if (home && *home)
-		snprintf(cli->home, sizeof(cli->home), "%s", home);
-	else
-		snprintf(cli->home, sizeof(cli->home), "%s/.nefia", user_home ? user_home : "");
-	if (config)
-		snprintf(cli->config, sizeof(cli->config), "%s", config);
-	else
-		snprintf(cli->config, sizeof(cli->config), "%s/nefia.yaml", cli->home);
 }
 
 /* `completion --words` takes words of other commands, --help among them. */
@@ -132,7 +115,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	cli.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
-	set_paths(&cli, config);
+	hub_folder_init(config, cli.home, cli.config);
 	r = dispatch(&cli, argc - i, argv + i);
 	if (fflush(stdout) != 0 && r == EXIT_OK)
 		r = cli_error(&cli, 1041, "the output could not be written: %s", strerror(errno));

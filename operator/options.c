@@ -144,6 +144,12 @@ static size_t name_len(const char *arg)
 	return arg[1] == '-' ? strcspn(arg, "=") : MIN(strlen(arg), 2);
 }
 
+/* Flags of one letter may stand together. */
+static bool is_bundle(const struct cli_option *o, const char *arg)
+{
+	return arg[1] != '-' && !o->arg && o->parse == option_flag && arg[2] != '=';
+}
+
 /* The option at argv[*i]; *i ends at its last word. */
 static int parse_one(const struct cli *cli, int argc, char **argv, int *i, void *fields)
 {
@@ -156,6 +162,13 @@ static int parse_one(const struct cli *cli, int argc, char **argv, int *i, void 
 	value = argv[*i][len] ? argv[*i] + len : NULL;
 	if (!o)
 		return unknown(cli, name);
+	if (value && is_bundle(o, argv[*i])) {
+		/* -rf: the rest is looked at as -f */
+		o->parse(NULL, (char *)fields + o->at);
+		*--value = '-';
+		argv[(*i)--] = value;
+		return 0;
+	}
 	if (value && !o->arg && o->parse != option_switch)
 		return cli_usage(cli, "%s takes no value", name);
 	if (value)

@@ -77,11 +77,14 @@ static void answer(struct session *s, struct bytes body)
 {
 	struct ssh_reader r = { body.p, body.len, false };
 	struct ssh_buf b = { 0 };
-	const char *text;
+	const char *text = NULL;
 	char path[256];
+	uint32_t n_wrong;
 
 	ssh_read_text(&r, path, sizeof(path));
-	text = askpass_key(path, ssh_read_u32(&r));
+	n_wrong = ssh_read_u32(&r);
+	if (!r.bad && s->on_ask)
+		text = s->on_ask(path, n_wrong);
 	if (r.bad || ssh_put_u32(&b, text != NULL) != OK || ssh_put_string(&b, text ? text : "", text ? strlen(text) : 0) != OK ||
 	    session_send(s, SSH_F_ANSWER, b.p, ssh_buf_used(&b)) != OK)
 		end(s, ERR_PROTOCOL, "the SSH worker asked something malformed");
@@ -125,10 +128,15 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		answer(s, body);
 		break;
 	case SSH_F_NOTE:
-		fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
+		if (s->on_note)
+			s->on_note(s->note_ctx, body);
+		else
+			fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
 		break;
-	default:
-		break; /* a newer worker's */
+	default: /* of file operations, or a newer worker's */
+		if (s->on_frame)
+			s->on_frame(ctx, type, body);
+		break;
 	}
 }
 
@@ -280,6 +288,7 @@ enum err session_login(struct hub_client *hc, const char *host, char ret_why[SSH
 		return e;
 	}
 	session_init(&s, fd);
+	s.on_ask = askpass_key;
 	s.over = session_start(&s, SSH_F_LOGIN, "", 0) != OK;
 	session_run(&s, -1, on_nothing, NULL, NULL);
 	e = s.exit_status == 0 ? OK : s.error == OK ? ERR_INTERNAL : s.error;

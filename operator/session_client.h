@@ -23,6 +23,12 @@ struct session {
 	char exit_signal[32];
 	enum err error;           /* of our own or the worker */
 	char message[SSH_ERROR_TEXT_MAX];
+	/* The passphrase of a locked key, askpass_key(); NULL: nobody is asked */
+	const char *(*on_ask)(const char *path, unsigned n_wrong);
+	/* What the worker has to say to people; NULL: to standard error. */
+	void (*on_note)(void *ctx, struct bytes text);
+	void *note_ctx;
+	void (*on_frame)(void *ctx, uint8_t type, struct bytes body); /* of SSH_F_FS: every SSH_F_OP_* that comes; or NULL */
 };
 
 /* What came on @type (STDOUT, STDERR; STDOUT_EOF: nothing more will); false = it could not be passed on: the session is

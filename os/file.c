@@ -297,17 +297,48 @@ void os_lock_free(struct os_lock *l)
 	free(l);
 }
 
+int os_lock_fd(const struct os_lock *l)
+{
+	return l->fd;
+}
+
 /* ---- folders of the user ---- */
+
+#ifdef NEFIA_STATIC
+/*
+ * A static glibc would load the system's name service modules, perhaps another glibc's, and the linker warns of it. So
+ * its function is replaced, for libuv too: the password file alone is read.
+ */
+int getpwuid_r(uid_t uid, struct passwd *pw, char *buf, size_t size, struct passwd **ret)
+{
+	FILE *f = fopen("/etc/passwd", "re");
+	int e;
+
+	*ret = NULL;
+	if (!f)
+		return errno;
+	do
+		e = fgetpwent_r(f, pw, buf, size, ret);
+	while (e == 0 && pw->pw_uid != uid);
+	fclose(f);
+	if (e != 0)
+		*ret = NULL;
+	return e == ENOENT ? 0 : e;
+}
+#endif
 
 const char *os_home(void)
 {
+	static struct passwd pw;
+	static char buf[4096];
 	const char *home = getenv("HOME");
-	struct passwd *pw;
+	struct passwd *found;
 
 	if (home && home[0] == '/')
 		return home;
-	pw = getpwuid(getuid());
-	return pw && pw->pw_dir && pw->pw_dir[0] == '/' ? pw->pw_dir : NULL;
+	if (getpwuid_r(getuid(), &pw, buf, sizeof(buf), &found) != 0 || !found)
+		return NULL;
+	return pw.pw_dir && pw.pw_dir[0] == '/' ? pw.pw_dir : NULL;
 }
 
 const char *os_runtime_dir(void)

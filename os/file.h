@@ -31,6 +31,8 @@ struct os_lock;
  */
 MUST_CHECK enum err os_lock_take(const char *path, unsigned tries, struct os_lock **ret);
 void os_lock_free(struct os_lock *l);
+/** os_lock_fd() - its descriptor: a forked child that lives on must close its copy, or the lock stays with it */
+int os_lock_fd(const struct os_lock *l);
 
 /** os_home() - $HOME, else the password entry's; NULL when neither */
 const char *os_home(void);

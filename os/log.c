@@ -9,9 +9,9 @@
  */
 #include "os/log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,25 +128,45 @@ static void compress_aside(const char *old)
 		waitpid(pid, NULL, 0);
 }
 
+/* PATH-2026...: an older file of ours */
+static int is_backup(const struct dirent *d)
+{
+	const char *base = strrchr(out.path, '/');
+	size_t n;
+
+	base = base ? base + 1 : out.path;
+	n = strlen(base);
+	return strncmp(d->d_name, base, n) == 0 && d->d_name[n] == '-' && d->d_name[n + 1] >= '0' &&
+	       d->d_name[n + 1] <= '9';
+}
+
 static void prune(void)
 {
-	char pattern[PATH_MAX];
+	char folder[PATH_MAX], name[PATH_MAX + 256];
 	time_t oldest = time(NULL) - (time_t)out.max_age_days * 86400;
-	glob_t g;
+	struct dirent **found;
 	struct stat st;
+	char *slash;
+	int n;
 
-	snprintf(pattern, sizeof(pattern), "%s-[0-9]*", out.path);
-	if (glob(pattern, 0, NULL, &g) != 0)
-		return;
+	snprintf(folder, sizeof(folder), "%s", out.path);
+	slash = strrchr(folder, '/');
+	if (slash)
+		slash[1] = '\0';
+	else
+		snprintf(folder, sizeof(folder), ".");
 	/* The names sort by time. */
-	for (size_t i = 0; i < g.gl_pathc; i++) {
-		bool surplus = out.max_backups && i + out.max_backups < g.gl_pathc;
-		bool aged = out.max_age_days && stat(g.gl_pathv[i], &st) == 0 && st.st_mtime < oldest;
+	n = scandir(folder, &found, is_backup, alphasort);
+	for (int i = 0; i < n; i++) {
+		bool surplus = out.max_backups && (unsigned)i + out.max_backups < (unsigned)n;
 
-		if (surplus || aged)
-			unlink(g.gl_pathv[i]);
+		snprintf(name, sizeof(name), "%s/%s", folder, found[i]->d_name);
+		if (surplus || (out.max_age_days && stat(name, &st) == 0 && st.st_mtime < oldest))
+			unlink(name);
+		free(found[i]);
 	}
-	globfree(&g);
+	if (n >= 0)
+		free(found);
 }
 
 /* Takes the file that has our name now, if it is another one. */

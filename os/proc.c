@@ -2,7 +2,8 @@
  * os/proc.c - child processes, hardening, the worker's sandbox.
  *
  * Children are started with fork and exec rather than uv_spawn: we need exact descriptor placement and to learn
- * why exec failed, which a close-on-exec pipe tells. A child's end is noticed by its pidfd becoming readable.
+ * why exec failed, which a close-on-exec pipe tells. A child's end is noticed by its pidfd becoming readable. Where we are
+ * a guest in another program's process (libnefia), children are orphans: that program's SIGCHLD and wait() stay its own.
  */
 #include "os/proc.h"
 
@@ -21,8 +22,10 @@
 #include <sys/prctl.h>
 #include <sys/auxv.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -44,8 +47,9 @@
 extern char **environ;
 
 struct os_child {
-	pid_t pid;
+	pid_t pid; /* 0: over */
 	int pidfd;
+	bool orphan;
 	struct os_watch *watch;
 	os_exit_fn fn;
 	void *ctx;
@@ -104,8 +108,81 @@ NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
 	_exit(127);
 }
 
-/* Forks; @twice leaves the child to init. Return: 0, or the errno of fork or exec. */
-static int spawn(const struct os_spawn *sp, bool twice, pid_t *ret)
+static pid_t wait_for(pid_t pid, int *ret_status, int flags)
+{
+	pid_t got;
+
+	do
+		got = waitpid(pid, ret_status, flags);
+	while (got < 0 && errno == EINTR);
+	return got;
+}
+
+/*
+ * fork() without SIGCHLD at the end of a child that does not exec, unseen by a wait() for any child, and without the handlers
+ * of pthread_atfork(): all of these are somebody else's where we are a guest. The child may make system calls, no more.
+ */
+static pid_t fork_silently(void)
+{
+	return (pid_t)syscall(SYS_clone, 0L, 0L, 0L, 0L, 0L);
+}
+
+/* The one between us and an orphan: stays until the orphan's pidfd is open, so that the number cannot be another's by then. */
+NORETURN static void be_between(const struct os_spawn *sp, int link, int report_fd)
+{
+	pid_t pid = fork_silently();
+	char byte;
+
+	if (pid == 0)
+		child_exec(sp, report_fd);
+	if (write(link, &pid, sizeof(pid)) == sizeof(pid) && read(link, &byte, 1) < 0)
+		_exit(1);
+	_exit(0);
+}
+
+/* A child of init's, so that its end is no SIGCHLD of ours. */
+static pid_t spawn_orphan(const struct os_spawn *sp, int report_fd, int *ret_pidfd)
+{
+	int link[2];
+	pid_t between, pid = -1;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) != 0)
+		return -1;
+	between = fork_silently();
+	if (between == 0) {
+		close(link[0]);
+		be_between(sp, link[1], report_fd);
+	}
+	close(link[1]);
+	if (between > 0 && read(link[0], &pid, sizeof(pid)) != sizeof(pid))
+		pid = -1;
+	if (pid > 0)
+		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	close(link[0]);
+	if (between > 0)
+		wait_for(between, NULL, __WALL);
+	return pid;
+}
+
+/* Of the one process; its descriptor, or -1. Twice forked, it is left to init. */
+static pid_t spawn_child(const struct os_spawn *sp, bool twice, int report_fd, int *ret_pidfd)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (twice && fork() != 0)
+			_exit(0);
+		child_exec(sp, report_fd);
+	}
+	if (pid > 0 && twice)
+		wait_for(pid, NULL, 0);
+	else if (pid > 0)
+		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return pid;
+}
+
+/* Return: 0, or the errno of fork or exec. */
+static int spawn(const struct os_spawn *sp, bool twice, pid_t *ret, int *ret_pidfd)
 {
 	int report[2], errnum = 0;
 	pid_t pid;
@@ -113,22 +190,15 @@ static int spawn(const struct os_spawn *sp, bool twice, pid_t *ret)
 	ASSERT(sp->n_fds <= ARRAY_SIZE(sp->fds));
 	if (pipe2(report, O_CLOEXEC) != 0)
 		return errno;
-	pid = fork();
-	if (pid == 0) {
-		if (twice && fork() != 0)
-			_exit(0);
-		child_exec(sp, report[1]);
-	}
+	pid = sp->orphan ? spawn_orphan(sp, report[1], ret_pidfd) : spawn_child(sp, twice, report[1], ret_pidfd);
 	if (pid < 0)
-		errnum = errno;
+		errnum = errno ? errno : EAGAIN;
 	close(report[1]);
-	if (pid > 0 && twice)
-		waitpid(pid, NULL, 0);
 	if (pid > 0 && read(report[0], &errnum, sizeof(errnum)) != sizeof(errnum))
 		errnum = 0;
 	close(report[0]);
-	if (errnum != 0 && pid > 0 && !twice)
-		waitpid(pid, NULL, 0);
+	if (errnum != 0 && pid > 0 && !twice && !sp->orphan)
+		wait_for(pid, NULL, 0);
 	*ret = pid;
 	return errnum;
 }
@@ -136,8 +206,9 @@ static int spawn(const struct os_spawn *sp, bool twice, pid_t *ret)
 enum err os_spawn_detached(const struct os_spawn *sp)
 {
 	pid_t pid;
+	int pidfd;
 
-	return err_from_errno(spawn(sp, true, &pid));
+	return err_from_errno(spawn(sp, true, &pid, &pidfd));
 }
 
 /* ---- children that the loop watches ---- */
@@ -146,12 +217,17 @@ static void on_child_end(void *ctx, int events)
 {
 	struct os_child *c = ctx;
 	int status = 0;
+	pid_t got = c->orphan ? -1 : wait_for(c->pid, &status, WNOHANG);
 
-	if (waitpid(c->pid, &status, WNOHANG) != c->pid)
+	if (got == 0)
 		return;
 	os_watch_set(c->watch, 0);
 	c->pid = 0;
-	c->fn(c->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+	/* An orphan, or somebody else in this process waited for it. */
+	if (got < 0)
+		c->fn(c->ctx, -1, 0);
+	else
+		c->fn(c->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
 	      WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
@@ -163,14 +239,14 @@ enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit
 
 	if (!c)
 		return ERR_NOMEM;
-	c->fn = fn;
-	c->ctx = ctx;
-	errnum = spawn(sp, false, &c->pid);
+	*c = (struct os_child){ .pidfd = -1, .orphan = sp->orphan, .fn = fn, .ctx = ctx };
+	errnum = spawn(sp, false, &c->pid, &c->pidfd);
 	if (errnum != 0) {
+		if (c->pidfd >= 0)
+			close(c->pidfd);
 		free(c);
 		return err_from_errno(errnum);
 	}
-	c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
 	if (c->pidfd < 0 || os_watch_new(loop, c->pidfd, on_child_end, c, &c->watch) != OK) {
 		os_child_free(c);
 		return ERR_UNSUPPORTED;
@@ -183,18 +259,18 @@ enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit
 
 void os_child_kill(struct os_child *c, int signum)
 {
-	if (c->pid > 0)
-		kill(c->pid, signum);
+	/* Not by number: whoever else waits for children here may have given it free. */
+	if (c->pid > 0 && c->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, c->pidfd, signum, NULL, 0);
 }
 
 void os_child_free(struct os_child *c)
 {
 	if (!c)
 		return;
-	if (c->pid > 0) {
-		kill(c->pid, SIGKILL);
-		waitpid(c->pid, NULL, 0);
-	}
+	os_child_kill(c, SIGKILL);
+	if (c->pid > 0 && !c->orphan)
+		wait_for(c->pid, NULL, 0);
 	os_watch_free(c->watch);
 	if (c->pidfd >= 0)
 		close(c->pidfd);
@@ -310,6 +386,28 @@ enum err os_sandbox_worker(const struct os_sandbox *sb)
 }
 
 /* ---- what the process tells of itself ---- */
+
+void os_tell_manager(const char *state)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	size_t len = path ? strlen(path) : 0;
+	int fd;
+
+	if (len < 2 || len >= sizeof(to.sun_path) || (path[0] != '/' && path[0] != '@'))
+		return;
+	memcpy(to.sun_path, path, len);
+	if (path[0] == '@')
+		to.sun_path[0] = '\0'; /* an abstract name */
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	/* A manager that does not listen is no reason to stop; it will say itself that it waited in vain. */
+	if (sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&to,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		errno = 0;
+	close(fd);
+}
 
 unsigned os_thread_count(void)
 {

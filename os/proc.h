@@ -11,6 +11,7 @@
 const char *os_self_path(void);
 
 struct os_child;
+/* @exit_code -1 without a signal: it ended, and how is not known */
 typedef void (*os_exit_fn)(void *ctx, int exit_code, int term_signal);
 struct os_spawn {
 	const char *const *argv;   /* argv[0] is the file */
@@ -18,6 +19,7 @@ struct os_spawn {
 	int fds[8];                /* fds[i] becomes descriptor i in the child; -1 = /dev/null for 0..2 */
 	size_t n_fds;              /* all others are closed */
 	bool new_session;          /* setsid: survives the terminal */
+	bool orphan;               /* not our child: no SIGCHLD, nothing for a wait() of ours; how it ended is not known */
 };
 MUST_CHECK enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
 				   struct os_child **ret);
@@ -42,6 +44,9 @@ struct os_sandbox {
  * memory, time, exit; nothing else (no file, no socket, no process). seccomp; ERR_UNSUPPORTED without it.
  */
 MUST_CHECK enum err os_sandbox_worker(const struct os_sandbox *sb);
+
+/** os_tell_manager() - to systemd, if it started us and wants to know: "READY=1", "STOPPING=1" */
+void os_tell_manager(const char *state);
 
 /** os_thread_count() - live threads of this process */
 unsigned os_thread_count(void);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -100,6 +101,13 @@ enum err os_stream_writev(struct os_stream *s, const struct iovec *iov, int iovc
 		return err_from_errno(errno);
 	*ret_n = (size_t)n;
 	return OK;
+}
+
+size_t os_stream_unread(const struct os_stream *s)
+{
+	int n = 0;
+
+	return ioctl(s->fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
 void os_stream_shutdown(struct os_stream *s)
@@ -410,18 +418,18 @@ static enum err bind_unix(int fd, const char *path)
 {
 	union sock_addr sa;
 	socklen_t len;
-	mode_t old_mask;
 	enum err e = from_path(path, &sa, &len);
 	int r;
 
 	if (e != OK)
 		return e;
-	old_mask = umask(0177);
+	/* The file gets the socket's mode (less the umask, which belongs to all threads of the process). */
+	if (fchmod(fd, 0600) != 0)
+		return err_from_errno(errno);
 	r = bind(fd, &sa.sa, len);
 	if (r != 0 && errno == EADDRINUSE && !unix_answers(&sa, len) && unlink(path) == 0)
 		r = bind(fd, &sa.sa, len);
 	e = r == 0 ? OK : err_from_errno(errno);
-	umask(old_mask);
 	if (e == OK && (chmod(path, 0600) != 0 || listen(fd, 128) != 0))
 		e = err_from_errno(errno);
 	return e;

@@ -27,6 +27,8 @@ void os_stream_set_fn(struct os_stream *s, os_stream_fn fn, void *ctx);
 MUST_CHECK enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n);
 /** os_stream_writev() - OK with *ret_n bytes taken; ERR_AGAIN: none; ERR_CLOSED, ERR_RESET (never SIGPIPE) */
 MUST_CHECK enum err os_stream_writev(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n);
+/** os_stream_unread() - bytes that have come and were not read */
+size_t os_stream_unread(const struct os_stream *s);
 /** os_stream_shutdown() - end our direction */
 void os_stream_shutdown(struct os_stream *s);
 /** os_stream_reset() - close such that a TCP peer sees a reset */

@@ -253,7 +253,7 @@ static void looked(struct fs_op *op, const struct sftp_reply *r)
 
 	if (r->type != SFTP_ATTRS)
 		fs_op_fail_reply(op, &first, verb(op));
-	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & SSH_MKDIR_PARENTS)
+	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & (SSH_MKDIR_PARENTS | SSH_MKDIR_MAY_EXIST))
 		fs_op_done(op);
 	else if (op->kind == SSH_OP_MKDIR || op->flags & SSH_MV_NO_REPLACE)
 		fs_op_fail(op, ERR_EXISTS, "%s %s: %s is there already", verb(op), op->path,

@@ -197,7 +197,7 @@ static void finish(struct fs_op *op)
 	u->finishing = true;
 	u->n_unsure += 2;
 	fs_op_call(op, &set, TAG_FINISH);
-	if (op->s->client->has[SFTP_X_FSYNC] && !op->over) {
+	if (op->s->client->has[SFTP_X_FSYNC] && !(u->flags & SSH_PUT_NO_SYNC) && !op->over) {
 		u->n_unsure++;
 		fs_op_call(op, &sync, TAG_FINISH);
 	}

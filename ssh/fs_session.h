@@ -69,9 +69,11 @@ enum {
 	SSH_PUT_RESUME = 1,
 	SSH_PUT_TIMES = 2,     /* set atime and mtime */
 	SSH_PUT_NO_REPLACE = 4, /* ERR_EXISTS when @path is there */
+	SSH_PUT_NO_SYNC = 8,   /* do not wait until it is on the disk */
 	SSH_RM_RECURSIVE = 1,  /* folders with what is in them; symbolic links are removed, never followed */
 	SSH_RM_FORCE = 2,      /* what is not there is no error */
 	SSH_MKDIR_PARENTS = 1, /* those above it as well; being there is no error */
+	SSH_MKDIR_MAY_EXIST = 2, /* a folder that is there is no error */
 	SSH_MV_NO_REPLACE = 1, /* ERR_EXISTS when @to is there; else it is replaced in one step where the server can */
 };
 

@@ -42,6 +42,7 @@ struct ssh_worker {
 	struct os_timer end_timer;
 	char why[128];
 	bool ended;
+	bool has_asked;         /* anything: it understood its configuration */
 	unsigned n_dials;       /* asked for and not answered */
 	unsigned n_questions;   /* host keys that it may still ask about: one for each connection that it got */
 	uint32_t n_sessions;    /* given to it, ever */
@@ -73,7 +74,10 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 	struct ssh_worker *w = ctx;
 	char why[128];
 
-	if (term_signal == SIGSYS)
+	if (exit_code < 0 && !term_signal)
+		snprintf(why, sizeof(why), w->has_asked ? "it ended, why is not known" :
+			 "it ended at once: is the program that it is started from of the same version?");
+	else if (term_signal == SIGSYS)
 		snprintf(why, sizeof(why), "it tried what its sandbox forbids");
 	else if (term_signal == SIGPROF || term_signal == SIGXCPU)
 		snprintf(why, sizeof(why), "the server made it compute without end");
@@ -266,6 +270,7 @@ static void on_readable(void *ctx, int events)
 		os_watch_set(w->watch, 0); /* on_exit_child() tells why */
 		return;
 	}
+	w->has_asked = true;
 	if (ssh_question_decode((struct bytes){ buf, n }, &q) != OK)
 		end(w, "it sent a malformed message");
 	else if (q.kind == SSH_C_DIAL)
@@ -389,8 +394,9 @@ static void worker_env(const char *env[8])
 
 static enum err spawn(struct ssh_worker *w, int child_fd)
 {
-	const char *argv[] = { os_self_path(), "ssh-worker", NULL }, *env[8];
-	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, child_fd }, .n_fds = 4 };
+	const char *argv[] = { w->cfg.program ? w->cfg.program : os_self_path(), "ssh-worker", NULL }, *env[8];
+	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, child_fd }, .n_fds = 4,
+			       .orphan = w->cfg.is_guest };
 
 	worker_env(env);
 	return os_child_spawn(w->loop, &sp, on_exit_child, w, &w->child);

@@ -6,7 +6,7 @@
  *   - virtual connections to the host's SSH port, one end of a socket pair each, when it asks to dial,
  *   - the answers about host keys (the hub owns known_hosts),
  *   - sessions: sockets on which a command (exec, fs, nc) speaks the protocol of ssh/session.h.
- * The worker is this program started again with the hidden first argument "ssh-worker".
+ * The worker is this program started again with the hidden first argument "ssh-worker"; a library names the program.
  */
 #ifndef SSH_WORKER_H
 #define SSH_WORKER_H
@@ -33,6 +33,8 @@ struct ssh_worker_config {
 	size_t n_ids;
 	const char *known_hosts; /* path, read and written by the hub */
 	uint64_t file_size_max;  /* ssh.max_file_size_bytes: no more is read of any file; 0 = no limit */
+	const char *program;     /* started as the worker, with the argument "ssh-worker"; NULL = this program */
+	bool is_guest;           /* this process is another program's: nothing of the worker is seen as its child */
 	unsigned idle_s;         /* end after so long without a session; 0 = 600 */
 	/* The worker wants a connection to the host: answer with ssh_worker_dialed(). */
 	void (*on_dial)(void *ctx, struct ssh_worker *w, uint32_t dial_id);

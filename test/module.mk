@@ -8,7 +8,7 @@ TEST_LIB := $(B)/libtest.a
 ALL_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 CPPFLAGS_test := $(foreach f,$(FOLDERS),$(CPPFLAGS_$(f)))
 
-$(B)/obj/test/%.o: test/%.c | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
+$(B)/obj/test/%.o: test/%.c $(FLAGS_FILE) | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CPPFLAGS_test) $(CFLAGS) -Wno-missing-prototypes -MMD -MP -c -o $@ $<
@@ -21,6 +21,12 @@ $(B)/test/unit/%: $(B)/obj/test/unit/%.o $(TEST_LIB) $(ALL_PARTS:%=$(B)/lib%.a) 
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
+
+# Those of the library see what its users see: the shared one and its header.
+$(B)/test/unit/lib/%: $(B)/obj/test/unit/lib/%.o $(B)/libnefia.so
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -L$(B) -lnefia -Wl,-rpath,'$$ORIGIN/../../..' -lcmocka -lsodium -pthread
 
 unit-bins: $(UNIT_BINS)
 # One folder's tests: make unit-wg

@@ -34,6 +34,7 @@ one() {
 		failed=$((failed + (bad > 0 ? bad : 1)))
 		[ $rc = 124 ] && echo "  (time limit of $LIMIT s)"
 		echo "  FAIL  $name (exit status $rc)"
+		grep -m 3 "^FAIL " "$log" | sed "s,^,        ,"
 		tail -n 60 "$log" | sed 's/^/        /'
 		;;
 	esac

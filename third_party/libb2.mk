@@ -18,7 +18,7 @@ $(LIBB2_STAMP):
 	$(Q)tar -xf $(LIBB2_TAR) -C $(LIBB2_DIR) --strip-components=1
 	@touch $@
 
-$(B)/obj/foreign/blake2s-ref.o: $(LIBB2_STAMP)
+$(B)/obj/foreign/blake2s-ref.o: $(FLAGS_FILE) $(LIBB2_STAMP)
 	$(call say,CC,blake2s-ref.c)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_FOREIGN) -DSUFFIX= -Ithird_party/libb2 -I$(LIBB2_DIR)/src -c -o $@ $(LIBB2_DIR)/src/blake2s-ref.c

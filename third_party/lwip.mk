@@ -24,7 +24,7 @@ LWIP_CORE := init def inet_chksum ip mem memp netif pbuf stats tcp tcp_in tcp_ou
 LWIP_OBJS := $(LWIP_CORE:%=$(B)/obj/foreign/lwip/%.o)
 LWIP_CPPFLAGS := -I$(LWIP_DIR)/src/include -Inetstack/lwip
 
-$(B)/obj/foreign/lwip/%.o: $(LWIP_STAMP) $(wildcard netstack/lwip/*.h netstack/lwip/arch/*.h)
+$(B)/obj/foreign/lwip/%.o: $(FLAGS_FILE) $(LWIP_STAMP) $(wildcard netstack/lwip/*.h netstack/lwip/arch/*.h)
 	$(call say,CC,lwip/$*.c)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS_FOREIGN) -D_GNU_SOURCE -I. $(LWIP_CPPFLAGS) -c -o $@ $(LWIP_DIR)/src/core/$*.c

@@ -3,7 +3,8 @@
  *
  * Nothing is queued here: towards the tunnel one chunk is read only when TCP has room for it; towards the machine the views of
  * received buffers go to writev as they are. An end on one side becomes an end on the other, a reset a reset; the
- * bridge is over when both directions ended, or at the first error.
+ * bridge is over when both directions ended, or at the first error. What had been received before a reset came is
+ * still passed on, for it was acknowledged; when that and our own direction had ended too, it was no loss at all.
  */
 #include <stdlib.h>
 
@@ -26,6 +27,7 @@ struct tunnel_bridge {
 	bool stream_full;
 	bool tunnel_full;
 	bool over;
+	enum err failed; /* the virtual connection is gone; what it had received is passed on yet */
 	enum err result;
 };
 
@@ -55,7 +57,7 @@ static void on_end(void *ctx)
 	b->c = NULL;
 	b->s = NULL;
 	if (b->fn)
-		b->fn(b->ctx, b, b->result);
+		b->fn(b->ctx, b, b->out_done ? OK : b->result);
 	free(b);
 	tunnel_kick(t);
 }
@@ -66,7 +68,11 @@ static void update_interest(struct tunnel_bridge *b)
 
 	if (b->over)
 		return;
-	if (!b->in_done && !b->tunnel_full)
+	if (b->failed != OK && !b->stream_full) {
+		end(b, b->in_done && b->out_done ? OK : b->failed);
+		return;
+	}
+	if (!b->in_done && !b->tunnel_full && b->failed == OK)
 		want |= OS_READ;
 	if (b->stream_full)
 		want |= OS_WRITE;
@@ -111,7 +117,7 @@ static void pump_in(struct tunnel_bridge *b)
 {
 	static uint8_t chunk[CHUNK]; /* one loop thread; the bytes do not outlive the call */
 
-	while (!b->over && !b->in_done) {
+	while (!b->over && !b->in_done && b->failed == OK) {
 		size_t room = MIN(net_tcp_writable(b->c), (size_t)CHUNK), n;
 		enum err e;
 
@@ -148,10 +154,19 @@ static void on_stream(void *ctx, struct os_stream *s, int events)
 
 	if (events & OS_WRITE)
 		pump_out(b);
-	if (events & (OS_READ | OS_HANGUP))
+	if (b->failed != OK && (events & OS_HANGUP))
+		end(b, b->failed);
+	else if (events & (OS_READ | OS_HANGUP))
 		pump_in(b);
 	update_interest(b);
 	tunnel_kick(b->t);
+}
+
+static void fail(struct tunnel_bridge *b)
+{
+	b->failed = net_tcp_error(b->c) == OK ? ERR_RESET : net_tcp_error(b->c);
+	if (!b->stream_full)
+		pump_out(b);
 }
 
 static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
@@ -163,7 +178,7 @@ static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 	else if (ev == NET_TCP_WRITABLE)
 		pump_in(b);
 	else if (ev == NET_TCP_ERROR)
-		end(b, net_tcp_error(c) == OK ? ERR_RESET : net_tcp_error(c));
+		fail(b);
 	update_interest(b);
 }
 
@@ -186,11 +201,16 @@ enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, str
 	*ret = b;
 	/* What came before we listened. */
 	if (net_tcp_error(c) != OK)
-		end(b, net_tcp_error(c));
+		fail(b);
 	else
 		pump_out(b);
 	update_interest(b);
 	return OK;
+}
+
+bool tunnel_bridge_is_behind(const struct tunnel_bridge *b)
+{
+	return !b->over && !b->in_done && os_stream_unread(b->s) > 0;
 }
 
 void tunnel_bridge_abort(struct tunnel_bridge *b)

@@ -34,6 +34,7 @@ struct tunnel_config {
 	const char *congestion;  /* control of connections in the tunnel: "cubic" (NULL too), "bbr" */
 	const char *aead;        /* provider by name, loaded at once; NULL = the fastest, while there is traffic */
 	const char *state_file;  /* watermark and last endpoints, versioned text, 0600; NULL = none */
+	bool is_guest;           /* the process has other threads, whose locks a forked child would never get: no fork() */
 	bool initiate;           /* handshake with every peer that has an endpoint, at start */
 	/* A peer's session came up or went down, or its endpoint changed; may be NULL. */
 	void (*on_event)(void *ctx, const struct wg_event *ev);
@@ -91,9 +92,12 @@ void tunnel_dial_cancel(struct tunnel_dial *d);
 /* A bridge between a stream of this machine and a virtual connection: bytes both ways, half-close both ways,
  * backpressure both ways, a reset as a reset. Owns both from here on. */
 struct tunnel_bridge;
-typedef void (*tunnel_bridge_fn)(void *ctx, struct tunnel_bridge *b, enum err e); /* over; it frees itself after */
+/* Over; it frees itself after. @e: OK when all that the far side sent was passed on, to its end. */
+typedef void (*tunnel_bridge_fn)(void *ctx, struct tunnel_bridge *b, enum err e);
 MUST_CHECK enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, struct net_tcp *c,
 					tunnel_bridge_fn fn, void *ctx, struct tunnel_bridge **ret);
+/** tunnel_bridge_is_behind() - has the local side given bytes that are not in the tunnel yet? */
+bool tunnel_bridge_is_behind(const struct tunnel_bridge *b);
 /** tunnel_bridge_abort() - reset both ends now; @fn is not called */
 void tunnel_bridge_abort(struct tunnel_bridge *b);
 

@@ -364,8 +364,11 @@ void wg_peer_clear_src(struct wg_device *dev, wg_peer_id id)
 	list_for_each(it, &dev->runs) {
 		struct wg_run *run = container_of(it, struct wg_run, link);
 
-		if (run->peer == peer)
-			run->path = peer->path;
+		if (run->peer != peer)
+			continue;
+		/* Only the source: an initiation may be for another place than the peer's endpoint. */
+		run->path.local = peer->path.local;
+		run->path.ifindex = 0;
 	}
 }
 

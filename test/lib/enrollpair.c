@@ -67,8 +67,8 @@ void enrollpair_start(struct enrollpair *p, size_t i)
 	a->n_sent = 0;
 }
 
-/* What the operator does with a verified request: judge what is on the disk, then write once. */
-static void commit(struct enrollpair *p, struct enroll_server *s)
+/* Judges what is on the disk, then writes once. */
+void enrollpair_commit(struct enrollpair *p, struct enroll_server *s)
 {
 	struct enroll_reply reply = { .state = "active" };
 	bool again;
@@ -119,7 +119,7 @@ bool enrollpair_step(struct enrollpair *p, size_t i)
 	if (!a->running)
 		return false;
 	if (a->server.state == ENROLL_SERVER_COMMIT)
-		commit(p, &a->server);
+		enrollpair_commit(p, &a->server);
 	else if (enroll_client_output(&a->client).len > 0)
 		to_server(p, a);
 	else if (enroll_server_output(&a->server).len > 0)

@@ -52,6 +52,8 @@ bool enrollpair_step(struct enrollpair *p, size_t i);
 void enrollpair_crash(struct enrollpair *p);
 /** enrollpair_replay() - a stranger sends again what agent @i sent; whatever comes of it */
 void enrollpair_replay(struct enrollpair *p, size_t i);
+/** enrollpair_commit() - what the operator does with a verified request; @s: in COMMIT */
+void enrollpair_commit(struct enrollpair *p, struct enroll_server *s);
 /** enrollpair_check() - what must always hold */
 void enrollpair_check(const struct enrollpair *p);
 

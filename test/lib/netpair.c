@@ -267,7 +267,7 @@ void netpair_init_limits(struct netpair *p, uint64_t seed, const struct net_conf
 	rng_seeded_init(&p->rng, seed);
 	p->now = 1000 * NSEC_PER_SEC;
 	p->delay = 100 * NSEC_PER_USEC;
-	p->pool = pktpool_new(16384);
+	p->pool = cfg.pool ? cfg.pool : pktpool_new(16384);
 	cfg.rng = &p->rng.rng;
 	cfg.pool = p->pool;
 	assert_int_equal(net_init(&cfg, p->now), OK);

@@ -46,7 +46,7 @@ struct netpair {
 };
 
 void netpair_init(struct netpair *p, uint64_t seed);
-/** netpair_init_limits() - the same; what @limits leaves 0 is as usual */
+/** netpair_init_limits() - the same; what @limits leaves 0 is as usual; a pool that it names is freed at the end */
 void netpair_init_limits(struct netpair *p, uint64_t seed, const struct net_config *limits);
 /** netpair_open_twin() - one more interface with the addresses of the side 10.99.0.@last; what it sends is only queued */
 void netpair_open_twin(struct netpair *p, struct netside *s, uint8_t last);

@@ -103,6 +103,13 @@ static double exchange(struct many *m)
 	return (cpu_ns() - start) / N_EXCHANGES;
 }
 
+/* A walk over all connections would cost a thousand times. Shadow memory misses the caches, so that less is asked with it. */
+#ifdef __SANITIZE_ADDRESS__
+#define COST_MAX 2.0
+#else
+#define COST_MAX 1.1
+#endif
+
 static void idle_connections_cost_an_exchange_nothing(void **state)
 {
 	static struct many m;
@@ -119,7 +126,7 @@ static void idle_connections_cost_an_exchange_nothing(void **state)
 		end(&m);
 	}
 	print_message("an exchange: %.0f ns with 10 connections, %.0f ns with %d: %.2f times\n", few, lots, N_IDLE, lots / few);
-	assert_true(lots <= 1.1 * few);
+	assert_true(lots <= COST_MAX * few);
 }
 
 static void an_idle_connection_is_small(void **state)

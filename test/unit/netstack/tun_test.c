@@ -270,8 +270,8 @@ static void pump_kernel(struct transfer *t, bool is_client)
 	}
 }
 
-/* Its client is known by its port. */
-static struct transfer *transfer_of_port(uint16_t port)
+/* Its client is known by its port: the kernel's and ours may have the same one at a time. */
+static struct transfer *transfer_of_port(uint16_t port, bool is_kernel)
 {
 	for (int i = 0; i < N_AT_ONCE; i++) {
 		struct transfer *t = &w.t[i];
@@ -279,13 +279,13 @@ static struct transfer *transfer_of_port(uint16_t port)
 		socklen_t len = sizeof(sa);
 		struct endpoint local = { 0 }, remote;
 
-		if (!t->used)
+		if (!t->used || t->client.is_kernel != is_kernel)
 			continue;
-		if (t->client.is_kernel)
+		if (is_kernel)
 			getsockname(t->client.fd, (struct sockaddr *)&sa, &len);
 		else
 			net_tcp_get_addrs(t->client.c, &local, &remote);
-		if (port == (t->client.is_kernel ? ntohs(sa.sin_port) : local.port))
+		if (port == (is_kernel ? ntohs(sa.sin_port) : local.port))
 			return t;
 	}
 	return NULL;
@@ -293,7 +293,7 @@ static struct transfer *transfer_of_port(uint16_t port)
 
 static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
 {
-	struct transfer *t = transfer_of_port(remote->port);
+	struct transfer *t = transfer_of_port(remote->port, true);
 
 	if (!t || t->server.c) {
 		net_syn_refuse(syn);
@@ -307,7 +307,7 @@ static void accept_kernel(void)
 	struct sockaddr_in sa;
 	socklen_t len = sizeof(sa);
 	int fd = accept4(w.listener, (struct sockaddr *)&sa, &len, SOCK_NONBLOCK);
-	struct transfer *t = fd < 0 ? NULL : transfer_of_port(ntohs(sa.sin_port));
+	struct transfer *t = fd < 0 ? NULL : transfer_of_port(ntohs(sa.sin_port), false);
 
 	if (fd < 0)
 		return;
@@ -465,6 +465,26 @@ static void tear_down(void)
 	close(w.tun);
 }
 
+static void show_end(const struct end *e, const char *what)
+{
+	print_message("  %s (%s): %sconnected, sent %zu of %zu%s, got %zu%s%s\n", what, e->is_kernel ? "the kernel" : "ours",
+		      e->connected ? "" : "not ", e->sent, e->to_send, e->shut ? " and shut" : "", e->got,
+		      e->eof ? " and the end" : "", e->failed ? ", failed" : "");
+}
+
+/* What hangs, for people. */
+static void show_unfinished(void)
+{
+	for (int i = 0; i < N_AT_ONCE; i++) {
+		if (!w.t[i].used)
+			continue;
+		print_message("transfer %u of %zu and %zu bytes:\n", w.t[i].client.id, size_of(w.t[i].client.id, true),
+			      size_of(w.t[i].client.id, false));
+		show_end(&w.t[i].client, "client");
+		show_end(&w.t[i].server, "server");
+	}
+}
+
 static void transfers_with_the_kernel_arrive_whole(void **state)
 {
 	nsec_t start = clock_now();
@@ -476,6 +496,7 @@ static void transfers_with_the_kernel_arrive_whole(void **state)
 		turn();
 	print_message("%u transfers, %llu bytes in %.1f s\n", w.n_done, (unsigned long long)w.n_bytes,
 		      (double)(clock_now() - start) / 1e9);
+	show_unfinished();
 	assert_int_equal(w.n_done, N_TRANSFERS);
 	assert_int_equal(w.n_bad, 0);
 	assert_int_equal(w.n_kernel_bad, 0);

@@ -28,7 +28,8 @@ offers web1 web2 front blue all -- exec --target ""
 offers front -- host add x --group ""
 offers blue -- host add x --tag ""
 offers bash zsh fish -- completion ""
-offers put get -- fs ""
+offers ls put get cat rm mkdir mv stat chmod df find -- fs ""
+offers --recursive --resume -- fs get --
 offers --json -- host list --
 offers web1 web2 -- exec -t we
 offers web1 web2 -- forward we

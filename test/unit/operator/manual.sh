@@ -13,7 +13,7 @@ for c in $commands; do
 	for w in $("$B/nefia" "$c" --help | sed -n "s/^[U ].*nefia $c \([a-z]*\).*/\1/p" | grep -v '^$'); do page_has nefia.1 "Cm $c $w"; done
 	for o in $("$B/nefia" "$c" --help | grep -oE -- '--[a-z][a-z-]+' | sort -u); do page_has nefia.1 "$o"; done
 done
-commands=$("$B/nefia-agent" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) *.*/\1/p' | grep .)
+commands=$("$B/nefia-agent" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) *.*/\1/p' | grep .)
 [ "$(wc -w <<<"$commands")" -ge 3 ] || { echo "no list of the agent's commands"; exit 1; }
 for c in $commands; do
 	page_has nefia-agent.1 "Cm $c"

@@ -31,12 +31,14 @@ refused "no option '--uapi-dri'; did you mean --uapi-dir" -- wg show --uapi-dri 
 refused "no option '--x'" -- init --x
 refused "--target needs a value: SELECTOR" -- exec --target
 refused "--json takes no value" -- host list --json=1
+refused "there is no option '-x'" -- fs rm -rx web:x
+refused "'x' is not HOST:PATH" -- fs rm -rf x
 refused "--timeout must be a duration" -- exec --timeout=soon --target web -- true
 refused "expected: add, list, show, rename or remove" -- host
 refused "expected: nefia host add [OPTION]... NAME" -- host add
 refused "'y' is one argument too many" -- host show x y
 refused "'now' is one argument too many" -- hub stop now
-refused "expected: nefia fs put LOCAL HOST:REMOTE" -- fs put x
+refused "expected: nefia fs put [OPTION]... LOCAL... HOST:[PATH]" -- fs put x
 refused "a command is missing" -- exec --target web
 refused "--target SELECTOR is missing" -- exec -- true
 refused "-p must be a number from 1 to 1000" -- exec -p 0 -t web -- true

@@ -129,6 +129,82 @@ static void run_in_sandbox(const char *what, int fd)
 	os_loop_free(loop);
 }
 
+/* ---- orphans: children that our own process must not notice ---- */
+
+static volatile sig_atomic_t n_sigchld;
+
+static void on_sigchld(int signum)
+{
+	n_sigchld++;
+}
+
+static struct os_child *run_shell(const char *script, bool orphan, bool wait)
+{
+	const char *argv[] = { "/bin/sh", "-c", script, NULL };
+	struct os_spawn sp = { .argv = argv, .fds = { -1, 1, 2 }, .n_fds = 3, .orphan = orphan };
+	struct os_child *c;
+
+	memset(&ended, 0, sizeof(ended));
+	loop = os_loop_new();
+	assert_int_equal(os_child_spawn(loop, &sp, on_exit_child, NULL, &c), OK);
+	if (wait)
+		os_loop_run(loop);
+	return c;
+}
+
+static void an_orphan_is_nobodys_child(void **state)
+{
+	struct sigaction sa = { .sa_handler = on_sigchld }, old;
+	struct os_child *c;
+	char path[64];
+
+	n_sigchld = 0;
+	assert_int_equal(sigaction(SIGCHLD, &sa, &old), 0);
+	c = run_shell("exit 3", true, true);
+	assert_int_equal(ended.n, 1);
+	assert_int_equal(ended.exit_code, -1);
+	assert_int_equal(ended.term_signal, 0);
+	os_child_free(c);
+	os_loop_free(loop);
+	/* One that still runs: nothing to wait for either, and it can be killed. */
+	c = run_shell("exec sleep 100", true, false);
+	assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	assert_int_equal(errno, ECHILD);
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)os_child_pid(c));
+	assert_int_equal(access(path, F_OK), 0);
+	os_child_kill(c, SIGKILL);
+	os_loop_run(loop);
+	assert_int_equal(ended.n, 1);
+	os_child_free(c);
+	os_loop_free(loop);
+	assert_int_equal(n_sigchld, 0);
+	assert_int_equal(sigaction(SIGCHLD, &old, NULL), 0);
+}
+
+static void an_orphan_that_cannot_start_says_why(void **state)
+{
+	const char *argv[] = { "/nonexistent/program", NULL };
+	struct os_spawn sp = { .argv = argv, .fds = { -1, 1, 2 }, .n_fds = 3, .orphan = true };
+	struct os_child *c;
+
+	loop = os_loop_new();
+	assert_int_equal(os_child_spawn(loop, &sp, on_exit_child, NULL, &c), ERR_NOT_FOUND);
+	os_loop_free(loop);
+}
+
+/* Then its end is told all the same, once, and not how. */
+static void a_child_that_somebody_else_waited_for(void **state)
+{
+	struct os_child *c = run_shell("exit 3", false, false);
+
+	assert_int_equal(waitpid(-1, NULL, 0), os_child_pid(c));
+	os_loop_run(loop);
+	assert_int_equal(ended.n, 1);
+	assert_int_equal(ended.exit_code, -1);
+	os_child_free(c);
+	os_loop_free(loop);
+}
+
 static void what_is_forbidden_kills_that_process_alone(void **state)
 {
 	NEEDS_FILTER();
@@ -288,6 +364,9 @@ static int as_worker(void)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_orphan_is_nobodys_child),
+		cmocka_unit_test(an_orphan_that_cannot_start_says_why),
+		cmocka_unit_test(a_child_that_somebody_else_waited_for),
 		cmocka_unit_test(what_is_forbidden_kills_that_process_alone),
 		cmocka_unit_test(what_a_worker_needs_is_allowed),
 		cmocka_unit_test(processor_time_is_bounded),

@@ -163,13 +163,13 @@ static void refused_timestamp_is_answered_by_an_initiation(void **state)
  * The simulator found a peer locked out: it had lost its state, its clock stood back, and it had moved, so that our own
  * initiation went to where it no longer was.
  */
-static void refused_timestamp_is_answered_at_the_old_place_and_the_new(void **state)
+static void refused_timestamp_of_one_that_moved(uint64_t seed, bool src_is_gone)
 {
 	struct wgpair p;
 	struct wg_tx tx;
 	uint8_t seen = 0;
 
-	wgpair_init(&p, 17);
+	wgpair_init(&p, seed);
 	wgpair_connect(&p);
 	wgpair_run(&p, 600 * NSEC_PER_SEC);
 	p.wall -= 86400 * NSEC_PER_SEC;
@@ -179,6 +179,8 @@ static void refused_timestamp_is_answered_at_the_old_place_and_the_new(void **st
 	assert_true(wg_device_next_tx(p.a.dev, p.now, &tx));
 	wgpair_inject(&p, &p.b, &p.a.ep, tx.p, tx.len);
 	wg_device_tx_done(p.a.dev);
+	if (src_is_gone)
+		wg_peer_clear_src(p.b.dev, p.b.peer);
 	for (; wg_device_next_tx(p.b.dev, p.now, &tx); wg_device_tx_done(p.b.dev)) {
 		assert_int_equal(tx.p[0], 1);
 		seen |= tx.path.remote.ip.b[3] == 77 ? 2 : 1;
@@ -190,6 +192,17 @@ static void refused_timestamp_is_answered_at_the_old_place_and_the_new(void **st
 	assert_true(wg_peer_is_up(p.a.dev, p.a.peer, p.now));
 	assert_true(wg_peer_is_up(p.b.dev, p.b.peer, p.now));
 	wgpair_fini(&p);
+}
+
+static void refused_timestamp_is_answered_at_the_old_place_and_the_new(void **state)
+{
+	refused_timestamp_of_one_that_moved(17, false);
+}
+
+/* Seed 17952588520087: our address changed meanwhile, and both initiations went to the old place. */
+static void a_source_that_is_gone_changes_no_destination(void **state)
+{
+	refused_timestamp_of_one_that_moved(18, true);
 }
 
 static void simultaneous_initiation_ends_with_sessions(void **state)
@@ -427,6 +440,7 @@ int main(void)
 		cmocka_unit_test(restarted_side_is_back_by_its_own_initiation),
 		cmocka_unit_test(refused_timestamp_is_answered_by_an_initiation),
 		cmocka_unit_test(refused_timestamp_is_answered_at_the_old_place_and_the_new),
+		cmocka_unit_test(a_source_that_is_gone_changes_no_destination),
 		cmocka_unit_test(simultaneous_initiation_ends_with_sessions),
 		cmocka_unit_test(every_byte_of_the_initiation_counts),
 		cmocka_unit_test(low_order_peers_never_get_a_packet),

@@ -1,0 +1,84 @@
+#!/bin/bash
+# libnefia with a real agent and sshd: commands, dials, listening, with a hub and without, from C, from Python.
+. "$(dirname "$0")/lib.sh"
+LIB=$BUILD/libnefia.so.0
+[ -f "$LIB" ] || fail "the library is not built: $LIB"
+EX=$BUILD/examples
+setup
+export NEFIA_WORKER=$NEFIA
+
+# ---- what it shows, what it needs ----
+shown=$(nm -D --defined-only "$LIB" | awk '$2 != "A" && $3 !~ /^nefia_/ { print $3 }')
+check "only nefia_* is seen" equal "$shown" ""
+n=$(nm -g --defined-only "$BUILD/libnefia.a" 2>/dev/null | awk 'NF == 3 && $3 !~ /^nefia_/ { print $3 }')
+check "the static one keeps its names to itself" equal "$n" ""
+
+# ---- commands, no hub ----
+expect 7 "exit status" "$EX/run" web 'echo out; echo err >&2; exit 7'
+check "standard output" equal "$OUT" out
+check "standard error, and nothing of the library's own" equal "$ERR" err
+expect 255 "an unknown host" "$EX/run" nobody true
+check "which one" contains "$ERR" "unknown host: nobody"
+expect 255 "a killed command" "$EX/run" web 'kill -9 $$'
+check "which signal" contains "$ERR" SIGKILL
+head -c 67108864 /dev/urandom >"$T/blob"
+"$EX/run" web 'cat' <"$T/blob" >"$T/back" || fail "64 MiB through a command"
+check "64 MiB there and back" cmp "$T/blob" "$T/back"
+rm -f "$T/back"
+check "no hub and no worker stays" wait_until 3 sh -c "! pgrep -f '$NEFIA (ssh-worker|hub)'"
+NEFIA_WORKER=/nonexistent/nefia expect 255 "no worker" "$EX/run" web true
+check "says so" contains "$ERR" "/nonexistent/nefia"
+mv "$T/id" "$T/id.away"
+expect 255 "no identity" "$EX/run" web true
+check "says which" contains "$ERR" "$T/id"
+mv "$T/id.away" "$T/id"
+
+# ---- with a hub ----
+start_hub
+expect 3 "through a hub that runs" "$EX/run" web 'exit 3'
+check "it is still that hub" kill -0 "$HUB_PID"
+
+# ---- listening inside, from another operator's folder ----
+export NEFIA_HOME=$T/op2
+nefia init >/dev/null || fail "second operator"
+PORT2=$(free_port)
+set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$PORT2"
+set_yaml "$NEFIA_HOME/nefia.yaml" address 10.99.0.77/24
+key_of() { NEFIA_HOME=$1 "$NEFIA" init 2>&1 | sed -n 's/.*[Pp]ublic key: //p'; }
+K1=$(key_of "$T/op") K2=$(key_of "$T/op2")
+nefia host add first --public-key "$K1" --addr 10.99.0.1 --endpoint "127.0.0.1:$HUB_PORT" >/dev/null 2>&1 || fail "host add first"
+NEFIA_HOME=$T/op "$NEFIA" host add second --public-key "$K2" --addr 10.99.0.77 --endpoint "127.0.0.1:$PORT2" >/dev/null 2>&1 ||
+	fail "host add second"
+"$EX/echo" listen 7000 >"$T/listen.log" 2>&1 &
+LISTENER=$!
+PIDS="$PIDS $LISTENER"
+check "it listens" wait_until 5 grep -q "port 7000" "$T/listen.log"
+export NEFIA_HOME=$T/op
+expect 0 "a dial through the running hub" "$EX/echo" send second 7000 "there and back"
+check "echo" equal "$OUT" "there and back"
+expect 1 "a port that nobody listens on" "$EX/echo" send second 7001 x
+check "refused" contains "$ERR" refused
+stop_pid "$HUB_PID"
+expect 0 "without a hub" "$EX/echo" send second 7000 "once more"
+check "echo without a hub" equal "$OUT" "once more"
+stop_pid "$LISTENER"
+expect 0 "commands attach to nobody's leftovers" nefia exec --target web -- true
+
+# ---- from another language ----
+if command -v python3 >/dev/null; then
+	PY=$E2E_DIR/nefia_ctypes.py
+	[ -f "$PY" ] || PY=$E2E_DIR/../lib/nefia_ctypes.py
+	# The sanitizers' runtime must come first in a program that is not built with it.
+	preload=$(ldd "$LIB" | sed -n 's/.*=> \(.*lib[at]san[^ ]*\).*/\1/p')
+	ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$preload expect 0 "ctypes" python3 "$PY" "$LIB" web
+	check "ctypes ran a command" contains "$OUT" "status 5, out b'from python\\n'"
+fi
+
+# ---- many at once, tunnel lost and back ----
+expect 0 "the stress program" "$EX/many" web 8 4
+check "all ran, nothing is left" equal "$OUT" "failed 0, descriptors kept 0"
+stop_pid "$AGENT_PID" KILL
+expect 255 "no agent" timeout 20 "$EX/run" web true
+start_agent web
+expect 0 "the agent is back" "$EX/run" web true
+done_all
