@@ -84,6 +84,14 @@ wait_shows "Passphrase for key '$K/locked_pem':"
 keys "open sesame" Enter
 wait_shows "status 0"
 
+# Files: asked before the session, which could not.
+fresh
+keys "$NEFIA fs get web:/etc/hostname $T/got; echo status \$?" Enter
+wait_shows "Passphrase for key"
+keys "open sesame" Enter
+wait_shows "status 0"
+check "the file is there" cmp /etc/hostname "$T/got"
+
 # Many hosts, one question.
 for h in web2 web3 web4; do add_agent $h; start_agent $h; sed -i '/identity:/d' "$YAML"; done
 as "$K/locked"
