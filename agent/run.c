@@ -50,6 +50,7 @@ static void on_stop(void *ctx, int signum)
 		return;
 	}
 	log_info("stopping: waiting up to 30 s for open connections connections=%zu", a->n_forwards);
+	agent_drain_start(a);
 	os_timer_set(&a->drain_timer, os_loop_now(a->loop) + DRAIN_TIMEOUT);
 }
 
@@ -163,6 +164,7 @@ static void agent_stop(struct agent *a)
 {
 	agent_monitor_stop(a);
 	os_timer_cancel(&a->drain_timer);
+	agent_drain_stop(a);
 	agent_forward_close(a);
 	if (a->tunnel) {
 		agent_control_close(a);

@@ -10,6 +10,7 @@ Parts:
     paths   the same with a seeded path (bench/path) between the two ends
     stack   source and sink on net.h in two processes, and the ceiling of cryptography and UDP alone (bench/stack)
     exec    `nefia exec true` beside OpenSSH's own client over plain loopback
+    files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy
 
 One tool runs at a time; a round measures each tool once, and the order turns with every round, so that a machine that
 slows down slows all. Printed: medians, spread, and ratios. Everything goes to bench/results/NAME.{md,json}, raw samples
@@ -28,6 +29,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tools as T  # noqa: E402
+from files import measure_files  # noqa: E402
 from login import measure_exec  # noqa: E402
 
 
@@ -308,6 +310,18 @@ def run_exec(opt, server_port, skipped):
     return r, "\n".join(lines) + "\n"
 
 
+def run_files(opt, server_port, skipped):
+    try:
+        r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long)
+    except (T.Skip, subprocess.SubprocessError, OSError) as e:
+        skipped["files"] = str(e)
+        return {}, ""
+    lines = ["| files, s | nefia | the other | times as fast | must |", "|---|---|---|---|---|"]
+    for name, ours, theirs, must in r["rows"]:
+        lines.append(f"| {name} | {shown(ours)} | {shown(theirs)} | {statistics.median(theirs) / statistics.median(ours):.2f}x | {must}x |")
+    return r, "\n".join(lines) + "\n"
+
+
 def machine():
     cpu = "?"
     for line in open("/proc/cpuinfo"):
@@ -319,7 +333,7 @@ def machine():
             "avx512": "avx512f" in open("/proc/cpuinfo").read(), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
-PARTS = {"direct": run_direct, "paths": run_paths, "stack": run_stack, "exec": run_exec}
+PARTS = {"direct": run_direct, "paths": run_paths, "stack": run_stack, "exec": run_exec, "files": run_files}
 
 
 def main():

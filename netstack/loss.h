@@ -67,6 +67,7 @@ struct net_pcb {
 	uint32_t tmr;
 	uint8_t tries;
 	bool hashed, rough_rtt;
+	struct net_ooseq *oo; /* ooseq.c's; NULL before the first segment out of order */
 	struct net_sender *snd; /* while it sends; NULL before and long after */
 };
 
@@ -89,6 +90,9 @@ nsec_t net_loss_deadline(const struct net_pcb *n);
 nsec_t net_loss_rto(const struct net_pcb *n);
 /** net_loss_handshake() - a round trip seen before there were data; @rough: the other side may have waited */
 void net_loss_handshake(struct net_pcb *n, nsec_t rtt, bool rough);
+
+/* ---- ooseq.c ---- */
+void net_ooseq_fini(struct net_pcb *n);
 
 /* ---- output.c ---- */
 /** net_output_push() - send what may be sent, as far as one turn goes */

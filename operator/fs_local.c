@@ -73,6 +73,18 @@ static int parent_of(struct fs_tree *t, const char *path, int *ret_dir, const ch
 	return 0;
 }
 
+/* A folder that an earlier copy made unwritable: it gets its mode again in the end. */
+static int open_up(struct fs_tree *t, const char *path, mode_t mode)
+{
+	int fd = os_open_beneath(t->root, path, O_DIRECTORY | O_RDONLY, 0), e;
+
+	if (fd < 0)
+		return errno;
+	e = fchmod(fd, (mode & 07777) | 0700) == 0 ? 0 : errno;
+	close(fd);
+	return e;
+}
+
 int fs_tree_mkdir(struct fs_tree *t, const char *path)
 {
 	const char *name;
@@ -87,9 +99,11 @@ int fs_tree_mkdir(struct fs_tree *t, const char *path)
 	if (mkdirat(dir, name, 0700) == 0)
 		return 0;
 	e = errno;
-	if (e == EEXIST && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
-	return e;
+	if (e != EEXIST || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		return e;
+	if (!S_ISDIR(st.st_mode))
+		return ENOTDIR;
+	return (st.st_mode & 0700) == 0700 ? 0 : open_up(t, path, st.st_mode);
 }
 
 /* "NAME.nefia-SOURCE.part", the name cut where it would be too long. */

@@ -208,8 +208,10 @@ static void take_tail(struct put_job *p, uint64_t offset, struct bytes tail)
 	uint64_t size = (uint64_t)p->st.st_size;
 
 	p->ready = true;
-	if (tail.len == 0 || offset + tail.len != p->old_size || p->old_size > size || !ours(p, offset, tail))
+	if (tail.len == 0 || offset + tail.len != p->old_size || p->old_size > size || !ours(p, offset, tail)) {
+		fs_client_data(&p->job.c->run.client, p->job.id, 0, buf, 0);
 		return;
+	}
 	p->next = p->old_size;
 	count(p, p->next, true);
 }
@@ -331,7 +333,7 @@ static void mkdir_start(struct fs_job *j)
 	/* Until it is whole we must be able to write to it. */
 	const struct fs_request rq = { .op = SSH_OP_MKDIR,
 				       .path = p->remote,
-				       .flags = SSH_MKDIR_MAY_EXIST,
+				       .flags = SSH_MKDIR_MAY_EXIST | (j->c->flags.no_preserve ? 0 : SSH_MKDIR_OPEN_UP),
 				       .mode = j->c->flags.no_preserve ? 0777 : (p->st.st_mode & 0777) | 0700 };
 
 	if (!fs_job_ask(j, &rq))

@@ -41,6 +41,11 @@ bool ssh_auth_waits(const struct ssh_auth *a)
 	return a->locked || a->agent_asked;
 }
 
+bool ssh_auth_is_accepted(const struct ssh_auth *a)
+{
+	return a->state == AUTH_TRYING && ssh_auth_waits(a);
+}
+
 /* ---- what is tried ---- */
 
 static bool same(struct bytes a, struct bytes b)

@@ -44,6 +44,8 @@ void ssh_auth_fini(struct ssh_auth *a);
 void ssh_auth_step(struct ssh_conn *c);
 /** ssh_auth_waits() - for the agent or a passphrase: nothing is read from the server meanwhile */
 bool ssh_auth_waits(const struct ssh_auth *a);
+/** ssh_auth_is_accepted() - the server took a key, which only has to sign */
+bool ssh_auth_is_accepted(const struct ssh_auth *a);
 /** ssh_auth_agent_answer() - what the agent said, without its length; or @e */
 void ssh_auth_agent_answer(struct ssh_conn *c, enum err e, struct bytes answer);
 

@@ -268,6 +268,11 @@ enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
 	} else if (q.kind == SSH_C_AGENT || q.kind == SSH_C_SECRET) {
 		q.blob = ssh_read_string(&r);
 		r.bad |= q.kind == SSH_C_SECRET && (q.blob.len > SSH_PASSPHRASE_MAX || (q.blob.len && memchr(q.blob.p, 0, q.blob.len)));
+	} else if (q.kind == SSH_C_OUTCOME) {
+		uint32_t e = ssh_read_u32(&r);
+
+		r.bad |= e >= ERR_N;
+		q.outcome = (enum err)e;
 	} else if (q.kind != SSH_C_DIAL && q.kind != SSH_C_IDLE) {
 		return ERR_PROTOCOL;
 	}

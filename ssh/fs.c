@@ -1,4 +1,11 @@
-/* ssh/fs.c - see fs.h: SFTP on one channel of a connection. */
+/*
+ * ssh/fs.c - see fs.h: SFTP on one channel of a connection, and on more where that is faster.
+ *
+ * A server lets so many bytes be under way on a channel: OpenSSH 2 MiB, which at a round trip of 50 ms are 40 MB/s, whatever the
+ * line. When the first channel has had bytes to send and no window for LIMITED_AFTER (and some round trips), another one is
+ * opened, up to FS_LANES_MAX; where the round trip is short the window is not the limit, but the server, and nothing is
+ * gained. A channel that cannot be had is no error: then there are no more.
+ */
 #include "ssh/fs.h"
 
 #include <stdlib.h>
@@ -13,6 +20,8 @@
 #define FS_PACKET 32768
 #define FS_READ_SIZE (128 * 1024)
 #define FS_WRITE_SIZE 32000
+#define LIMITED_AFTER (30 * NSEC_PER_MSEC)
+#define LIMITED_RTT (4 * NSEC_PER_MSEC) /* shorter: the window is not what holds */
 
 struct ssh_fs {
 	LIBSSH2_CHANNEL *channel;
@@ -20,6 +29,11 @@ struct ssh_fs {
 	bool asked;      /* the subsystem was */
 	bool started;    /* the client was */
 	enum err error;  /* it could not be opened */
+	nsec_t limited_since; /* there were bytes, and no window; 0: not so */
+	struct ssh_fs *more[FS_LANES_MAX - 1]; /* of the first alone; the last may be on its way */
+	unsigned n_more;
+	bool no_more;    /* the server gave us one less than we asked for */
+	struct fs_lanes lanes; /* those that are open */
 };
 
 struct sftp_client *ssh_fs_client(struct ssh_fs *f)
@@ -29,22 +43,47 @@ struct sftp_client *ssh_fs_client(struct ssh_fs *f)
 
 nsec_t ssh_fs_deadline(const struct ssh_fs *f)
 {
-	return f->started ? sftp_client_deadline(&f->client) : NSEC_NEVER;
+	nsec_t next = f->started ? sftp_client_deadline(&f->client) : NSEC_NEVER;
+
+	for (unsigned i = 0; i < f->lanes.n; i++)
+		next = nsec_min(next, sftp_client_deadline(f->lanes.v[i]));
+	return next;
 }
 
-void ssh_fs_release(struct ssh_fs *f)
+const struct fs_lanes *ssh_fs_lanes(const struct ssh_fs *f)
 {
-	ssh_buf_release(&f->client.in);
-	ssh_buf_release(&f->client.out);
+	return &f->lanes;
+}
+
+unsigned ssh_fs_n_channels(const struct ssh_fs *f)
+{
+	return f ? 1 + f->n_more : 0;
 }
 
 void ssh_fs_free(struct ssh_fs *f)
 {
 	if (!f)
 		return;
+	for (unsigned i = 0; i < f->n_more; i++)
+		ssh_fs_free(f->more[i]);
 	if (f->started)
 		sftp_client_fini(&f->client);
 	free(f);
+}
+
+static void close_lane(struct ssh_conn *c, struct ssh_fs *f)
+{
+	ssh_conn_abandon_open(c, f);
+	if (f->channel)
+		ssh_conn_close_channel(c, f->channel);
+	ssh_fs_free(f);
+}
+
+static void close_lanes(struct ssh_conn *c, struct ssh_fs *f)
+{
+	while (f->n_more > 0)
+		close_lane(c, f->more[--f->n_more]);
+	f->lanes.n = 0;
 }
 
 void ssh_fs_close(struct ssh_conn *c)
@@ -54,9 +93,21 @@ void ssh_fs_close(struct ssh_conn *c)
 	if (!f)
 		return;
 	c->fs = NULL;
+	close_lanes(c, f);
 	if (f->channel)
 		ssh_conn_close_channel(c, f->channel);
 	ssh_fs_free(f);
+}
+
+void ssh_fs_release(struct ssh_conn *c)
+{
+	struct ssh_fs *f = c->fs;
+
+	if (!f)
+		return;
+	close_lanes(c, f);
+	ssh_buf_release(&f->client.in);
+	ssh_buf_release(&f->client.out);
 }
 
 /* The library's answer to something that may have to be called again. */
@@ -75,9 +126,8 @@ bool ssh_fs_failed(const struct ssh_fs *f)
 	return f->error != OK || (f->started && f->client.error != OK);
 }
 
-static enum err open_channel(struct ssh_conn *c, nsec_t now)
+static enum err open_channel(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
 {
-	struct ssh_fs *f = c->fs;
 	enum err e;
 
 	if (!ssh_conn_begin_open(c, f, now))
@@ -91,10 +141,8 @@ static enum err open_channel(struct ssh_conn *c, nsec_t now)
 	return e;
 }
 
-static enum err ask_subsystem(struct ssh_conn *c)
+static enum err ask_subsystem(struct ssh_conn *c, struct ssh_fs *f)
 {
-	struct ssh_fs *f = c->fs;
-
 	/* Its standard error would fill the window unread. */
 	libssh2_channel_handle_extended_data2(f->channel, LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
 	if (libssh2_channel_process_startup(f->channel, "subsystem", 9, "sftp", 4) != 0)
@@ -103,15 +151,14 @@ static enum err ask_subsystem(struct ssh_conn *c)
 	return OK;
 }
 
-static void step_open(struct ssh_conn *c, nsec_t now)
+static void step_open(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
 {
-	struct ssh_fs *f = c->fs;
 	enum err e = OK;
 
 	if (!f->channel)
-		e = open_channel(c, now);
+		e = open_channel(c, f, now);
 	if (e == OK && !f->asked)
-		e = ask_subsystem(c);
+		e = ask_subsystem(c, f);
 	if (e == OK) {
 		f->started = true;
 		e = sftp_client_init(&f->client, now);
@@ -133,7 +180,7 @@ enum err ssh_fs_open(struct ssh_conn *c, nsec_t now, const char **ret_why)
 		c->fs = f;
 	}
 	if (!f->started && f->error == OK)
-		step_open(c, now);
+		step_open(c, f, now);
 	if (f->error != OK) {
 		*ret_why = f->error == ERR_FULL ? "the server opened no channel for SFTP" :
 						  "the server offers no file transfer (SFTP)";
@@ -147,7 +194,15 @@ enum err ssh_fs_open(struct ssh_conn *c, nsec_t now, const char **ret_why)
 	return f->client.ready ? OK : ERR_AGAIN;
 }
 
-static bool write_out(struct ssh_conn *c, struct ssh_fs *f)
+static void note_limit(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
+{
+	if (ssh_buf_used(&f->client.out) == 0)
+		f->limited_since = 0;
+	else if (f->limited_since == 0 && libssh2_channel_window_write(f->channel) == 0)
+		f->limited_since = now;
+}
+
+static bool write_out(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
 {
 	struct ssh_buf *b = &f->client.out;
 	bool moved = false;
@@ -165,6 +220,7 @@ static bool write_out(struct ssh_conn *c, struct ssh_fs *f)
 		ssh_buf_drop(b, (size_t)n);
 		moved = true;
 	}
+	note_limit(c, f, now);
 	return moved;
 }
 
@@ -192,6 +248,60 @@ static bool read_in(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
 	return moved;
 }
 
+static bool step_channel(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
+{
+	bool moved;
+
+	if (f->error != OK)
+		return false;
+	if (!f->started)
+		step_open(c, f, now);
+	if (!f->started || f->client.error != OK)
+		return false;
+	moved = write_out(c, f, now);
+	moved |= read_in(c, f, now);
+	/* Answers make new requests. */
+	moved |= write_out(c, f, now);
+	sftp_client_expire(&f->client, now);
+	c->hungry |= sftp_client_pending(&f->client) > 0 || !f->client.ready;
+	return moved;
+}
+
+/* ---- more channels ---- */
+
+static bool want_another(const struct ssh_conn *c, const struct ssh_fs *f, nsec_t now)
+{
+	const struct ssh_fs *last = f->n_more ? f->more[f->n_more - 1] : f;
+	nsec_t rtt = f->client.ahead.rtt, patience = rtt * 2 > LIMITED_AFTER ? rtt * 2 : LIMITED_AFTER;
+
+	return !f->no_more && f->n_more < FS_LANES_MAX - 1 && !c->opening && rtt >= LIMITED_RTT && ssh_fs_usable(f) &&
+	       ssh_fs_usable(last) && last->limited_since && now >= last->limited_since + patience &&
+	       ssh_conn_sessions(c) < c->sessions_max;
+}
+
+static bool step_lanes(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
+{
+	bool moved = false;
+
+	if (want_another(c, f, now)) {
+		f->more[f->n_more] = calloc(1, sizeof(*f));
+		if (f->more[f->n_more])
+			f->n_more++;
+	}
+	for (unsigned i = 0; i < f->n_more; i++)
+		moved |= step_channel(c, f->more[i], now);
+	/* The last one did not open: that is the limit. */
+	if (f->n_more > f->lanes.n && ssh_fs_failed(f->more[f->n_more - 1])) {
+		f->no_more = true;
+		close_lane(c, f->more[--f->n_more]);
+	}
+	if (f->n_more > f->lanes.n && ssh_fs_usable(f->more[f->n_more - 1])) {
+		f->lanes.v[f->lanes.n] = &f->more[f->lanes.n]->client;
+		f->lanes.n++;
+	}
+	return moved;
+}
+
 bool ssh_fs_step(struct ssh_conn *c, nsec_t now)
 {
 	struct ssh_fs *f = c->fs;
@@ -199,15 +309,8 @@ bool ssh_fs_step(struct ssh_conn *c, nsec_t now)
 
 	if (!f || f->error != OK || c->state != SSH_READY)
 		return false;
-	if (!f->started)
-		step_open(c, now);
-	if (!f->started || f->client.error != OK)
-		return false;
-	moved = write_out(c, f);
-	moved |= read_in(c, f, now);
-	/* Answers make new requests. */
-	moved |= write_out(c, f);
-	sftp_client_expire(&f->client, now);
-	c->hungry |= sftp_client_pending(&f->client) > 0 || !f->client.ready;
+	moved = step_channel(c, f, now);
+	if (f->started && f->client.error == OK)
+		moved |= step_lanes(c, f, now);
 	return moved;
 }

@@ -18,8 +18,20 @@
 
 /* ---- sessions ---- */
 
+#define FS_LANES_MAX 6 /* SFTP channels of one connection; sshd's MaxSessions is 10 */
+
+/*
+ * Further channels of a connection, beside the first, opened while the server's window is what holds a PUT: each is another
+ * machine, and another process at the server. A file is written through several; everything else goes through the first.
+ */
+struct fs_lanes {
+	struct sftp_client *v[FS_LANES_MAX - 1];
+	unsigned n;
+};
+
 struct fs_session {
 	struct sftp_client *client;
+	const struct fs_lanes *lanes; /* NULL: none, ever */
 	struct ssh_buf *out;    /* frames for the command */
 	uint64_t file_size_max; /* 0: no limit */
 	nsec_t now;
@@ -63,8 +75,11 @@ bool ssh_fs_failed(const struct ssh_fs *f);
 bool ssh_fs_step(struct ssh_conn *c, nsec_t now);
 struct sftp_client *ssh_fs_client(struct ssh_fs *f);
 nsec_t ssh_fs_deadline(const struct ssh_fs *f);
-/** ssh_fs_release() - give the memory of empty queues back */
-void ssh_fs_release(struct ssh_fs *f);
+const struct fs_lanes *ssh_fs_lanes(const struct ssh_fs *f);
+/** ssh_fs_n_channels() - that it takes of the server's sessions; @f may be NULL */
+unsigned ssh_fs_n_channels(const struct ssh_fs *f);
+/** ssh_fs_release() - nobody uses it: give the further channels and the memory of empty queues back */
+void ssh_fs_release(struct ssh_conn *c);
 /** ssh_fs_close() - give the channel up while the connection lives */
 void ssh_fs_close(struct ssh_conn *c);
 /** ssh_fs_free() - the connection is over */

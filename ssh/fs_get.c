@@ -2,7 +2,7 @@
  * ssh/fs_get.c - reading a file: many reads under way, passed on in the order of the file.
  *
  * OPEN, then FSTAT and a first READ together, so that a small file takes two round trips. With the
- * size known, reads are asked for up to it, at most GET_BYTES_MAX ahead in a session. Answers may
+ * size known, reads are asked for up to it, as far ahead as struct sftp_ahead says. Answers may
  * come in any order; the one whose turn it is goes out at once, others are kept. A short answer is
  * completed by asking for its rest. The file is as long as it was when it was opened: what grows
  * after is left, and one that became shorter is an error. A size of 0 (as /proc says) means: read
@@ -45,7 +45,7 @@ static bool may_ask(const struct fs_op *op)
 		return false;
 	if (!g->known || g->size == 0)
 		return g->tail == g->head;
-	return (g->n_bytes == 0 || op->s->n_asked < GET_BYTES_MAX) && fs_op_room(op);
+	return (g->n_bytes == 0 || op->s->n_asked < op->s->client->ahead.bytes) && fs_op_room(op);
 }
 
 static void ask_more(struct fs_op *op)

@@ -5,7 +5,6 @@
 #include "ssh/fs.h"
 
 #define GET_CHUNKS_MAX 256
-#define GET_BYTES_MAX (16u << 20) /* asked for and not yet here, in one session */
 
 struct fs_op;
 
@@ -34,9 +33,25 @@ struct fs_get {
 	struct fs_chunk *ring;
 };
 
+/* The file, opened once more on another channel. */
+struct fs_lane_file {
+	struct sftp_client *client; /* NULL: not tried */
+	uint8_t handle[SFTP_HANDLE_MAX];
+	size_t handle_len;          /* 0: not open (yet), or not to be had */
+};
+
+#define PUT_WRITES_MAX 1024       /* under way, of one file */
+#define PUT_SPAN (32u << 20)      /* from the first byte that may be missing to the last that may be there */
+
 struct fs_put {
+	uint64_t began[PUT_WRITES_MAX]; /* a ring: where each WRITE under way begins */
+	bool answered[PUT_WRITES_MAX];
+	uint64_t first, next; /* [first, next) are in the ring */
+	struct fs_lane_file lane[FS_LANES_MAX - 1];
+	unsigned n_lanes;      /* tried */
 	uint32_t mode, flags, atime, mtime;
-	uint64_t source, written, total, old_size;
+	uint64_t source, written, total;
+	uint64_t there, old_size; /* bytes of a partial file; how many of them may be gone on from */
 	char *temp;
 	struct ssh_buf queue;  /* u64 offset, u32 len, bytes ... */
 	bool eof, writable, finishing, keep_temp, made_temp, write_failed;
@@ -98,6 +113,8 @@ static inline struct bytes fs_str(const char *s)
 /* ---- fs_op.c ---- */
 /** fs_op_call() - one request; the answer goes to the type's reply(). When it cannot be made the operation fails. */
 void fs_op_call(struct fs_op *op, const struct sftp_request *rq, uint64_t tag);
+/** fs_op_call_through() - the same, through another channel than the session's first */
+void fs_op_call_through(struct fs_op *op, struct sftp_client *c, const struct sftp_request *rq, uint64_t tag);
 /** fs_op_on_path(), fs_op_on_handle() - the requests that are only a type and a path, or the handle */
 void fs_op_on_path(struct fs_op *op, enum sftp_type type, const char *path, uint64_t tag);
 void fs_op_on_handle(struct fs_op *op, enum sftp_type type, uint64_t tag);

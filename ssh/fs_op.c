@@ -23,7 +23,7 @@ static void on_reply(void *ctx, uint64_t tag, const struct sftp_reply *r)
 		if (r && r->type == SFTP_HANDLE) {
 			struct sftp_request rq = { .type = SFTP_CLOSE, .path = r->data };
 
-			fs_op_call(op, &rq, TAG_CLOSE);
+			fs_op_call_through(op, r->from, &rq, TAG_CLOSE);
 		}
 		return;
 	}
@@ -31,18 +31,25 @@ static void on_reply(void *ctx, uint64_t tag, const struct sftp_reply *r)
 		return;
 	if (r)
 		op->type->reply(op, tag, r);
-	else
+	else if (op->s->client->error != OK)
 		fs_op_fail(op, op->s->client->error, "%s", op->s->client->message);
+	else
+		fs_op_fail(op, ERR_RESET, "%s: the server ended one of its SFTP channels", op->path);
 }
 
-void fs_op_call(struct fs_op *op, const struct sftp_request *rq, uint64_t tag)
+void fs_op_call_through(struct fs_op *op, struct sftp_client *c, const struct sftp_request *rq, uint64_t tag)
 {
-	enum err e = sftp_client_call(op->s->client, op->s->now, rq, on_reply, op, tag);
+	enum err e = sftp_client_call(c, op->s->now, rq, on_reply, op, tag);
 
 	if (e == OK)
 		op->n_calls++;
 	else if (!op->over)
-		fs_op_fail(op, e, "%s: %s", op->path, e == ERR_CLOSED ? op->s->client->message : err_text(e));
+		fs_op_fail(op, e, "%s: %s", op->path, e == ERR_CLOSED ? c->message : err_text(e));
+}
+
+void fs_op_call(struct fs_op *op, const struct sftp_request *rq, uint64_t tag)
+{
+	fs_op_call_through(op, op->s->client, rq, tag);
 }
 
 void fs_op_on_path(struct fs_op *op, enum sftp_type type, const char *path, uint64_t tag)
@@ -246,6 +253,18 @@ static bool look_closer(struct fs_op *op, uint64_t tag, const struct sftp_reply 
 	return true;
 }
 
+/* Whether it can be written to then, those who write will see. */
+static void open_up(struct fs_op *op, uint32_t mode)
+{
+	struct sftp_request rq = { .type = SFTP_SETSTAT,
+				   .path = fs_str(op->path),
+				   .attr = { .which = SSH_ATTR_MODE, .mode = (mode & 07777) | 0700 } };
+
+	fs_op_call(op, &rq, TAG_PARENT);
+	if (!op->over)
+		fs_op_done(op);
+}
+
 static void looked(struct fs_op *op, const struct sftp_reply *r)
 {
 	struct sftp_reply first = { .type = SFTP_STATUS, .status = op->status };
@@ -253,6 +272,8 @@ static void looked(struct fs_op *op, const struct sftp_reply *r)
 
 	if (r->type != SFTP_ATTRS)
 		fs_op_fail_reply(op, &first, verb(op));
+	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & SSH_MKDIR_OPEN_UP && (r->attr.mode & 0700) != 0700)
+		open_up(op, r->attr.mode);
 	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & (SSH_MKDIR_PARENTS | SSH_MKDIR_MAY_EXIST))
 		fs_op_done(op);
 	else if (op->kind == SSH_OP_MKDIR || op->flags & SSH_MV_NO_REPLACE)

@@ -9,6 +9,10 @@
  *	FSETSTAT fsync CLOSE    behind the last write; every one of them and of the writes must succeed
  *	posix-rename        only then
  *
+ * While the server's window holds what is to be sent, the temporary is opened on further channels too (struct fs_lanes), and
+ * writes go to the one with the least before it. Then everything that is written must be answered, and those channels'
+ * handles closed, before mode and times are set: they could be overtaken.
+ *
  * Whatever fails before the rename leaves the old file. The partial file is removed, except when it
  * is to be resumed and every write so far was in order: then its bytes are a prefix of the
  * source's, which is what resuming builds on.
@@ -26,10 +30,12 @@
 
 #define SEGMENT_HEAD 12
 #define QUEUE_MAX (SSH_PUT_CREDIT + SSH_FRAME_MAX)
+#define TAG_WRITES (1ull << 32) /* and the number of the write */
+#define LANE_QUEUE (512u << 10) /* waits to be sent: then another channel is worth opening the file there */
 #define SPACE_LOW (1u << 20) /* less than that is left: what failed, failed for want of it */
 
-enum { TAG_LOOK, TAG_LOOK_TEMP, TAG_OPEN, TAG_STAT, TAG_TAIL, TAG_WRITE, TAG_FINISH, TAG_RENAME, TAG_RENAME_OLD,
-       TAG_IGNORE, TAG_SPACE, TAG_LOOK_AGAIN };
+enum { TAG_LOOK, TAG_LOOK_TEMP, TAG_OPEN, TAG_STAT, TAG_TAIL, TAG_FINISH, TAG_RENAME, TAG_RENAME_OLD,
+       TAG_IGNORE, TAG_SPACE, TAG_LOOK_AGAIN, TAG_LANE_CLOSED, TAG_LANE };
 
 /* ---- beginning ---- */
 
@@ -97,6 +103,9 @@ static void take_old_size(struct fs_op *op, const struct sftp_reply *r)
 		return;
 	}
 	u->old_size = r->attr.which & SSH_ATTR_SIZE ? r->attr.size : 0;
+	u->there = u->old_size;
+	if (u->old_size > PUT_SPAN)
+		u->old_size -= PUT_SPAN;
 	u->writable = u->old_size == 0;
 	fs_emit_attr(op, &(struct ssh_attr){ .which = SSH_ATTR_SIZE, .size = u->old_size });
 	if (u->writable)
@@ -118,6 +127,19 @@ static void take_tail(struct fs_op *op, const struct sftp_reply *r)
 
 /* ---- writing ---- */
 
+/* What is there is of something else: where the new file has holes, nothing of it may show. */
+static void forget_partial(struct fs_op *op)
+{
+	struct fs_put *u = &op->put;
+	struct sftp_request rq = { .type = SFTP_FSETSTAT,
+				   .path = { op->handle, op->handle_len },
+				   .attr = { .which = SSH_ATTR_SIZE, .size = 0 } };
+
+	u->there = 0;
+	u->n_unsure++;
+	fs_op_call(op, &rq, TAG_FINISH);
+}
+
 enum err fs_put_data(struct fs_op *op, uint64_t offset, struct bytes data)
 {
 	struct fs_put *u = &op->put;
@@ -129,8 +151,11 @@ enum err fs_put_data(struct fs_op *op, uint64_t offset, struct bytes data)
 	if (u->eof || offset < u->written || offset > INT64_MAX - data.len ||
 	    ssh_buf_used(&u->queue) + data.len > QUEUE_MAX)
 		return ERR_PROTOCOL;
-	if (data.len == 0)
+	if (data.len == 0) {
+		if (offset == 0 && u->written == 0 && u->there > 0)
+			forget_partial(op);
 		return OK;
+	}
 	put_le64(head, offset);
 	put_le32(head + 8, (uint32_t)data.len);
 	e = ssh_buf_add(&u->queue, head, sizeof(head));
@@ -153,20 +178,98 @@ enum err fs_put_eof(struct fs_op *op, uint64_t size)
 	return OK;
 }
 
+/* Which channel has the least to send; *ret_handle: the file there. NULL: none has room. */
+static struct sftp_client *least_busy(struct fs_op *op, struct bytes *ret_handle)
+{
+	struct sftp_client *best = sftp_client_room(op->s->client) ? op->s->client : NULL;
+
+	*ret_handle = (struct bytes){ op->handle, op->handle_len };
+	for (unsigned i = 0; i < op->put.n_lanes; i++) {
+		struct fs_lane_file *l = &op->put.lane[i];
+
+		if (l->handle_len == 0 || !sftp_client_room(l->client))
+			continue;
+		if (best && ssh_buf_used(&best->out) <= ssh_buf_used(&l->client->out))
+			continue;
+		best = l->client;
+		*ret_handle = (struct bytes){ l->handle, l->handle_len };
+	}
+	return best;
+}
+
+/*
+ * A partial file may lack what is under way. On one channel that is its end. On several it may be in the middle: so that one
+ * who resumes knows how far back to go, it is never more than PUT_SPAN from the end.
+ */
+static bool may_write(const struct fs_put *u)
+{
+	if (ssh_buf_used(&u->queue) == 0 || u->next - u->first == PUT_WRITES_MAX)
+		return false;
+	return u->first == u->next || get_le64(u->queue.p + u->queue.off) < u->began[u->first % PUT_WRITES_MAX] + PUT_SPAN - SFTP_PACKET_MAX;
+}
+
+/*
+ * A channel that the file is not open on yet: only for what is more than a moment's work. What is to be resumed gets there when
+ * it is longer than PUT_SPAN: a shorter partial file has no gaps.
+ */
+static void open_lane(struct fs_op *op)
+{
+	struct fs_put *u = &op->put;
+	const struct fs_lanes *lanes = op->s->lanes;
+	struct sftp_request rq = { .type = SFTP_OPEN, .path = fs_str(u->temp), .flags = SFTP_F_WRITE };
+
+	if (!lanes || u->n_lanes >= lanes->n || ssh_buf_used(&u->queue) < LANE_QUEUE ||
+	    (u->flags & SSH_PUT_RESUME && (u->first == u->next || u->began[u->first % PUT_WRITES_MAX] < PUT_SPAN)))
+		return;
+	u->lane[u->n_lanes].client = lanes->v[u->n_lanes];
+	if (lanes->v[u->n_lanes]->error == OK)
+		fs_op_call_through(op, lanes->v[u->n_lanes], &rq, TAG_LANE + u->n_lanes);
+	u->n_lanes++;
+}
+
+/* One that cannot be had is no error: there is the first. */
+static void take_lane(struct fs_op *op, struct fs_lane_file *l, const struct sftp_reply *r)
+{
+	if (r->type != SFTP_HANDLE || r->data.len == 0)
+		return;
+	memcpy(l->handle, r->data.p, r->data.len);
+	l->handle_len = r->data.len;
+}
+
+/* Return: how many there were. */
+static unsigned close_lanes(struct fs_op *op)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < op->put.n_lanes; i++) {
+		struct fs_lane_file *l = &op->put.lane[i];
+		struct sftp_request rq = { .type = SFTP_CLOSE, .path = { l->handle, l->handle_len } };
+
+		if (l->handle_len == 0)
+			continue;
+		l->handle_len = 0;
+		n++;
+		fs_op_call_through(op, l->client, &rq, op->over ? TAG_IGNORE : TAG_LANE_CLOSED);
+	}
+	return n;
+}
+
 /* One WRITE of what is first in the queue; a segment that is longer keeps its rest. */
-static void write_one(struct fs_op *op)
+static void write_one(struct fs_op *op, struct sftp_client *c, struct bytes handle)
 {
 	struct fs_put *u = &op->put;
 	uint8_t *head = u->queue.p + u->queue.off;
 	uint64_t offset = get_le64(head);
-	size_t len = get_le32(head + 8), n = MIN(len, op->s->client->write_max);
+	size_t len = get_le32(head + 8), n = MIN(len, c->write_max);
 	struct sftp_request rq = { .type = SFTP_WRITE,
-				   .path = { op->handle, op->handle_len },
+				   .path = handle,
 				   .offset = offset,
 				   .second = { head + SEGMENT_HEAD, n } };
 
+	u->began[u->next % PUT_WRITES_MAX] = offset;
+	u->answered[u->next % PUT_WRITES_MAX] = false;
 	u->n_unsure++;
-	fs_op_call(op, &rq, TAG_WRITE);
+	fs_op_call_through(op, c, &rq, TAG_WRITES + u->next++);
 	ssh_buf_drop(&u->queue, n == len ? SEGMENT_HEAD + n : n);
 	if (n < len) {
 		head = u->queue.p + u->queue.off;
@@ -190,7 +293,7 @@ static void finish(struct fs_op *op)
 	struct sftp_request sync = { .type = SFTP_EXTENDED, .ext = SFTP_X_FSYNC, .path = set.path };
 	struct sftp_request shut = { .type = SFTP_CLOSE, .path = set.path };
 
-	if (u->total != u->written || u->old_size > u->total)
+	if (u->total != u->written || u->there > u->total)
 		set.attr.which |= SSH_ATTR_SIZE;
 	if (u->flags & SSH_PUT_TIMES)
 		set.attr.which |= SSH_ATTR_TIMES;
@@ -211,9 +314,22 @@ static void put_step(struct fs_op *op)
 {
 	struct fs_put *u = &op->put;
 
-	while (!op->over && u->writable && ssh_buf_used(&u->queue) > 0 && sftp_client_room(op->s->client))
-		write_one(op);
-	if (!op->over && u->writable && u->eof && !u->finishing && ssh_buf_used(&u->queue) == 0)
+	struct sftp_client *c;
+	struct bytes handle;
+
+	while (!op->over && u->writable && may_write(u) && (c = least_busy(op, &handle)))
+		write_one(op, c, handle);
+	if (!op->over && u->writable)
+		open_lane(op);
+	if (op->over || !u->writable || !u->eof || u->finishing || ssh_buf_used(&u->queue) > 0)
+		return;
+	/* On one channel what comes later is done later: nothing need be waited for. */
+	if (u->n_lanes > 0) {
+		if (u->n_unsure > 0)
+			return;
+		u->n_unsure = close_lanes(op);
+	}
+	if (!op->over && (u->n_lanes == 0 || u->n_unsure == 0))
 		finish(op);
 }
 
@@ -289,6 +405,16 @@ static void take_written(struct fs_op *op, const struct sftp_reply *r)
 		move_into_place(op);
 }
 
+static void take_write(struct fs_op *op, uint64_t n, const struct sftp_reply *r)
+{
+	struct fs_put *u = &op->put;
+
+	u->answered[n % PUT_WRITES_MAX] = true;
+	while (u->first < u->next && u->answered[u->first % PUT_WRITES_MAX])
+		u->first++;
+	take_written(op, r);
+}
+
 static void take_look(struct fs_op *op, uint64_t tag, const struct sftp_reply *r)
 {
 	bool there = r->type == SFTP_ATTRS;
@@ -322,8 +448,8 @@ static void put_reply(struct fs_op *op, uint64_t tag, const struct sftp_reply *r
 	case TAG_TAIL:
 		take_tail(op, r);
 		break;
-	case TAG_WRITE:
 	case TAG_FINISH:
+	case TAG_LANE_CLOSED:
 		take_written(op, r);
 		break;
 	case TAG_RENAME:
@@ -334,6 +460,10 @@ static void put_reply(struct fs_op *op, uint64_t tag, const struct sftp_reply *r
 		take_space(op, r);
 		break;
 	default:
+		if (tag >= TAG_WRITES)
+			take_write(op, tag - TAG_WRITES, r);
+		else if (tag >= TAG_LANE)
+			take_lane(op, &op->put.lane[tag - TAG_LANE], r);
 		break;
 	}
 	if (!op->over)
@@ -344,6 +474,7 @@ static void put_cleanup(struct fs_op *op)
 {
 	struct fs_put *u = &op->put;
 
+	close_lanes(op);
 	if (u->made_temp && (!u->keep_temp || u->write_failed))
 		fs_op_on_path(op, SFTP_REMOVE, u->temp, TAG_IGNORE);
 	ssh_buf_drop(&u->queue, ssh_buf_used(&u->queue));

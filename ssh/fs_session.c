@@ -190,6 +190,8 @@ void fs_session_fini(struct fs_session *s)
 		struct fs_op *op = container_of(it, struct fs_op, link);
 
 		sftp_client_forget(s->client, op);
+		for (unsigned i = 0; s->lanes && i < s->lanes->n; i++)
+			sftp_client_forget(s->lanes->v[i], op);
 		free_op(op);
 	}
 }

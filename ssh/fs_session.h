@@ -60,9 +60,9 @@ enum ssh_op {
  * left out is a hole). OP_EOF: u32 id, u64 size of the whole. OP_MORE: u32 id, u32 bytes that may
  * be sent beyond those granted before.
  *
- * With SSH_PUT_RESUME a partial file of the same @source is kept: INFO tells its size, BYTES its
- * last bytes (up to SSH_PUT_TAIL). Compare them with the source; when they are equal go on from
- * there, else start at 0. Send data after INFO, not before; without a partial file INFO tells size
+ * With SSH_PUT_RESUME a partial file of the same @source is kept: INFO tells how much of it has no gaps,
+ * BYTES the last bytes of that (up to SSH_PUT_TAIL). Compare them with the source; when they are equal go on from
+ * there, else say so by an empty OP_DATA at 0, and start there. Send data after INFO, not before; without a partial file INFO tells size
  * 0. Abandoned, it leaves the partial file for the next time.
  */
 enum {
@@ -74,6 +74,7 @@ enum {
 	SSH_RM_FORCE = 2,      /* what is not there is no error */
 	SSH_MKDIR_PARENTS = 1, /* those above it as well; being there is no error */
 	SSH_MKDIR_MAY_EXIST = 2, /* a folder that is there is no error */
+	SSH_MKDIR_OPEN_UP = 4, /* one that is there is made ours to read, write and enter, if it may be */
 	SSH_MV_NO_REPLACE = 1, /* ERR_EXISTS when @to is there; else it is replaced in one step where the server can */
 };
 

@@ -47,8 +47,11 @@ struct sftp_request {
 	struct ssh_attr attr;
 };
 
+struct sftp_client;
+
 /* Views into the packet. */
 struct sftp_reply {
+	struct sftp_client *from; /* that it came through; not of sftp_decode() */
 	enum sftp_type type;
 	uint32_t id;             /* VERSION: the version */
 	enum sftp_status status; /* STATUS; else SFTP_OK */

@@ -41,7 +41,10 @@ enum err sftp_client_init(struct sftp_client *c, nsec_t now)
 {
 	struct sftp_request rq = { .type = SFTP_INIT };
 
-	*c = (struct sftp_client){ .heard = now, .read_max = SFTP_CHUNK_DEFAULT, .write_max = SFTP_CHUNK_DEFAULT };
+	*c = (struct sftp_client){ .heard = now,
+				   .read_max = SFTP_CHUNK_DEFAULT,
+				   .write_max = SFTP_CHUNK_DEFAULT,
+				   .ahead.bytes = SFTP_AHEAD_MIN };
 	for (size_t i = 0; i < SFTP_CALLS_MAX; i++)
 		c->free_list[c->n_free++] = (uint16_t)(SFTP_CALLS_MAX - 1 - i);
 	return sftp_encode(&c->out, SFTP_VERSION_OURS, &rq);
@@ -86,9 +89,32 @@ enum err sftp_client_call(struct sftp_client *c, nsec_t now, const struct sftp_r
 	call->fn = fn;
 	call->ctx = ctx;
 	call->tag = tag;
+	call->asked = now;
 	call->slow = rq->type == SFTP_CLOSE || (rq->type == SFTP_EXTENDED && rq->ext == SFTP_X_FSYNC);
 	c->n_slow += call->slow;
 	return OK;
+}
+
+/* A round is over when as many bytes came as may be under way. */
+static void take_sample(struct sftp_client *c, const struct sftp_call *call, nsec_t now, const struct sftp_reply *r)
+{
+	struct sftp_ahead *a = &c->ahead;
+	nsec_t took = now - call->asked;
+	uint64_t on_the_way;
+
+	if (took > 0 && (a->rtt == 0 || took < a->rtt))
+		a->rtt = took;
+	if (r->type != SFTP_DATA)
+		return;
+	if (a->round_bytes == 0)
+		a->round_began = now;
+	a->round_bytes += r->data.len;
+	if (a->round_bytes < a->bytes || now <= a->round_began)
+		return;
+	on_the_way = (uint64_t)((double)a->round_bytes * (double)a->rtt / (double)(now - a->round_began));
+	if (2 * on_the_way > a->bytes)
+		a->bytes = MIN(2 * a->bytes, (uint64_t)SFTP_AHEAD_MAX);
+	a->round_bytes = 0;
 }
 
 /* The callback may make new calls, which may take this very slot. */
@@ -176,10 +202,13 @@ static void take_packet(struct sftp_client *c, nsec_t now, struct bytes packet)
 		return;
 	}
 	slot = r.id & (SFTP_CALLS_MAX - 1);
-	if (!c->calls[slot].fn || r.id >> SLOT_BITS != c->calls[slot].generation)
+	if (!c->calls[slot].fn || r.id >> SLOT_BITS != c->calls[slot].generation) {
 		sftp_client_fail(c, ERR_PROTOCOL, "the server answered what was not asked");
-	else
-		answer(c, slot, &r);
+		return;
+	}
+	r.from = c;
+	take_sample(c, &c->calls[slot], now, &r);
+	answer(c, slot, &r);
 }
 
 void sftp_client_input(struct sftp_client *c, nsec_t now)

@@ -27,6 +27,22 @@ struct sftp_call {
 	uint64_t tag;
 	uint16_t generation;
 	bool slow;
+	nsec_t asked;
+};
+
+/*
+ * How many bytes of reads are worth having under way. A server reads ahead into its memory whatever it is asked for, and OpenSSH's
+ * becomes slow by that, so it is to be what the way carries and a little more: it is doubled as long as a round of it
+ * brings less than half of it as what rate and round trip say is on the way.
+ */
+#define SFTP_AHEAD_MIN (2u << 20)
+#define SFTP_AHEAD_MAX (16u << 20)
+
+struct sftp_ahead {
+	uint64_t bytes;       /* that may be under way */
+	uint64_t round_bytes; /* that came in this round */
+	nsec_t round_began;
+	nsec_t rtt;           /* the least that an answer took; 0: none yet */
 };
 
 struct sftp_client {
@@ -39,6 +55,7 @@ struct sftp_client {
 	struct sftp_call calls[SFTP_CALLS_MAX];
 	uint16_t free_list[SFTP_CALLS_MAX];
 	size_t n_free, n_slow;
+	struct sftp_ahead ahead;
 	nsec_t heard;        /* when the server last said something, or was first asked after a pause */
 };
 

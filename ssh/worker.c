@@ -23,7 +23,9 @@
 #include "ssh/fs_session.h"
 #include "ssh/host_key.h"
 #include "ssh/known_hosts.h"
+#include "ssh/nursery.h"
 #include "ssh/setup.h"
+#include "ssh/worker_internal.h"
 
 #define QUESTION_PAUSE (20 * NSEC_PER_MSEC)
 #define QUESTION_MAX (5 * NSEC_PER_SEC) /* for the lock of known_hosts; the connection has 15 */
@@ -36,7 +38,8 @@ struct ssh_worker {
 	char host[64], user[64], vpn_addr[64], known_hosts[4096];
 	char *ids[N_IDENTITIES_MAX]; /* their paths */
 	size_t n_ids;
-	struct os_child *child;
+	struct os_child *child;  /* NULL: not born yet */
+	struct ssh_birth *birth; /* under way */
 	int ctl;
 	struct os_watch *watch;
 	struct os_timer end_timer, question_timer;
@@ -271,29 +274,40 @@ static void on_readable(void *ctx, int events)
 		end(w, "it sent a malformed message");
 	else if (q.kind == SSH_C_DIAL)
 		pass_dial(w, q.id);
+	else if (q.kind == SSH_C_OUTCOME && w->cfg.on_outcome)
+		w->cfg.on_outcome(w->cfg.ctx, w, q.id, q.outcome);
 	else if (q.kind == SSH_C_HOST_KEY)
 		answer_host_key(w, &q);
 	else if (q.kind == SSH_C_AGENT)
 		pass_to_agent(w, &q);
 	else if (q.kind == SSH_C_SECRET)
 		answer_secret(w, &q);
-	else if (q.id == w->n_sessions)
+	else if (q.kind == SSH_C_IDLE && q.id == w->n_sessions)
 		end(w, NULL); /* idle, and no session is on the way to it */
 	if (q.kind == SSH_C_SECRET)
 		explicit_bzero(buf, n);
 }
 
-void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd)
+void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const char *why, int fd)
 {
 	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_DIALED;
 
 	w->n_dials -= w->n_dials > 0;
 	w->n_questions += e == OK;
-	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK)
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
+	    ssh_put_string(&b, why ? why : "", why ? strlen(why) : 0) == OK)
 		send_buf(w, &b, &fd, e == OK ? 1 : 0);
 	if (e == OK)
 		close(fd);
+}
+
+void ssh_worker_retire(struct ssh_worker *w)
+{
+	uint8_t kind = SSH_C_RETIRE;
+
+	if (!w->ended && os_send_fds(w->ctl, &kind, 1, NULL, 0) != OK)
+		log_debug("ssh worker is too busy to close idle connections host=%s", w->host);
 }
 
 enum err ssh_worker_attach(struct ssh_worker *w, int fd)
@@ -374,14 +388,32 @@ static void worker_env(const char *env[8])
 #define WORKER_STDERR -1
 #endif
 
-static enum err spawn(struct ssh_worker *w, int child_fd)
+enum err ssh_worker_spawn(struct os_loop *loop, const struct ssh_program *from, const char *arg, int fd, os_exit_fn fn, void *ctx,
+			  struct os_child **ret)
 {
-	const char *argv[] = { w->cfg.program ? w->cfg.program : os_self_path(), "ssh-worker", NULL }, *env[8];
-	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, child_fd }, .n_fds = 4,
-			       .orphan = w->cfg.is_guest };
+	const char *argv[] = { from->program ? from->program : os_self_path(), arg, NULL }, *env[8];
+	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, fd }, .n_fds = 4, .orphan = from->is_guest };
 
 	worker_env(env);
-	return os_child_spawn(w->loop, &sp, on_exit_child, w, &w->child);
+	return os_child_spawn(loop, &sp, fn, ctx, ret);
+}
+
+static void on_born(void *ctx, pid_t pid, int pidfd)
+{
+	struct ssh_worker *w = ctx;
+
+	w->birth = NULL;
+	if (pid == 0 || os_child_adopt(w->loop, pid, pidfd, w->cfg.is_guest, on_exit_child, w, &w->child) != OK)
+		end(w, "it could not be started");
+}
+
+static enum err give_birth(struct ssh_worker *w, int child_fd)
+{
+	struct ssh_program from = { w->cfg.program, w->cfg.is_guest };
+
+	if (w->cfg.nursery)
+		return ssh_nursery_fork(w->cfg.nursery, child_fd, on_born, w, &w->birth);
+	return ssh_worker_spawn(w->loop, &from, "ssh-worker", child_fd, on_exit_child, w, &w->child);
 }
 
 /* The rest of the identities is not ours to keep. */
@@ -412,7 +444,7 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 	e = os_seqpacket_pair(pair);
 	if (e == OK) {
 		w->ctl = pair[0];
-		e = spawn(w, pair[1]);
+		e = give_birth(w, pair[1]);
 		close(pair[1]);
 	}
 	if (e == OK)
@@ -437,6 +469,7 @@ void ssh_worker_free(struct ssh_worker *w)
 	list_for_each_safe(it, &w->questions)
 		drop_question(container_of(it, struct question, link));
 	os_watch_free(w->watch);
+	ssh_birth_drop(w->birth);
 	os_child_free(w->child);
 	if (w->ctl >= 0)
 		close(w->ctl);

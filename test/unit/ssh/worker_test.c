@@ -14,6 +14,7 @@
 #include "os/file.h"
 #include "os/stream.h"
 #include "ssh/frame.h"
+#include "ssh/nursery.h"
 #include "ssh/worker.h"
 #include "test/lib/ssh_server.h"
 #include "test/lib/testing.h"
@@ -60,6 +61,7 @@ struct run {
 };
 
 static struct os_loop *loop;
+static struct ssh_nursery *nursery; /* of the next worker; NULL none */
 static struct run runs[RUNS_MAX];
 static unsigned n_running, n_known_hosts;
 static char dir[] = "/tmp/nefia-worker-XXXXXX";
@@ -97,7 +99,7 @@ static void on_dial(void *ctx, struct ssh_worker *w, uint32_t id)
 	pid_t pid;
 
 	if (r->n_dials >= ARRAY_SIZE(r->servers)) {
-		ssh_worker_dialed(w, id, ERR_REFUSED, -1);
+		ssh_worker_dialed(w, id, ERR_REFUSED, NULL, -1);
 		return;
 	}
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -111,7 +113,7 @@ static void on_dial(void *ctx, struct ssh_worker *w, uint32_t id)
 	}
 	r->servers[r->n_dials++] = pid;
 	close(pair[1]);
-	ssh_worker_dialed(w, id, OK, pair[0]);
+	ssh_worker_dialed(w, id, OK, NULL, pair[0]);
 }
 
 static void on_end(void *ctx, struct ssh_worker *w, const char *why)
@@ -203,7 +205,8 @@ static void start(struct run *r, const struct expected *want, unsigned i)
 {
 	char known[128], host[32];
 	struct ssh_worker_config cfg = { .host = host, .user = "u", .vpn_addr = "10.99.0.2", .ids = &identity, .n_ids = 1,
-					 .known_hosts = known, .idle_s = want->idle_s, .on_dial = on_dial, .on_end = on_end, .ctx = r };
+					 .known_hosts = known, .idle_s = want->idle_s, .nursery = nursery, .on_dial = on_dial, .on_end = on_end,
+					 .ctx = r };
 	int pair[2];
 
 	*r = (struct run){ .want = want, .status = -1, .started = os_now() };
@@ -278,16 +281,22 @@ static bool judge(struct run *r, size_t row)
 
 static void run_all(const struct expected *rows, size_t n)
 {
+	struct ssh_nursery *common;
 	bool good = true;
 
 	assert_true(n <= RUNS_MAX);
 	loop = os_loop_new();
 	assert_non_null(loop);
-	for (size_t i = 0; i < n; i++)
+	/* Every second worker is forked, the others are started by themselves. */
+	common = ssh_nursery_new(loop, NULL, false);
+	for (size_t i = 0; i < n; i++) {
+		nursery = i & 1 ? common : NULL;
 		start(&runs[i], &rows[i], (unsigned)i);
+	}
 	os_loop_run(loop);
 	for (size_t i = 0; i < n; i++)
 		stop(&runs[i]);
+	ssh_nursery_free(common);
 	os_loop_free(loop);
 	for (size_t i = 0; i < n; i++)
 		good &= judge(&runs[i], i);
@@ -425,6 +434,8 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "ssh-worker") == 0)
 		return ssh_worker_main(3);
+	if (argc > 1 && strcmp(argv[1], "ssh-nursery") == 0)
+		return ssh_nursery_main(3);
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
