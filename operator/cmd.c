@@ -50,7 +50,7 @@ void error_print(FILE *f, bool json, unsigned ecode, const char *detail)
 
 int cli_error(const struct cli *cli, unsigned ecode, const char *fmt, ...)
 {
-	char detail[1024] = "";
+	char detail[1536] = "";
 	va_list ap;
 
 	if (fmt) {

@@ -14,11 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
+#include "operator/askpass.h"
 #include "operator/cmd.h"
 #include "operator/hub.h"
 #include "operator/hub_client.h"
@@ -48,28 +48,6 @@ const struct cli_option export_options[] = {
 
 /* ---- the passphrase ---- */
 
-static bool ask(const char *prompt, char ret[PASSPHRASE_MAX])
-{
-	FILE *tty = fopen("/dev/tty", "r+e");
-	struct termios old, quiet;
-	bool ok = false;
-
-	if (!tty)
-		return false;
-	fputs(prompt, tty);
-	fflush(tty);
-	if (tcgetattr(fileno(tty), &old) == 0) {
-		quiet = old;
-		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		tcsetattr(fileno(tty), TCSAFLUSH, &quiet);
-		ok = fgets(ret, PASSPHRASE_MAX, tty);
-		tcsetattr(fileno(tty), TCSAFLUSH, &old);
-		fputc('\n', tty);
-	}
-	fclose(tty);
-	return ok;
-}
-
 static int read_passphrase(struct cli *cli, const char *file, bool twice, char ret[PASSPHRASE_MAX])
 {
 	char again[PASSPHRASE_MAX];
@@ -78,14 +56,14 @@ static int read_passphrase(struct cli *cli, const char *file, bool twice, char r
 
 	if (file && !f)
 		return cli_error(cli, 1041, "%s cannot be read", file);
-	ok = f ? fgets(ret, PASSPHRASE_MAX, f) != NULL : ask("Passphrase: ", ret);
+	ok = f ? fgets(ret, PASSPHRASE_MAX, f) != NULL : askpass_read("Passphrase: ", ret, PASSPHRASE_MAX);
 	if (f && f != stdin)
 		fclose(f);
 	if (!ok)
 		return cli_usage(cli, "a passphrase is needed: at a terminal, or by --passphrase-file");
 	ret[strcspn(ret, "\r\n")] = '\0';
 	if (twice && !f) {
-		ok = ask("Once more: ", again);
+		ok = askpass_read("Once more: ", again, sizeof(again));
 		again[strcspn(again, "\r\n")] = '\0';
 		ok = ok && strcmp(ret, again) == 0;
 		sodium_memzero(again, sizeof(again));

@@ -17,6 +17,7 @@
 #include <sodium.h>
 
 #include "operator/forward.h"
+#include "operator/session_client.h"
 #include "os/file.h"
 
 static volatile sig_atomic_t interrupted;
@@ -93,6 +94,16 @@ static int raw(struct cli *cli, const char *host, const char *arg)
 	r = forward(cli, hc, host, bind);
 	hub_client_close(hc);
 	return r;
+}
+
+/* The connections that come later cannot ask a person; what fails now is told, and tried again with each of them. */
+static void log_in(struct forward_run *run)
+{
+	char why[SSH_ERROR_TEXT_MAX];
+	unsigned ecode;
+
+	if (session_login(run->hc, run->host, why, &ecode) != OK)
+		fprintf(stderr, "nefia: %s: %s\n", run->host, why);
 }
 
 /* The first line of --auth-file, which others must not be able to read. */
@@ -228,8 +239,10 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 		cli_host(cli, run.host, &r);
 	if (r == 0 && hub_client_open(cli, true, &run.hc) != OK)
 		r = EXIT_FAILED;
-	if (r == 0)
+	if (r == 0) {
+		log_in(&run);
 		r = forward_run(&run);
+	}
 	hub_client_close(run.hc);
 	if (login)
 		sodium_memzero(login, strlen(login));

@@ -121,9 +121,13 @@ static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
 
 static int direct(struct cli *cli, struct hub_client *hc, const char *host, unsigned port)
 {
+	char why[SSH_ERROR_TEXT_MAX];
 	struct session s;
 	int fd = -1, r = EXIT_OK;
+	unsigned ecode = 0;
 
+	if (session_login(hc, host, why, &ecode) != OK)
+		return cli_error(cli, ecode ? ecode : 1015, "%s: %s", host, why);
 	if (hub_client_session(hc, host, 20 * NSEC_PER_SEC, &fd) != OK)
 		return cli_hub_error(cli, hc, host, 1015);
 	session_init(&s, fd);

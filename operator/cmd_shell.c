@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "operator/askpass.h"
 #include "operator/exec.h"
 #include "operator/hub_client.h"
 #include "operator/session_client.h"
@@ -306,6 +307,7 @@ static int run(struct shell *sh, const char *command)
 		goto out;
 	}
 	session_init(&sh->s, fd);
+	sh->s.on_ask = askpass_key;
 	if (start(sh, command) == OK)
 		loop(sh);
 	tty_restore();

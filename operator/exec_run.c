@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "operator/askpass.h"
 #include "operator/exec.h"
 #include "operator/hub_client.h"
 #include "os/loop.h"
@@ -150,6 +151,7 @@ static void attach(struct exec_host *h, nsec_t now)
 		return;
 	}
 	h->s.fd = fd;
+	h->s.on_ask = askpass_key;
 	if (session_start(&h->s, SSH_F_EXEC, x->command, 0) != OK)
 		h->s.over = true;
 	h->fed = 0;

@@ -41,6 +41,8 @@ static enum err begin(struct fs_client *fc)
 
 int fs_client_open(struct fs_client *fc, struct cli *cli, const char *host)
 {
+	char why[SSH_ERROR_TEXT_MAX];
+	unsigned ecode = 0;
 	int r;
 
 	*fc = (struct fs_client){ .cli = cli, .s = { .fd = -1, .over = true } };
@@ -49,6 +51,10 @@ int fs_client_open(struct fs_client *fc, struct cli *cli, const char *host)
 	snprintf(fc->host, sizeof(fc->host), "%s", host);
 	if (hub_client_open(cli, true, &fc->hub) != OK)
 		return EXIT_FAILED;
+	if (session_login(fc->hub, fc->host, why, &ecode) != OK) {
+		fs_client_close(fc);
+		return cli_error(cli, ecode ? ecode : 1015, "%s: %s", host, why);
+	}
 	if (begin(fc) != OK) {
 		r = cli_hub_error(cli, fc->hub, host, 1015);
 		fs_client_close(fc);

@@ -304,6 +304,7 @@ void hub_close(struct hub *h)
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_free(h->hosts[i]);
 	free(h->hosts);
+	hub_secrets_wipe(h);
 	ssh_nursery_free(h->nursery);
 	sodium_memzero(&h->private_key, sizeof(h->private_key));
 	os_timer_cancel(&h->linger);
@@ -330,6 +331,7 @@ enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, stru
 	h->last_bridge = (1 + rng_below(os_rng(), INT32_MAX - 1)) << 32;
 	list_init(&h->conns);
 	list_init(&h->bridges);
+	list_init(&h->secrets);
 	list_init(&h->keeps);
 	os_timer_init(&h->linger, loop, on_linger, h);
 	os_timer_init(&h->persist, loop, on_persist, h);

@@ -246,7 +246,12 @@ static enum err call_for_fd(struct hub_client *hc, const char *op, json_t *args,
 
 enum err hub_client_session(struct hub_client *hc, const char *host, nsec_t timeout, int *ret_fd)
 {
-	return call_for_fd(hc, "session", json_pack("{s:s}", "host", host), timeout, ret_fd);
+	json_t *args = json_pack("{s:s}", "host", host);
+	const char *agent = getenv("SSH_AUTH_SOCK");
+
+	if (agent && *agent)
+		json_object_set_new(args, "agent", json_string(agent));
+	return call_for_fd(hc, "session", args, timeout, ret_fd);
 }
 
 enum err hub_client_dial(struct hub_client *hc, const char *host, unsigned port, nsec_t timeout, int *ret_fd)

@@ -7,21 +7,14 @@
  *
  * The breaker (ssh/breaker.h) stands where the worker asks to dial: what rests is the way to the host, while sessions on
  * a connection that stands go on. A dial that is let go stays in the list until the worker has told how the login went.
- *
- * Identities are read here, because the worker is sandboxed before it could open a file; the texts are wiped as
- * soon as they were handed over.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <sodium.h>
-
 #include "base/log.h"
 #include "operator/hub_internal.h"
-
-#define IDENTITY_BYTES_MAX (64 * 1024)
 
 #define LOGIN_MAX (20 * NSEC_PER_SEC) /* the worker has told by then how it went */
 
@@ -312,6 +305,7 @@ static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
 
 	if (why)
 		log_warn("ssh worker ended host=%s reason=%s", hh->peer.name, why);
+	hub_agent_cancel(hh);
 	hh->worker = NULL;
 	/* Killed during a login: the server's doing, as far as we know. */
 	end_attempts(hh, why ? ERR_PROTOCOL : ERR_CANCELLED);
@@ -320,59 +314,31 @@ static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
 
 /* ---- starting it ---- */
 
-static void note_unusable(char why[HUB_WHY_MAX], const char *path, const char *reason)
+static void on_worker_agent(void *ctx, struct ssh_worker *w, uint32_t dial_id, struct bytes request)
 {
-	size_t used = strlen(why);
-
-	snprintf(why + used, HUB_WHY_MAX - used, "%s%s: %s", used ? "; " : "", path, reason);
-	log_info("identity not used path=%s reason=%s", path, reason);
+	hub_agent_ask(ctx, dial_id, request);
 }
 
-/* @why: what is wrong with those that are left out */
-static size_t read_identities(const struct hub_host *hh, struct ssh_identity *ids, char why[HUB_WHY_MAX])
+static const char *on_worker_secret(void *ctx, const char *path)
 {
-	size_t n = 0;
-
-	why[0] = '\0';
-	for (size_t i = 0; i < hh->n_ids; i++) {
-		char *pem;
-		size_t len;
-		unsigned mode, uid;
-		enum err e = os_file_mode(hh->ids[i], &mode, &uid);
-
-		if (e == OK && (mode & 077)) {
-			note_unusable(why, hh->ids[i], "others may read it (chmod 600 it)");
-			continue;
-		}
-		if (e == OK)
-			e = os_file_read(hh->ids[i], IDENTITY_BYTES_MAX, &pem, &len);
-		if (e != OK) {
-			note_unusable(why, hh->ids[i], err_text(e));
-			continue;
-		}
-		ids[n++] = (struct ssh_identity){ .path = hh->ids[i], .pem = pem, .len = len };
-	}
-	return n;
+	return hub_secret_of(((struct hub_host *)ctx)->hub, path);
 }
 
-static void wipe_identities(struct ssh_identity *ids, size_t n)
+static void on_worker_keep_secret(void *ctx, const char *path, struct bytes passphrase)
 {
-	for (size_t i = 0; i < n; i++) {
-		sodium_memzero((char *)ids[i].pem, ids[i].len);
-		free((char *)ids[i].pem);
-	}
+	hub_secret_keep(((struct hub_host *)ctx)->hub, path, passphrase);
 }
 
 static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 {
 	struct ssh_identity ids[HUB_IDENTITIES_MAX];
-	size_t n = read_identities(hh, ids, why);
+	size_t n_usable = hub_identities_read(hh, ids, why);
 	struct ssh_worker_config cfg = {
 		.host = hh->peer.name,
 		.user = hh->user,
 		.vpn_addr = hh->addr,
 		.ids = ids,
-		.n_ids = n,
+		.n_ids = hh->n_ids,
 		.known_hosts = hh->hub->paths.known_hosts,
 		.file_size_max = hh->file_size_max,
 		.program = hh->hub->opt.worker,
@@ -380,19 +346,24 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 		.on_dial = on_worker_dial,
 		.on_end = on_worker_end,
 		.on_host_key = on_worker_host_key,
+		.has_agent = true, /* a later command may bring one */
+		.on_agent = on_worker_agent,
+		.secret = on_worker_secret,
+		.keep_secret = on_worker_keep_secret,
 		.on_outcome = on_worker_outcome,
 		.nursery = hh->hub->nursery,
 		.ctx = hh,
 	};
 	enum err e;
 
-	if (n == 0) {
+	if (n_usable == 0) {
 		if (!why[0])
-			snprintf(why, HUB_WHY_MAX, "no identity file is configured, and none is in ~/.ssh");
+			snprintf(why, HUB_WHY_MAX, "no identity file is configured, none is in ~/.ssh, and there is no ssh-agent");
+		hub_identities_wipe(ids, hh->n_ids);
 		return ERR_AUTH;
 	}
 	e = ssh_worker_start(hh->hub->loop, &cfg, &hh->worker);
-	wipe_identities(ids, n);
+	hub_identities_wipe(ids, hh->n_ids);
 	if (e != OK && cfg.program)
 		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker %s: %s", cfg.program, err_text(e));
 	else if (e != OK)
@@ -439,6 +410,7 @@ void hub_host_stop(struct hub_host *hh)
 {
 	struct ssh_worker *w = hh->worker;
 
+	hub_agent_cancel(hh);
 	hh->worker = NULL;
 	end_attempts(hh, ERR_CANCELLED);
 	if (w)

@@ -24,7 +24,8 @@
 #define HUB_DIAL_MAX (10 * NSEC_PER_SEC)
 #define HUB_PING_MAX (3 * NSEC_PER_SEC)
 #define HUB_PERSIST_EVERY (10 * NSEC_PER_SEC)
-#define HUB_IDENTITIES_MAX 8
+#define HUB_IDENTITIES_MAX 18
+#define HUB_AGENT "agent" /* among the identities: all keys of ssh-agent */
 #define HUB_SSH_PORT 22
 #define N_ENDS_KEPT 256 /* ends of streams that were no orderly ones */
 #define HUB_WHY_MAX 512 /* a reason for people */
@@ -48,6 +49,9 @@ struct hub_host {
 	nsec_t asked_handshake;  /* of the session in which it was asked last */
 	uint64_t looked_rx, looked_tx;
 	bool strange; /* it is silent, while somebody sends what is not for us */
+	struct list asks;   /* struct hub_ask: what ssh-agent is asked for its worker */
+	size_t n_asks;
+	char *agent;        /* the socket of ssh-agent that the last command had; NULL = none */
 	struct breaker breaker;
 	struct ssh_worker *worker;
 };
@@ -101,6 +105,8 @@ struct hub {
 	size_t n_keeps;
 	unsigned last_keep;
 	struct list bridges; /* of dials that a client asked for */
+	struct list secrets; /* struct hub_secret: passphrases of keys */
+	size_t n_secrets;
 	uint64_t last_bridge; /* its number; the upper half is this hub's, so that another one's are known as such */
 	struct {
 		uint64_t id;
@@ -172,6 +178,25 @@ MUST_CHECK enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool count
 /** hub_bridges_in_use() - does a client still use one? */
 bool hub_bridges_in_use(const struct hub *h);
 void hub_bridges_abort(struct hub *h);
+
+/* ---- hub_key.c: what workers need to log in ---- */
+/**
+ * hub_identities_read() - the files of @hh's identities, n_ids of them; wipe them after use
+ * Return: how many can be used; @why: what is wrong with the others.
+ */
+size_t hub_identities_read(const struct hub_host *hh, struct ssh_identity ids[HUB_IDENTITIES_MAX], char why[HUB_WHY_MAX]);
+void hub_identities_wipe(struct ssh_identity *ids, size_t n);
+/** hub_secret_of() - the passphrase of the key at @path, when one was found right before; NULL */
+const char *hub_secret_of(struct hub *h, const char *path);
+void hub_secret_keep(struct hub *h, const char *path, struct bytes passphrase);
+void hub_secrets_wipe(struct hub *h);
+/** hub_agent_path() - ssh-agent's socket for @hh; NULL: there is none */
+const char *hub_agent_path(const struct hub_host *hh);
+/** hub_agent_set() - the socket that a command has; not an absolute path: nothing changes */
+void hub_agent_set(struct hub_host *hh, const char *path);
+/** hub_agent_ask() - carry @request there; the answer goes to @hh's worker */
+void hub_agent_ask(struct hub_host *hh, uint32_t dial_id, struct bytes request);
+void hub_agent_cancel(struct hub_host *hh);
 
 /* ---- hub_notice.c: what agents tell unasked ---- */
 MUST_CHECK enum err hub_notice_open(struct hub *h);

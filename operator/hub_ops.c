@@ -183,6 +183,8 @@ static void op_session(struct hub_conn *c, const json_t *req)
 	struct hub_host *hh = need_host(c, req);
 	struct client_session *s;
 
+	if (hh)
+		hub_agent_set(hh, hub_json_string(req, "agent"));
 	if (!hh || try_session(c, hh, false) == OK)
 		return;
 	s = calloc(1, sizeof(*s));

@@ -45,6 +45,7 @@ void hub_host_free(struct hub_host *hh)
 	hub_rival_forget(hh);
 	clear_ids(hh);
 	free(hh->user);
+	free(hh->agent);
 	sodium_memzero(&hh->peer.psk, sizeof(hh->peer.psk));
 	free(hh);
 }
@@ -59,7 +60,7 @@ static void add_id(struct hub_host *hh, const char *path)
 		hh->ids[hh->n_ids++] = copy;
 }
 
-/* The host's own, else the configured ones, else those that ssh itself would try. */
+/* The host's own, else the configured ones, else ssh-agent's and the files that ssh itself would try. */
 static void set_ids(struct hub_host *hh, const struct config *c, const struct host_config *hc)
 {
 	static const char *const common[] = { "id_ed25519", "id_ecdsa", "id_rsa" };
@@ -75,7 +76,10 @@ static void set_ids(struct hub_host *hh, const struct config *c, const struct ho
 	}
 	for (size_t i = 0; !hc->identity[0] && i < c->n_identities; i++)
 		add_id(hh, c->identities[i]);
-	for (size_t i = 0; hh->n_ids == 0 && home && i < ARRAY_SIZE(common); i++) {
+	if (hh->n_ids > 0)
+		return;
+	add_id(hh, HUB_AGENT);
+	for (size_t i = 0; home && i < ARRAY_SIZE(common); i++) {
 		snprintf(path, sizeof(path), "%s/.ssh/%s", home, common[i]);
 		if (os_file_mode(path, &(unsigned){ 0 }, &(unsigned){ 0 }) == OK)
 			add_id(hh, path);
@@ -106,14 +110,27 @@ static void set_peer(struct tunnel_peer *p, const struct host_config *hc)
 	snprintf(p->name, sizeof(p->name), "%s", hc->id);
 }
 
+/* All identities as one text; NULL without memory. */
+static char *ids_text(const struct hub_host *hh)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	if (!f)
+		return NULL;
+	for (size_t i = 0; i < hh->n_ids; i++)
+		fprintf(f, "%s%c", hh->ids[i], '\n');
+	return fclose(f) == 0 ? text : NULL;
+}
+
 static enum err set_host(struct hub_host *hh, const struct config *c, const struct host_config *hc)
 {
-	bool same = same_login(hh, c, hc), same_ids = hh->n_ids > 0;
-	char *first = same_ids ? strdup(hh->ids[0]) : NULL;
-	char *user = strdup(config_user(c, hc));
+	bool same = same_login(hh, c, hc);
+	char *before = ids_text(hh), *after, *user = strdup(config_user(c, hc));
 
 	if (!user) {
-		free(first);
+		free(before);
 		return ERR_NOMEM;
 	}
 	if (memcmp(&hh->peer.key, &hc->public_key, sizeof(hc->public_key)) != 0)
@@ -122,8 +139,10 @@ static enum err set_host(struct hub_host *hh, const struct config *c, const stru
 	hh->user = user;
 	hh->file_size_max = c->max_file_size_bytes;
 	set_ids(hh, c, hc);
-	same_ids = same_ids && first && hh->n_ids > 0 && strcmp(first, hh->ids[0]) == 0;
-	free(first);
+	after = ids_text(hh);
+	same = same && before && after && strcmp(before, after) == 0;
+	free(before);
+	free(after);
 	set_peer(&hh->peer, hc);
 	if (hc->n_addrs > 0) {
 		hh->ip = hc->addrs[0];
@@ -131,7 +150,7 @@ static enum err set_host(struct hub_host *hh, const struct config *c, const stru
 	}
 	hh->has_key = config_host_is_active(hc) && hc->n_addrs > 0;
 	hh->gone = false;
-	if (same && same_ids && hh->has_key)
+	if (same && hh->has_key)
 		return OK;
 	if (hh->worker)
 		hub_host_stop(hh);
@@ -162,6 +181,7 @@ static enum err add_host(struct hub *h, struct hub_host **ret)
 	}
 	hh->hub = h;
 	list_init(&hh->dials);
+	list_init(&hh->asks);
 	h->hosts[h->n_hosts++] = hh;
 	*ret = hh;
 	return OK;

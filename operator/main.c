@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/version.h"
+#include "operator/askpass.h"
 #include "operator/cmd.h"
 #include "operator/hub_core.h"
 #include "ssh/nursery.h"
@@ -26,7 +27,7 @@ int cmd_version(struct cli *cli, int argc, char **argv)
 
 static void usage(FILE *f)
 {
-	fprintf(f, "Usage: nefia [--config FILE] COMMAND ...\n\nCommands:\n");
+	fprintf(f, "Usage: nefia [--config FILE] [--batch] COMMAND ...\n\nCommands:\n");
 	for (const struct command *c = commands; c->name; c++)
 		fprintf(f, "  %-10s %s\n", c->name, c->summary);
 	fprintf(f, "\n'nefia COMMAND --help' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
@@ -101,6 +102,8 @@ int main(int argc, char **argv)
 			config = argv[++i];
 		} else if (strncmp(argv[i], "--config=", 9) == 0) {
 			config = argv[i] + 9;
+		} else if (strcmp(argv[i], "--batch") == 0) {
+			askpass_forbid();
 		} else if (strcmp(argv[i], "--version") == 0) {
 			return print_version();
 		} else {

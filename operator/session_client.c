@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "operator/askpass.h"
 
 #define QUEUE_MAX (1u << 20) /* not sent yet; more is not read */
+#define LOGIN_MAX (20 * NSEC_PER_SEC)
 
 void session_init(struct session *s, int fd)
 {
@@ -64,10 +66,29 @@ static void take_error(struct session *s, struct bytes body)
 {
 	struct ssh_reader r = { body.p, body.len, false };
 	enum err e = (enum err)ssh_read_u32(&r);
-	char text[700];
+	char text[SSH_ERROR_TEXT_MAX];
 
 	ssh_read_text(&r, text, sizeof(text));
 	end(s, e == OK || r.bad ? ERR_PROTOCOL : e, r.bad ? "the SSH worker sent a malformed error" : text);
+}
+
+/* A key is locked: its passphrase, when a person is there to tell it. */
+static void answer(struct session *s, struct bytes body)
+{
+	struct ssh_reader r = { body.p, body.len, false };
+	struct ssh_buf b = { 0 };
+	const char *text = NULL;
+	char path[256];
+	uint32_t n_wrong;
+
+	ssh_read_text(&r, path, sizeof(path));
+	n_wrong = ssh_read_u32(&r);
+	if (!r.bad && s->on_ask)
+		text = s->on_ask(path, n_wrong);
+	if (r.bad || ssh_put_u32(&b, text != NULL) != OK || ssh_put_string(&b, text ? text : "", text ? strlen(text) : 0) != OK ||
+	    session_send(s, SSH_F_ANSWER, b.p, ssh_buf_used(&b)) != OK)
+		end(s, ERR_PROTOCOL, "the SSH worker asked something malformed");
+	ssh_buf_fini(&b);
 }
 
 static void take_frame(struct session *s, uint8_t type, struct bytes body, session_data_fn fn, void *ctx)
@@ -102,6 +123,9 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		break;
 	case SSH_F_ERROR:
 		take_error(s, body);
+		break;
+	case SSH_F_ASK:
+		answer(s, body);
 		break;
 	case SSH_F_NOTE:
 		if (s->on_note)
@@ -244,4 +268,34 @@ unsigned session_ecode(const struct session *s)
 	default:
 		return 1036;
 	}
+}
+
+static bool on_nothing(void *ctx, enum ssh_frame type, struct bytes data)
+{
+	return true;
+}
+
+enum err session_login(struct hub_client *hc, const char *host, char ret_why[SSH_ERROR_TEXT_MAX], unsigned *ret_ecode)
+{
+	struct session s;
+	int fd = -1;
+	enum err e;
+
+	if (!askpass_possible())
+		return OK;
+	e = hub_client_session(hc, host, LOGIN_MAX, &fd);
+	if (e != OK) {
+		snprintf(ret_why, SSH_ERROR_TEXT_MAX, "%s", hub_client_message(hc));
+		*ret_ecode = hub_client_ecode(hc);
+		return e;
+	}
+	session_init(&s, fd);
+	s.on_ask = askpass_key;
+	s.over = session_start(&s, SSH_F_LOGIN, "", 0) != OK;
+	session_run(&s, -1, on_nothing, NULL, NULL);
+	e = s.exit_status == 0 ? OK : s.error == OK ? ERR_INTERNAL : s.error;
+	snprintf(ret_why, SSH_ERROR_TEXT_MAX, "%s", s.message);
+	*ret_ecode = session_ecode(&s);
+	session_fini(&s);
+	return e;
 }

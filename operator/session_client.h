@@ -7,6 +7,7 @@
 #ifndef OPERATOR_SESSION_CLIENT_H
 #define OPERATOR_SESSION_CLIENT_H
 
+#include "operator/hub_client.h"
 #include "ssh/frame.h"
 
 struct session {
@@ -21,7 +22,9 @@ struct session {
 	int exit_status;          /* -1: none */
 	char exit_signal[32];
 	enum err error;           /* of our own or the worker */
-	char message[800];
+	char message[SSH_ERROR_TEXT_MAX];
+	/* The passphrase of a locked key, askpass_key(); NULL: nobody is asked */
+	const char *(*on_ask)(const char *path, unsigned n_wrong);
 	/* What the worker has to say to people; NULL: to standard error. */
 	void (*on_note)(void *ctx, struct bytes text);
 	void *note_ctx;
@@ -55,6 +58,13 @@ bool session_has_room(const struct session *s);
  * @fn:    what came; @fed (may be NULL): so many bytes were fed
  */
 void session_run(struct session *s, int in_fd, session_data_fn fn, void (*fed)(void *ctx, size_t n), void *ctx);
+/**
+ * session_login() - have the host's worker log in now, and ask the person what it takes
+ *
+ * For sessions that cannot ask themselves: forwards, and file operations (SSH_F_FS). Does nothing where nobody could be asked.
+ * Return: OK; else why, in ret_why, and 0 or a code of the table of errors.
+ */
+MUST_CHECK enum err session_login(struct hub_client *hc, const char *host, char ret_why[SSH_ERROR_TEXT_MAX], unsigned *ret_ecode);
 /** session_ecode() - the code in the table of errors for s->error */
 unsigned session_ecode(const struct session *s);
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -175,6 +176,46 @@ enum err os_file_write_atomic(const char *path, const void *buf, size_t len, uns
 	if (e != OK)
 		log_warn("folder not synced path=%s error=%s", target, err_text(e));
 	return OK;
+}
+
+/* The end of the last line, where it has none, stands before ours in the same write. */
+static enum err append(int fd, off_t size, const char *line, size_t len)
+{
+	char last = '\n';
+	bool gap = size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+	struct iovec iov[] = { { (char *)"\n", gap }, { (char *)line, len } };
+	ssize_t n = writev(fd, iov, 2);
+	enum err e;
+
+	if (n == (ssize_t)(len + gap))
+		return OK;
+	e = n < 0 ? err_from_errno(errno) : ERR_NO_SPACE;
+	/* A part of a line would be read as another one. */
+	if (n > 0 && ftruncate(fd, size) != 0)
+		e = ERR_IO;
+	return e;
+}
+
+enum err os_file_append(const char *path, const char *line, size_t len, unsigned mode)
+{
+	int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, mode);
+	struct stat ours, now;
+	enum err e;
+
+	if (fd < 0)
+		return err_from_errno(errno);
+	if (fstat(fd, &ours) != 0)
+		e = err_from_errno(errno);
+	else
+		e = append(fd, ours.st_size, line, len);
+	if (e == OK && fsync(fd) != 0 && errno != EINVAL && errno != EROFS)
+		e = err_from_errno(errno);
+	if (e == OK && ours.st_size == 0)
+		e = sync_folder(path);
+	if (e == OK && (stat(path, &now) != 0 || now.st_ino != ours.st_ino || now.st_dev != ours.st_dev))
+		e = ERR_AGAIN;
+	close(fd);
+	return e;
 }
 
 static bool is_left_behind(const char *name, const char *base, size_t base_len)

@@ -13,6 +13,12 @@ MUST_CHECK enum err os_file_read(const char *path, size_t max, char **ret, size_
  * once, so that a linked configuration stays linked. Return: OK; ERR_NO_SPACE; ERR_PERMISSION; ERR_NOT_FOUND; ERR_IO.
  */
 MUST_CHECK enum err os_file_write_atomic(const char *path, const void *buf, size_t len, unsigned mode);
+/**
+ * os_file_append() - one line more, by one write at the end; whole or not at all
+ * @mode: of a file that is made. A last line without its end gets that first. Others may append at the same time.
+ * Return: OK; ERR_AGAIN: another file was put in its place meanwhile, look and append again; ERR_NO_SPACE ...
+ */
+MUST_CHECK enum err os_file_append(const char *path, const char *line, size_t len, unsigned mode);
 /** os_file_sweep() - take away what writers of @path left behind that were killed; copies may hold keys */
 void os_file_sweep(const char *path);
 /** os_write_all() - all of it, waiting where @fd is non-blocking and full; ERR_CLOSED: its reader is gone */

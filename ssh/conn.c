@@ -48,6 +48,7 @@ static const char *const key_algs[][2] = {
 };
 static const char cipher_list[] = "aes128-gcm@openssh.com,aes256-gcm@openssh.com,aes128-ctr,aes256-ctr";
 static const char mac_list[] = "hmac-sha2-256-etm@openssh.com,hmac-sha2-256";
+static const char sign_list[] = "rsa-sha2-512,rsa-sha2-256"; /* by RSA keys */
 static const char mac_list_restricted[] = "hmac-sha2-256";
 
 /* A channel given up before the server confirmed its end. */
@@ -101,6 +102,13 @@ static void *on_alloc(size_t len, void **abstract)
 	h->len = len;
 	c->memory += sizeof(*h) + len;
 	return h + 1;
+}
+
+void *ssh_conn_alloc(struct ssh_conn *c, size_t len)
+{
+	void *abstract = c;
+
+	return on_alloc(len, &abstract);
 }
 
 static void on_free(void *p, void **abstract)
@@ -215,7 +223,7 @@ void ssh_conn_flush(struct ssh_conn *c)
 
 /* ---- life ---- */
 
-struct ssh_conn *ssh_conn_new(const struct ssh_setup *setup, uint32_t id, nsec_t now, bool restricted)
+struct ssh_conn *ssh_conn_new(struct ssh_setup *setup, uint32_t id, nsec_t now, bool restricted)
 {
 	struct ssh_conn *c = calloc(1, sizeof(*c));
 
@@ -240,6 +248,7 @@ void ssh_conn_free(struct ssh_conn *c)
 	/* The server learns of the end by the closed connection: no goodbye that could block. Dead, the hooks refuse all. */
 	c->state = SSH_DEAD;
 	ssh_fs_free(c->fs);
+	ssh_auth_fini(&c->auth);
 	list_for_each_safe(it, &c->closing)
 		free(container_of(it, struct closing, link));
 	if (c->session)
@@ -283,7 +292,7 @@ static bool set_methods(struct ssh_conn *c)
 	} prefs[] = {
 		{ LIBSSH2_METHOD_KEX, kex_list },	  { LIBSSH2_METHOD_CRYPT_CS, cipher_list },
 		{ LIBSSH2_METHOD_CRYPT_SC, cipher_list }, { LIBSSH2_METHOD_COMP_CS, "none" },
-		{ LIBSSH2_METHOD_COMP_SC, "none" },
+		{ LIBSSH2_METHOD_COMP_SC, "none" },	  { LIBSSH2_METHOD_SIGN_ALGO, sign_list },
 	};
 	const char *macs = c->restricted ? mac_list_restricted : mac_list;
 
@@ -405,7 +414,7 @@ bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now)
 
 /* ---- steps ---- */
 
-static void fail_by_library(struct ssh_conn *c, const char *what)
+void ssh_conn_fail_by_library(struct ssh_conn *c, const char *what)
 {
 	char *text = NULL;
 	size_t n = 0; /* of its first line */
@@ -440,7 +449,7 @@ static void step_handshake(struct ssh_conn *c)
 	if (r == LIBSSH2_ERROR_EAGAIN)
 		return;
 	if (r != 0) {
-		fail_by_library(c, "SSH key exchange failed");
+		ssh_conn_fail_by_library(c, "SSH key exchange failed");
 		return;
 	}
 	banner = libssh2_session_banner_get(c->session);
@@ -481,45 +490,16 @@ void ssh_conn_verdict(struct ssh_conn *c, enum err e, const char *message)
 		c->state = SSH_AUTH;
 }
 
-static void note_refused(struct ssh_conn *c, const struct ssh_key_text *key)
+bool ssh_conn_ended(struct ssh_conn *c)
 {
-	size_t used = strlen(c->tried);
-	char *text = NULL;
-	int r = libssh2_session_last_error(c->session, &text, NULL, 0);
-
-	snprintf(c->tried + used, sizeof(c->tried) - used, "%s%s: %s", used ? "; " : "", key->path,
-		 r == LIBSSH2_ERROR_AUTHENTICATION_FAILED || r == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED ?
-			 "refused by the server" :
-		 r == LIBSSH2_ERROR_FILE ? "not readable as a key without passphrase" :
-		 text ? text : "unknown reason");
+	while (ssh_buf_used(&c->in) < IDLE_MAX && fill(c))
+		;
+	return c->eof;
 }
 
-static void step_auth(struct ssh_conn *c)
+void ssh_conn_set_patience(struct ssh_conn *c, nsec_t patience)
 {
-	const struct ssh_setup *s = c->setup;
-
-	while (c->state == SSH_AUTH && c->next_key < s->n_keys) {
-		const struct ssh_key_text *key = &s->keys[c->next_key];
-		int r = libssh2_userauth_publickey_frommemory(c->session, s->user, strlen(s->user), NULL, 0, key->pem,
-							      key->len, NULL);
-
-		if (r == LIBSSH2_ERROR_EAGAIN)
-			return;
-		if (r == 0) {
-			c->state = SSH_READY;
-			return;
-		}
-		if (r == LIBSSH2_ERROR_SOCKET_DISCONNECT || r == LIBSSH2_ERROR_SOCKET_RECV || c->eof) {
-			fail_by_library(c, "login failed");
-			return;
-		}
-		note_refused(c, key);
-		c->next_key++;
-	}
-	if (s->n_keys == 0)
-		ssh_conn_fail(c, ERR_AUTH, "no identity file is configured or readable (ssh.identities)");
-	else
-		ssh_conn_fail(c, ERR_AUTH, "user %s, tried %s", s->user, c->tried);
+	c->deadline = c->now + (patience ? patience : CONNECT_TIMEOUT);
 }
 
 /* ---- health ---- */
@@ -550,6 +530,9 @@ bool ssh_conn_listens(const struct ssh_conn *c)
 	/* What nobody takes is left to the kernel, and the server waits. */
 	if (c->eof)
 		return false;
+	/* While a person or the agent is waited for: its end, and no more than a little. */
+	if (c->state == SSH_AUTH && ssh_auth_waits(&c->auth))
+		return ssh_buf_used(&c->in) == 0;
 	return c->state < SSH_READY || (c->n_users == 0 ? c->n_idle_bytes < IDLE_MAX : c->hungry);
 }
 
@@ -578,7 +561,7 @@ static void step_idle(struct ssh_conn *c)
 	}
 	c->turn_bytes = before = IDLE_MAX - c->n_idle_bytes;
 	if (before > 0 && libssh2_session_read(c->session) != 0)
-		fail_by_library(c, "an idle connection ended");
+		ssh_conn_fail_by_library(c, "an idle connection ended");
 	else if (before > 0 && ssh_buf_used(&c->in) == 0 && c->eof)
 		ssh_conn_fail(c, ERR_RESET, "the server closed the connection");
 	c->n_idle_bytes += before - c->turn_bytes;
@@ -596,7 +579,7 @@ bool ssh_conn_step(struct ssh_conn *c, nsec_t now)
 	if (c->state == SSH_HANDSHAKE)
 		step_handshake(c);
 	if (c->state == SSH_AUTH)
-		step_auth(c);
+		ssh_auth_step(c);
 	if (c->state < SSH_READY && now >= c->deadline)
 		ssh_conn_fail(c, ERR_TIMEOUT, "the SSH server did not answer in time");
 	if (c->state == SSH_READY && before != SSH_READY)

@@ -4,7 +4,7 @@
  *	DIALING    the hub was asked for a virtual connection
  *	HANDSHAKE  key exchange
  *	HOST_KEY   the hub is asked whether this key is the host's
- *	AUTH       the identities, one after the other
+ *	AUTH       the identities, one after the other (auth.h)
  *	READY
  *	DEAD       @error says why; its jobs are told
  *
@@ -17,10 +17,10 @@
 #include <libssh2.h>
 
 #include "base/list.h"
+#include "ssh/auth.h"
 #include "ssh/frame.h"
 #include "ssh/health.h"
 
-#define N_IDENTITIES_MAX 16
 #define CONN_OUT_MAX (512 * 1024)
 #define CONN_CHANNELS_MAX 10 /* sshd's default MaxSessions */
 #define CONN_DIRECT_MAX 50   /* direct TCP channels are no sessions; their windows of 2 MiB fit CONN_MEMORY_MAX */
@@ -28,24 +28,11 @@
 #define CONN_OPEN_TIMEOUT (15 * NSEC_PER_SEC)
 #define CONN_MEMORY_MAX ((size_t)128 << 20) /* what libssh2 may hold for one connection: all windows full, and a half */
 
-struct ssh_key_text {
-	char path[256];
-	char *pem;
-	size_t len;
-};
-
-struct ssh_setup {
-	char host[64], user[64];
-	char key_types[256]; /* of the host's known keys, comma-separated: preferred */
-	struct ssh_key_text keys[N_IDENTITIES_MAX];
-	size_t n_keys;
-};
-
 enum ssh_conn_state { SSH_DIALING, SSH_HANDSHAKE, SSH_HOST_KEY, SSH_AUTH, SSH_READY, SSH_DEAD };
 
 struct ssh_conn {
 	struct list link;
-	const struct ssh_setup *setup;
+	struct ssh_setup *setup;
 	enum ssh_conn_state state;
 	uint32_t id;
 	int fd; /* -1 until dialled */
@@ -70,17 +57,16 @@ struct ssh_conn {
 	bool retired;            /* takes no new jobs; ends with the last */
 	unsigned sessions_max;   /* channels that the server lets us have */
 	unsigned n_users, n_file_users, n_direct_users; /* jobs on it, counted by the worker in every turn */
-	size_t next_key;
-	char tried[512];         /* which identities failed, and why */
+	struct ssh_auth auth;
 	unsigned n_closing;
 	struct list closing;     /* channels whose end the server has not confirmed */
 	void *opening;           /* the job that opens a channel; one at a time */
 	nsec_t opening_since;
 	enum err error;
-	char message[768];
+	char message[SSH_ERROR_TEXT_MAX];
 };
 
-struct ssh_conn *ssh_conn_new(const struct ssh_setup *setup, uint32_t id, nsec_t now, bool restricted);
+struct ssh_conn *ssh_conn_new(struct ssh_setup *setup, uint32_t id, nsec_t now, bool restricted);
 void ssh_conn_free(struct ssh_conn *c);
 /** ssh_conn_start() - @fd is the way to the server */
 void ssh_conn_start(struct ssh_conn *c, int fd);
@@ -93,6 +79,14 @@ bool ssh_conn_step(struct ssh_conn *c, nsec_t now);
 /** ssh_conn_flush() - send what is queued */
 void ssh_conn_flush(struct ssh_conn *c);
 void ssh_conn_fail(struct ssh_conn *c, enum err e, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/** ssh_conn_fail_by_library() - with the reason that libssh2 has */
+void ssh_conn_fail_by_library(struct ssh_conn *c, const char *what);
+/** ssh_conn_set_patience() - so long from now until READY; 0: as when it was dialled */
+void ssh_conn_set_patience(struct ssh_conn *c, nsec_t patience);
+/** ssh_conn_ended() - has the server closed it? Looks while nothing else reads. */
+bool ssh_conn_ended(struct ssh_conn *c);
+/** ssh_conn_alloc() - memory for the library, which frees it */
+void *ssh_conn_alloc(struct ssh_conn *c, size_t len);
 /** ssh_conn_close_channel() - give a channel up; never blocks, the connection waits for the server's confirmation */
 void ssh_conn_close_channel(struct ssh_conn *c, LIBSSH2_CHANNEL *channel);
 /** ssh_conn_begin_open() - may @job open a channel now? One does at a time. */

@@ -15,3 +15,11 @@ void cpu_watch_turn(struct cpu_watch *w, nsec_t now)
 	w->set = now;
 	setitimer(ITIMER_PROF, &it, NULL);
 }
+
+void cpu_watch_grant(struct cpu_watch *w, unsigned seconds)
+{
+	struct itimerval it = { .it_value = { seconds, 0 } };
+
+	w->set = 0;
+	setitimer(ITIMER_PROF, &it, NULL);
+}

@@ -11,5 +11,7 @@ struct cpu_watch {
 
 /** cpu_watch_turn() - a turn begins; SIGPROF, which nobody catches, ends one that computes for too long */
 void cpu_watch_turn(struct cpu_watch *w, nsec_t now);
+/** cpu_watch_grant() - this turn may take so much from now on */
+void cpu_watch_grant(struct cpu_watch *w, unsigned seconds);
 
 #endif

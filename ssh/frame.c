@@ -265,6 +265,9 @@ enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
 		ssh_read_text(&r, q.type, sizeof(q.type));
 		q.blob = ssh_read_string(&r);
 		r.bad |= !is_host_key(q.type, q.blob);
+	} else if (q.kind == SSH_C_AGENT || q.kind == SSH_C_SECRET) {
+		q.blob = ssh_read_string(&r);
+		r.bad |= q.kind == SSH_C_SECRET && (q.blob.len > SSH_PASSPHRASE_MAX || (q.blob.len && memchr(q.blob.p, 0, q.blob.len)));
 	} else if (q.kind == SSH_C_OUTCOME) {
 		uint32_t e = ssh_read_u32(&r);
 

@@ -58,29 +58,34 @@ MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 
 /* hub -> worker and back; the first byte of a message */
 enum ssh_control {
-	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max;
-			      * u32 idle_s; u32 n; n x (string path, string pem) */
+	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max; u32 idle_s; u32 has_agent;
+			      * u32 n; n x (string path, string why not, files: string private, string public, string certificate) */
 	SSH_C_DIALED = 'D',  /* u32 dial, u32 err, string message ("": none); with a descriptor when OK */
 	SSH_C_SESSION = 'S', /* with a descriptor */
 	SSH_C_VERDICT = 'K', /* u32 dial, u32 err, string message */
+	SSH_C_AGENT_SAID = 'A', /* u32 dial, u32 err, string answer without its length */
+	SSH_C_SECRET_IS = 'P',  /* u32 identity, string passphrase ("" = not known) */
 	SSH_C_RETIRE = 'R',  /* the host goes down: connections take nothing new, idle ones are closed */
 	SSH_C_DIAL = 'd',    /* worker: u32 dial */
 	SSH_C_OUTCOME = 'o', /* worker: u32 dial, u32 err: logged in, or why not (ERR_CLOSED: dropped unheard); once a dial */
 	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob; once a dial */
 	SSH_C_IDLE = 'i',     /* worker: u32 sessions that it ever got, all over for idle_s: it may be ended */
+	SSH_C_AGENT = 'a',    /* worker: u32 dial, string request with its length */
+	SSH_C_SECRET = 'p',   /* worker: u32 identity, string passphrase: that is it; "": what is it? */
 };
 #define SSH_CONTROL_MAX (128 * 1024)
-#define SSH_CONTROL_VERSION 3       /* of these messages: hub and worker may be of two installations */
+#define SSH_CONTROL_VERSION 4       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_BLOB_MAX 16384
+#define SSH_PASSPHRASE_MAX 1023
 
 /* What a worker asks of the hub; views into the message. */
 struct ssh_question {
-	enum ssh_control kind; /* SSH_C_DIAL, SSH_C_OUTCOME, SSH_C_HOST_KEY or SSH_C_IDLE */
-	uint32_t id;           /* of the dial; IDLE: the sessions that it got */
+	enum ssh_control kind; /* SSH_C_DIAL, _OUTCOME, _HOST_KEY, _IDLE, _AGENT or _SECRET */
+	uint32_t id;           /* of the dial; IDLE: the sessions that it got; SECRET: the identity */
 	enum err outcome;
 	char type[64];         /* of the host key, one word, and the first string of the blob */
-	struct bytes blob;
+	struct bytes blob;     /* AGENT: the request; SECRET: the passphrase, without a NUL in it */
 };
 /** ssh_question_decode() - ERR_PROTOCOL for anything else: the worker may have become a stranger's */
 MUST_CHECK enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret);

@@ -68,6 +68,7 @@ void ssh_job_free(struct ssh_job *j)
 	ssh_buf_fini(&j->out);
 	ssh_buf_fini(&j->data);
 	ssh_buf_fini(&j->request);
+	ssh_blob_fini(&j->answer);
 	list_del(&j->link);
 	close(j->fd);
 	free(j->arg);
@@ -189,6 +190,35 @@ static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
 	j->state = j->arg ? JOB_WAIT_CONN : JOB_DONE;
 }
 
+void ssh_job_ask(struct ssh_job *j, struct ssh_ident *id)
+{
+	struct ssh_buf b = { 0 };
+
+	j->asked_for = id;
+	j->answered = false;
+	if (ssh_put_string(&b, id->path, strlen(id->path)) == OK && ssh_put_u32(&b, id->n_wrong) == OK)
+		say(j, SSH_F_ASK, (struct bytes){ b.p, ssh_buf_used(&b) }, nothing);
+	ssh_buf_fini(&b);
+}
+
+static void take_answer(struct ssh_job *j, struct ssh_reader *r)
+{
+	uint32_t has = ssh_read_u32(r);
+	struct bytes text = ssh_read_string(r);
+	uint8_t buf[SSH_PASSPHRASE_MAX + 1] = { 0 };
+
+	if (!j->asked_for || j->answered)
+		return;
+	j->answered = true;
+	j->has_answer = !r->bad && has == 1 && text.len <= SSH_PASSPHRASE_MAX && !(text.len && memchr(text.p, 0, text.len));
+	if (!j->has_answer)
+		return;
+	if (text.len)
+		memcpy(buf, text.p, text.len);
+	j->has_answer = ssh_blob_set(&j->answer, (struct bytes){ buf, text.len + 1 }) == OK;
+	explicit_bzero(buf, sizeof(buf));
+}
+
 static void take_running(struct ssh_job *j, nsec_t now, uint8_t type, struct bytes body)
 {
 	struct ssh_reader r = { body.p, body.len, false };
@@ -210,6 +240,9 @@ static void take_running(struct ssh_job *j, nsec_t now, uint8_t type, struct byt
 	case SSH_F_CLOSE:
 		j->want_close = true;
 		break;
+	case SSH_F_ANSWER:
+		take_answer(j, &r);
+		break;
 	case SSH_F_OP:
 	case SSH_F_OP_DATA:
 	case SSH_F_OP_EOF:
@@ -225,7 +258,7 @@ static void take_running(struct ssh_job *j, nsec_t now, uint8_t type, struct byt
 static bool is_first(uint8_t type)
 {
 	return type == SSH_F_EXEC || type == SSH_F_GET || type == SSH_F_PUT || type == SSH_F_DIRECT || type == SSH_F_FS ||
-	       type == SSH_F_SHELL || type == SSH_F_LISTEN || type == SSH_F_ACCEPT;
+	       type == SSH_F_SHELL || type == SSH_F_LISTEN || type == SSH_F_ACCEPT || type == SSH_F_LOGIN;
 }
 
 static void take_frame(struct ssh_job *j, nsec_t now, uint8_t type, struct bytes body)
@@ -259,6 +292,8 @@ static void take_frames(struct ssh_job *j, nsec_t now)
 
 	while (j->state < JOB_CLOSE && !holds_frames(j) && (e = ssh_frame_next(&j->in, &type, &body, &total)) == OK) {
 		take_frame(j, now, type, body);
+		if (type == SSH_F_ANSWER)
+			explicit_bzero(j->in.p + j->in.off, total);
 		ssh_buf_drop(&j->in, total);
 	}
 	if (e == ERR_PROTOCOL)
@@ -628,9 +663,19 @@ nsec_t ssh_job_next(const struct ssh_job *j)
 	return j->state == JOB_OPEN || j->state == JOB_START || j->state == JOB_CLOSE ? j->deadline : NSEC_NEVER;
 }
 
+/* A connection is all that was asked for. */
+static void logged_in(struct ssh_job *j)
+{
+	say(j, SSH_F_READY, nothing, nothing);
+	say_u32(j, SSH_F_EXIT, 0);
+	j->state = JOB_CLOSE;
+}
+
 static void open_any(struct ssh_job *j, nsec_t now)
 {
-	if (j->kind == SSH_F_LISTEN)
+	if (j->kind == SSH_F_LOGIN)
+		logged_in(j);
+	else if (j->kind == SSH_F_LISTEN)
 		open_listener(j, now);
 	else if (j->kind == SSH_F_ACCEPT)
 		accept_channel(j);

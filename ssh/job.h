@@ -26,6 +26,9 @@ struct ssh_job {
 	unsigned n_requested;   /* SHELL: steps of the start that are done */
 	char signal[32];        /* to be sent; "" none */
 	bool in_eof;            /* the command has gone */
+	struct ssh_ident *asked_for; /* it was asked for this key's passphrase */
+	bool answered, has_answer;
+	struct ssh_blob answer;      /* with a NUL behind it */
 	bool data_eof, data_eof_sent, out_eof_told, want_close, closing;
 	nsec_t deadline;        /* of JOB_OPEN, JOB_START and JOB_CLOSE */
 };
@@ -38,6 +41,8 @@ void ssh_job_step(struct ssh_job *j, nsec_t now);
 void ssh_job_pump(struct ssh_job *j);
 /** ssh_job_conn_dead() - its connection ended */
 void ssh_job_conn_dead(struct ssh_job *j, enum err e, const char *message);
+/** ssh_job_ask() - ask its person for a passphrase; the answer will be in @answered, @answer */
+void ssh_job_ask(struct ssh_job *j, struct ssh_ident *id);
 /** ssh_job_wants_read() - is there room for more from the command? */
 bool ssh_job_wants_read(const struct ssh_job *j);
 bool ssh_job_is_file(const struct ssh_job *j);

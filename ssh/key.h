@@ -7,19 +7,16 @@
 #ifndef SSH_KEY_H
 #define SSH_KEY_H
 
-#include <openssl/types.h>
-
 #include "base/err.h"
 #include "base/types.h"
 #include "ssh/wire.h"
 
 #define SSH_KEY_BLOB_MAX 16384  /* of a public key or a certificate */
 #define SSH_KEY_ROUNDS_MAX 1024 /* of bcrypt, some ten seconds; ssh-keygen makes 16 or 24 */
-#define SSH_PASSPHRASE_MAX 1024
 
 struct ssh_key {
 	struct ssh_blob pub; /* the public key as SSH sends it; empty while that is not known */
-	EVP_PKEY *private;   /* NULL: locked */
+	struct evp_pkey_st *private; /* OpenSSL's EVP_PKEY; NULL: locked */
 };
 
 /**

@@ -336,9 +336,9 @@ static enum err read_openssh(struct bytes b, const char *passphrase, struct ssh_
 
 	if (e != OK)
 		return e;
-	e = check_kind(en.pub, ret_why);
+	e = ssh_blob_set(&k->pub, en.pub);
 	if (e == OK)
-		e = ssh_blob_set(&k->pub, en.pub);
+		e = check_kind(en.pub, ret_why);
 	if (e == OK)
 		e = unlock(&en, passphrase, &clear);
 	if (e == OK)

@@ -2,6 +2,8 @@
 #ifndef SSH_KEY_INTERNAL_H
 #define SSH_KEY_INTERNAL_H
 
+#include <openssl/types.h>
+
 #include "ssh/key.h"
 
 #define KEY_RSA_BITS_MAX 16384

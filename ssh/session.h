@@ -12,6 +12,7 @@
 #define SSH_FRAME_MAX (256 * 1024 + 16)
 #define SSH_DATA_MAX (256 * 1024)
 #define SSH_SESSION_VERSION 1
+#define SSH_ERROR_TEXT_MAX 1200 /* of the message in SSH_F_ERROR */
 
 /* The types' values are the protocol: never renumber. */
 enum ssh_frame {
@@ -36,6 +37,8 @@ enum ssh_frame {
 	SSH_F_LISTEN = 16,  /* u32 version, string host, u32 port (0 = any): the server listens while this session stands;
 			     * READY with u32 number, u32 port */
 	SSH_F_ACCEPT = 17,  /* u32 version, string (empty), u32 number: READY when a connection came, then as DIRECT */
+	SSH_F_LOGIN = 18,   /* u32 version, string (empty), u32 0: no more than a connection; READY, then EXIT 0 */
+	SSH_F_ANSWER = 19,  /* u32 has_answer, string passphrase: to SSH_F_ASK */
 	/* worker -> command */
 	SSH_F_READY = 64,   /* the job runs: u64 size for GET (UINT64_MAX unknown), u32 mode */
 	SSH_F_STDOUT = 65,  /* bytes */
@@ -50,6 +53,8 @@ enum ssh_frame {
 	SSH_F_OP_BYTES = 74,
 	SSH_F_OP_MORE = 75,
 	SSH_F_OP_DONE = 76,
+	SSH_F_ASK = 77,     /* string path of a key, u32 wrong answers so far: a person is to tell its passphrase. To EXEC, SHELL,
+			     * LOGIN, GET and PUT, before READY */
 };
 
 #endif

@@ -14,20 +14,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <openssl/evp.h>
-
 #include "base/list.h"
 #include "base/log.h"
 #include "os/file.h"
 #include "os/proc.h"
 #include "os/stream.h"
+#include "ssh/agent.h"
 #include "ssh/fs_session.h"
+#include "ssh/host_key.h"
 #include "ssh/known_hosts.h"
 #include "ssh/nursery.h"
+#include "ssh/setup.h"
 #include "ssh/worker_internal.h"
 
-#define KNOWN_HOSTS_MAX (4u << 20)
-#define LOCK_TRIES 2 /* seconds that the hub may stand still for it */
+#define QUESTION_PAUSE (20 * NSEC_PER_MSEC)
+#define QUESTION_MAX (5 * NSEC_PER_SEC) /* for the lock of known_hosts; the connection has 15 */
 #define DIALS_MAX 32    /* under way; the worker's own limit */
 #define DIALS_A_MINUTE 120
 
@@ -45,12 +46,15 @@ struct ssh_worker {
 	unsigned n_queued;
 	struct os_loop *loop;
 	struct ssh_worker_config cfg;
-	char host[64], vpn_addr[64], known_hosts[4096];
+	char host[64], user[64], vpn_addr[64], known_hosts[4096];
+	char *ids[N_IDENTITIES_MAX]; /* their paths */
+	size_t n_ids;
 	struct os_child *child;  /* NULL: not born yet */
 	struct ssh_birth *birth; /* under way */
 	int ctl;
 	struct os_watch *watch;
-	struct os_timer end_timer;
+	struct os_timer end_timer, question_timer;
+	struct list questions;  /* struct question: host keys that wait for known_hosts */
 	char why[128];
 	bool ended;
 	bool has_asked;         /* anything: it understood its configuration */
@@ -99,74 +103,6 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 	else
 		snprintf(why, sizeof(why), "ended with status %d", exit_code);
 	end(w, why);
-}
-
-/* ---- host keys ---- */
-
-static enum err remember(struct ssh_worker *w, const char *old, size_t old_len, const char *type, const char *b64)
-{
-	struct ssh_buf b = { 0 };
-	char line[24000];
-	int len = snprintf(line, sizeof(line), "%s%s.nefia,%s %s %s\n", old_len > 0 && old[old_len - 1] != '\n' ? "\n" : "",
-			   w->host, w->vpn_addr, type, b64);
-	enum err e = len < (int)sizeof(line) ? ssh_buf_add(&b, old, old_len) : ERR_TOO_LONG;
-
-	if (e == OK)
-		e = ssh_buf_add(&b, line, (size_t)len);
-	if (e == OK)
-		e = os_file_write_atomic(w->known_hosts, b.p, ssh_buf_used(&b), 0600);
-	ssh_buf_fini(&b);
-	return e;
-}
-
-static enum err judge(struct ssh_worker *w, const char *type, struct bytes blob, char *why, size_t size)
-{
-	char name[80], fingerprint[64], *file = NULL, *b64 = malloc(blob.len / 3 * 4 + 8);
-	const char *names[] = { name, w->vpn_addr, NULL };
-	size_t len = 0;
-	unsigned line = 0;
-	enum err e = os_file_read(w->known_hosts, KNOWN_HOSTS_MAX, &file, &len);
-
-	snprintf(name, sizeof(name), "%s.nefia", w->host);
-	known_hosts_fingerprint(blob, fingerprint);
-	if (!b64 || (e != OK && e != ERR_NOT_FOUND)) {
-		snprintf(why, size, "%s: %s", w->known_hosts, err_text(b64 ? e : ERR_NOMEM));
-		free(b64);
-		return ERR_IO;
-	}
-	EVP_EncodeBlock((uint8_t *)b64, blob.p, (int)blob.len);
-	switch (known_hosts_check((struct bytes){ (uint8_t *)file, len }, names, type, b64, &line)) {
-	case KNOWN_HOST_MATCH:
-		e = OK;
-		break;
-	case KNOWN_HOST_UNKNOWN:
-		e = remember(w, file ? file : "", len, type, b64);
-		snprintf(why, size, "%s: the host key could not be stored: %s", w->known_hosts, err_text(e));
-		if (e == OK && w->cfg.on_host_key)
-			w->cfg.on_host_key(w->cfg.ctx, w, true, fingerprint);
-		break;
-	case KNOWN_HOST_REVOKED:
-		e = ERR_HOST_KEY;
-		snprintf(why, size, "%s:%u: the key %s of %s is revoked", w->known_hosts, line, fingerprint, w->host);
-		break;
-	case KNOWN_HOST_CA_ONLY:
-		e = ERR_HOST_KEY;
-		snprintf(why, size, "%s: %s is known by @cert-authority only, and certificates are not checked yet",
-			 w->known_hosts, w->host);
-		break;
-	case KNOWN_HOST_MISMATCH:
-		e = ERR_HOST_KEY;
-		snprintf(why, size,
-			 "the host key of %s is now %s (%s), which is not the one in %s:%u. Somebody may be in between "
-			 "(man in the middle), or the host was installed anew",
-			 w->host, fingerprint, type, w->known_hosts, line);
-		break;
-	}
-	if (e == ERR_HOST_KEY && w->cfg.on_host_key)
-		w->cfg.on_host_key(w->cfg.ctx, w, false, fingerprint);
-	free(file);
-	free(b64);
-	return e;
 }
 
 /* ---- to the worker ---- */
@@ -225,28 +161,135 @@ static void send_buf(struct ssh_worker *w, struct ssh_buf *b, int fd)
 		close(fd);
 }
 
-static void answer_host_key(struct ssh_worker *w, const struct ssh_question *q)
+/* ---- host keys ---- */
+
+/* A key that was asked about and could not be judged at once, because another process writes known_hosts. */
+struct question {
+	struct list link;
+	nsec_t until;
+	uint32_t id;
+	char type[64];
+	struct ssh_blob blob;
+};
+
+static void drop_question(struct question *q)
 {
-	char lock_path[4200], why[512] = "";
-	struct os_lock *lock = NULL;
+	list_del(&q->link);
+	ssh_blob_fini(&q->blob);
+	free(q);
+}
+
+static void send_verdict(struct ssh_worker *w, uint32_t id, enum err e, const char *why)
+{
 	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_VERDICT;
-	enum err e;
 
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
+	    ssh_put_string(&b, why, strlen(why)) == OK)
+		send_buf(w, &b, -1);
+}
+
+/* False: not yet. */
+static bool judge(struct ssh_worker *w, uint32_t id, const char *type, struct bytes blob, bool is_last)
+{
+	struct host_key_asked q = { w->known_hosts, w->host, w->vpn_addr, type, blob };
+	char why[512] = "", fingerprint[64];
+	bool is_new = false;
+	enum err e = host_key_judge(&q, why, sizeof(why), &is_new);
+
+	if (e == ERR_AGAIN && !is_last)
+		return false;
+	known_hosts_fingerprint(blob, fingerprint);
+	if ((is_new || e == ERR_HOST_KEY) && w->cfg.on_host_key)
+		w->cfg.on_host_key(w->cfg.ctx, w, is_new, fingerprint);
+	send_verdict(w, id, e == ERR_AGAIN ? ERR_IN_USE : e, why);
+	return true;
+}
+
+static void on_questions(void *ctx)
+{
+	struct ssh_worker *w = ctx;
+	nsec_t now = os_loop_now(w->loop);
+
+	list_for_each_safe(it, &w->questions) {
+		struct question *q = container_of(it, struct question, link);
+
+		if (judge(w, q->id, q->type, ssh_blob_view(&q->blob), now >= q->until))
+			drop_question(q);
+	}
+	if (!list_empty(&w->questions))
+		os_timer_set(&w->question_timer, now + QUESTION_PAUSE);
+}
+
+static void judge_later(struct ssh_worker *w, const struct ssh_question *asked)
+{
+	struct question *q = calloc(1, sizeof(*q));
+	nsec_t now = os_loop_now(w->loop);
+
+	if (!q || ssh_blob_set(&q->blob, asked->blob) != OK) {
+		free(q);
+		send_verdict(w, asked->id, ERR_NOMEM, err_text(ERR_NOMEM));
+		return;
+	}
+	q->id = asked->id;
+	q->until = now + QUESTION_MAX;
+	memcpy(q->type, asked->type, sizeof(q->type));
+	list_add_tail(&w->questions, &q->link);
+	os_timer_set(&w->question_timer, now + QUESTION_PAUSE);
+}
+
+static void answer_host_key(struct ssh_worker *w, const struct ssh_question *q)
+{
 	if (w->n_questions == 0) {
 		end(w, "it asked about more host keys than it has connections");
 		return;
 	}
 	w->n_questions--;
-	snprintf(lock_path, sizeof(lock_path), "%s.lock", w->known_hosts);
-	e = os_lock_take(lock_path, LOCK_TRIES, &lock);
-	if (e == OK)
-		e = judge(w, q->type, q->blob, why, sizeof(why));
+	if (!judge(w, q->id, q->type, q->blob, false))
+		judge_later(w, q);
+}
+
+/* ---- keys ---- */
+
+void ssh_worker_agent_said(struct ssh_worker *w, uint32_t dial_id, enum err e, struct bytes answer)
+{
+	struct ssh_buf b = { 0 };
+	uint8_t kind = SSH_C_AGENT_SAID;
+
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
+	    ssh_put_string(&b, answer.p, e == OK ? answer.len : 0) == OK)
+		send_buf(w, &b, -1);
+}
+
+/* It may try to log in with nothing but the user's name and a key that the agent has. */
+static void pass_to_agent(struct ssh_worker *w, const struct ssh_question *q)
+{
+	if (!w->cfg.on_agent || !ssh_agent_may_ask(q->blob, w->user))
+		end(w, "it asked ssh-agent for something else than a login");
 	else
-		snprintf(why, sizeof(why), "%s: %s", lock_path, err_text(e));
-	os_lock_free(lock);
-	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, q->id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
-	    ssh_put_string(&b, why, strlen(why)) == OK)
+		w->cfg.on_agent(w->cfg.ctx, w, q->id, q->blob);
+}
+
+static void answer_secret(struct ssh_worker *w, const struct ssh_question *q)
+{
+	const char *path = q->id < w->n_ids ? w->ids[q->id] : NULL, *known = NULL;
+	struct ssh_buf b = { 0 };
+	uint8_t kind = SSH_C_SECRET_IS;
+
+	if (!path) {
+		end(w, "it asked about a key that it does not have");
+		return;
+	}
+	if (q->blob.len > 0) {
+		if (w->cfg.keep_secret)
+			w->cfg.keep_secret(w->cfg.ctx, path, q->blob);
+		return;
+	}
+	if (w->cfg.secret)
+		known = w->cfg.secret(w->cfg.ctx, path);
+	if (!known)
+		known = "";
+	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, q->id) == OK && ssh_put_string(&b, known, strlen(known)) == OK)
 		send_buf(w, &b, -1);
 }
 
@@ -275,7 +318,7 @@ static void on_ready(void *ctx, int events)
 	struct ssh_worker *w = ctx;
 	int fds[OS_FDS_MAX];
 	size_t n = 0, n_fds = 0;
-	struct ssh_question q;
+	struct ssh_question q = { 0 };
 	enum err e;
 
 	if (events & OS_WRITE)
@@ -301,8 +344,14 @@ static void on_ready(void *ctx, int events)
 		w->cfg.on_outcome(w->cfg.ctx, w, q.id, q.outcome);
 	else if (q.kind == SSH_C_HOST_KEY)
 		answer_host_key(w, &q);
+	else if (q.kind == SSH_C_AGENT)
+		pass_to_agent(w, &q);
+	else if (q.kind == SSH_C_SECRET)
+		answer_secret(w, &q);
 	else if (q.kind == SSH_C_IDLE && q.id == w->n_sessions)
 		end(w, NULL); /* idle, and no session is on the way to it */
+	if (q.kind == SSH_C_SECRET)
+		explicit_bzero(buf, n);
 }
 
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const char *why, int fd)
@@ -344,18 +393,17 @@ enum err ssh_worker_attach(struct ssh_worker *w, int fd)
 
 /* ---- start ---- */
 
-static void known_types(const struct ssh_worker *w, char ret[256])
+static enum err put_identity(struct ssh_buf *b, const struct ssh_identity *id)
 {
-	char name[80], *file = NULL;
-	const char *names[] = { name, w->vpn_addr, NULL };
-	size_t len = 0;
+	struct bytes parts[] = { id->private, id->public, id->certificate };
+	const char *why = id->why ? id->why : "";
+	enum err e = ssh_put_string(b, id->path, strlen(id->path));
 
-	ret[0] = '\0';
-	snprintf(name, sizeof(name), "%s.nefia", w->host);
-	/* Unreadable: judge() will say so. */
-	if (os_file_read(w->known_hosts, KNOWN_HOSTS_MAX, &file, &len) == OK)
-		known_hosts_types((struct bytes){ (uint8_t *)file, len }, names, ret);
-	free(file);
+	if (e == OK)
+		e = ssh_put_string(b, why, strlen(why));
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && e == OK; i++)
+		e = ssh_put_string(b, parts[i].p, parts[i].len);
+	return e;
 }
 
 static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config *cfg)
@@ -365,7 +413,7 @@ static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config
 	enum err e = ssh_buf_add(&b, &kind, 1);
 	char types[256];
 
-	known_types(w, types);
+	host_key_types(w->known_hosts, w->host, w->vpn_addr, types);
 	if (e == OK)
 		e = ssh_put_u32(&b, SSH_CONTROL_VERSION);
 
@@ -380,12 +428,11 @@ static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config
 	if (e == OK)
 		e = ssh_put_u32(&b, cfg->idle_s);
 	if (e == OK)
+		e = ssh_put_u32(&b, cfg->has_agent);
+	if (e == OK)
 		e = ssh_put_u32(&b, (uint32_t)cfg->n_ids);
-	for (size_t i = 0; i < cfg->n_ids && e == OK; i++) {
-		e = ssh_put_string(&b, cfg->ids[i].path, strlen(cfg->ids[i].path));
-		if (e == OK)
-			e = ssh_put_string(&b, cfg->ids[i].pem, cfg->ids[i].len);
-	}
+	for (size_t i = 0; i < cfg->n_ids && e == OK; i++)
+		e = put_identity(&b, &cfg->ids[i]);
 	if (e == OK)
 		e = os_send_fds(w->ctl, b.p, ssh_buf_used(&b), NULL, 0);
 	ssh_buf_fini(&b);
@@ -440,6 +487,14 @@ static enum err give_birth(struct ssh_worker *w, int child_fd)
 	return ssh_worker_spawn(w->loop, &from, "ssh-worker", child_fd, on_exit_child, w, &w->child);
 }
 
+/* The rest of the identities is not ours to keep. */
+static void keep_paths(struct ssh_worker *w, const struct ssh_worker_config *cfg)
+{
+	w->cfg.ids = NULL;
+	for (size_t i = 0; i < cfg->n_ids && i < N_IDENTITIES_MAX; i++)
+		w->ids[w->n_ids++] = strdup(cfg->ids[i].path);
+}
+
 enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg, struct ssh_worker **ret)
 {
 	struct ssh_worker *w = calloc(1, sizeof(*w));
@@ -450,10 +505,14 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 		return ERR_NOMEM;
 	*w = (struct ssh_worker){ .loop = loop, .cfg = *cfg, .ctl = -1 };
 	snprintf(w->host, sizeof(w->host), "%s", cfg->host);
+	snprintf(w->user, sizeof(w->user), "%s", cfg->user);
+	keep_paths(w, cfg);
 	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
 	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
 	list_init(&w->queue);
 	os_timer_init(&w->end_timer, loop, on_end_timer, w);
+	os_timer_init(&w->question_timer, loop, on_questions, w);
+	list_init(&w->questions);
 	e = os_seqpacket_pair(pair);
 	if (e == OK) {
 		w->ctl = pair[0];
@@ -480,10 +539,15 @@ void ssh_worker_free(struct ssh_worker *w)
 	os_timer_cancel(&w->end_timer);
 	while (w->n_queued)
 		waiting_free(w, container_of(list_first(&w->queue), struct waiting, link));
+	os_timer_cancel(&w->question_timer);
+	list_for_each_safe(it, &w->questions)
+		drop_question(container_of(it, struct question, link));
 	os_watch_free(w->watch);
 	ssh_birth_drop(w->birth);
 	os_child_free(w->child);
 	if (w->ctl >= 0)
 		close(w->ctl);
+	for (size_t i = 0; i < w->n_ids; i++)
+		free(w->ids[i]);
 	free(w);
 }

@@ -17,11 +17,13 @@
 
 struct ssh_worker;
 
+/* An entry of ssh.identities, with the files' contents: any of them empty, wiped by their owner after start. */
 struct ssh_identity {
-	const char *path;      /* for messages */
-	const char *pem;       /* the private key's text, OpenSSH or PEM; wiped by its owner after start */
-	size_t len;
+	const char *path;      /* for messages; "agent": all keys of ssh-agent */
+	const char *why;       /* it cannot be used; NULL = it can */
+	struct bytes private, public, certificate;
 };
+#define SSH_IDENTITIES_BYTES_MAX (100 * 1024) /* all of them together */
 
 struct ssh_worker_config {
 	const char *host;        /* host id, for messages and known_hosts names */
@@ -46,6 +48,12 @@ struct ssh_worker_config {
 	void (*on_end)(void *ctx, struct ssh_worker *w, const char *why);
 	/* A host key was accepted for the first time, or refused; for the log. */
 	void (*on_host_key)(void *ctx, struct ssh_worker *w, bool accepted, const char *fingerprint);
+	bool has_agent;          /* on_agent() can be asked */
+	/* @request to ssh-agent: answer with ssh_worker_agent_said(); of the dial @dial_id. */
+	void (*on_agent)(void *ctx, struct ssh_worker *w, uint32_t dial_id, struct bytes request);
+	/* The passphrase of the key at @path, NULL: not known. One that was found right is to be kept. Both may be NULL. */
+	const char *(*secret)(void *ctx, const char *path);
+	void (*keep_secret)(void *ctx, const char *path, struct bytes passphrase);
 	void *ctx;
 };
 
@@ -53,6 +61,8 @@ MUST_CHECK enum err ssh_worker_start(struct os_loop *loop, const struct ssh_work
 				     struct ssh_worker **ret);
 /** ssh_worker_dialed() - the answer to on_dial: @fd (given away) when @e is OK; else @why, for people (NULL: the usual text) */
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const char *why, int fd);
+/** ssh_worker_agent_said() - the answer to on_agent: @answer without its length when @e is OK */
+void ssh_worker_agent_said(struct ssh_worker *w, uint32_t dial_id, enum err e, struct bytes answer);
 /** ssh_worker_retire() - the host goes down: nothing new on its connections, idle ones are closed now */
 void ssh_worker_retire(struct ssh_worker *w);
 /** ssh_worker_attach() - give it a command's session socket (given away) */

@@ -25,6 +25,7 @@
 #include "os/loop.h"
 #include "os/proc.h"
 #include "os/stream.h"
+#include "ssh/ask.h"
 #include "ssh/cpu_watch.h"
 #include "ssh/job.h"
 #include "ssh/listen.h"
@@ -52,14 +53,18 @@ struct process {
 	uint64_t file_size_max;
 	nsec_t now, idle_ns, idle_since;
 	struct cpu_watch cpu;
+	struct ssh_asker asker;
 	uint32_t n_sessions; /* that came, ever */
 	bool idle_told, swollen; /* memory of sessions is still held */
+	bool refused; /* a login failed: the next worker reads the keys anew */
 };
 
 /* ---- hub ---- */
 
-static void tell_hub(struct process *p, const struct ssh_buf *msg)
+static void tell_hub(void *ctx, const struct ssh_buf *msg)
 {
+	struct process *p = ctx;
+
 	if (os_send_fds(p->ctl, msg->p + msg->off, ssh_buf_used(msg), NULL, 0) != OK)
 		p->over = true;
 }
@@ -120,32 +125,13 @@ static void ask_host_key(struct process *p, struct ssh_conn *c)
 
 static void take_config(struct process *p, struct ssh_reader *r)
 {
-	struct ssh_setup *s = &p->setup;
-	uint32_t n;
-
 	/* The hub is older or newer than the program that it started again. */
 	if (ssh_read_u32(r) != SSH_CONTROL_VERSION)
 		_exit(SSH_WORKER_OTHER_VERSION);
-
-	ssh_read_text(r, s->host, sizeof(s->host));
-	ssh_read_text(r, s->user, sizeof(s->user));
-	ssh_read_text(r, s->key_types, sizeof(s->key_types));
-	p->file_size_max = ssh_read_u64(r);
-	p->idle_ns = ssh_read_u32(r) * NSEC_PER_SEC;
-	n = ssh_read_u32(r);
-	for (uint32_t i = 0; i < n && i < N_IDENTITIES_MAX && !r->bad; i++) {
-		struct ssh_key_text *k = &s->keys[s->n_keys];
-		struct bytes pem;
-
-		ssh_read_text(r, k->path, sizeof(k->path));
-		pem = ssh_read_string(r);
-		k->pem = r->bad ? NULL : strndup((const char *)pem.p, pem.len);
-		k->len = pem.len;
-		if (k->pem)
-			s->n_keys++;
-	}
-	p->configured = !r->bad;
-	p->over = r->bad;
+	p->configured = ssh_setup_read(r, &p->setup);
+	p->over = !p->configured;
+	p->file_size_max = p->setup.file_size_max;
+	p->idle_ns = p->setup.idle_s * NSEC_PER_SEC;
 }
 
 static struct ssh_conn *find_conn(struct process *p, uint32_t id)
@@ -189,6 +175,27 @@ static void take_verdict(struct process *p, struct ssh_reader *r)
 	ssh_read_text(r, message, sizeof(message));
 	if (c && !r->bad)
 		ssh_conn_verdict(c, e, message);
+}
+
+static void take_agent(struct process *p, struct ssh_reader *r)
+{
+	struct ssh_conn *c = find_conn(p, ssh_read_u32(r));
+	enum err e = (enum err)ssh_read_u32(r);
+	struct bytes answer = ssh_read_string(r);
+
+	if (c && !r->bad)
+		ssh_auth_agent_answer(c, e, answer);
+}
+
+static void take_secret(struct process *p, struct ssh_reader *r)
+{
+	uint32_t ident = ssh_read_u32(r);
+	char passphrase[SSH_PASSPHRASE_MAX + 1];
+
+	ssh_read_text(r, passphrase, sizeof(passphrase));
+	if (!r->bad)
+		ssh_ask_hub_answer(&p->asker, ident, passphrase[0] ? passphrase : NULL);
+	explicit_bzero(passphrase, sizeof(passphrase));
 }
 
 static void take_session(struct process *p, int *fd)
@@ -245,6 +252,10 @@ static void take_message(struct process *p)
 		retire_all(p);
 	else if (buf[0] == SSH_C_SESSION)
 		take_session(p, &fd);
+	else if (buf[0] == SSH_C_AGENT_SAID)
+		take_agent(p, &r);
+	else if (buf[0] == SSH_C_SECRET_IS)
+		take_secret(p, &r);
 	if (fd >= 0)
 		close(fd);
 	explicit_bzero(buf, n);
@@ -281,7 +292,7 @@ static struct ssh_conn *dial_again(struct process *p, const struct ssh_conn *old
 /* What takes none of the sessions that a server allows. */
 static bool is_direct(const struct ssh_job *j)
 {
-	return j->kind == SSH_F_DIRECT || j->kind == SSH_F_LISTEN || j->kind == SSH_F_ACCEPT;
+	return j->kind == SSH_F_DIRECT || j->kind == SSH_F_LISTEN || j->kind == SSH_F_ACCEPT || j->kind == SSH_F_LOGIN;
 }
 
 static void count_user(struct ssh_conn *c, const struct ssh_job *j)
@@ -370,6 +381,7 @@ static void bury(struct process *p, struct ssh_conn *c)
 		else
 			ssh_job_conn_dead(j, c->error, c->message);
 	}
+	p->refused |= c->error == ERR_AUTH;
 	ssh_listen_conn_dead(c);
 	ssh_conn_free(c);
 	p->n_conns--;
@@ -404,12 +416,14 @@ static void step_all(struct process *p)
 		}
 		if (ssh_conn_step(c, p->now) && c->state == SSH_HOST_KEY)
 			ask_host_key(p, c);
-		if (c->state == SSH_READY)
+		/* The way there is well also where a person is waited for: the server took a key. */
+		if (c->state == SSH_READY || (c->state == SSH_AUTH && ssh_auth_is_accepted(&c->auth)))
 			tell_outcome(p, c, OK);
 		/* Answers of SFTP first: jobs go on with what they free. */
 		p->moved |= ssh_fs_step(c, p->now);
 	}
 	step_jobs(p);
+	p->moved |= ssh_ask_step(&p->asker);
 	count_users(p);
 	list_for_each_safe(it2, &p->conns) {
 		struct ssh_conn *c = container_of(it2, struct ssh_conn, link);
@@ -473,6 +487,10 @@ static nsec_t check_idle(struct process *p)
 	if (p->swollen && p->now >= p->idle_since + GIVE_BACK_AFTER) {
 		p->swollen = false;
 		give_back(p);
+	}
+	if (p->refused && p->n_conns == 0) {
+		tell_idle(p);
+		return NSEC_NEVER;
 	}
 	due = p->idle_since + (p->idle_ns ? p->idle_ns : IDLE_DEFAULT * NSEC_PER_SEC);
 	if (p->now < due)
@@ -553,6 +571,7 @@ int ssh_worker_run(int ctl_fd)
 	p = (struct process){ .ctl = ctl_fd, .cpu.seconds = TURN_CPU_SECONDS };
 	list_init(&p.conns);
 	list_init(&p.jobs);
+	p.asker = (struct ssh_asker){ &p.setup, &p.conns, &p.jobs, &p.cpu, tell_hub, &p };
 	raise_descriptors();
 	os_set_name("nefia-ssh"); /* in ps: what was forked has its parent's words */
 	if (os_sandbox_worker(&sandbox) != OK)

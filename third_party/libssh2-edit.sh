@@ -39,6 +39,18 @@ edit transport.c 1 \
 edit transport.c 1 \
 	'$n += s{\(\(len <= blocksize\) \? firstlast : MIDDLE_BLOCK\)}{firstlast}'
 
+# A server that does not tell its signature algorithms was given RSA with SHA-1: it gets SHA-2, as from OpenSSH. And where none fits,
+# the name of the key's kind stayed for the next key.
+edit userauth.c 1 \
+	'$n += s{if\(!supported_algs \|\| !session->server_sign_algorithms\)}{if(!supported_algs)}'
+edit userauth.c 1 \
+	'$n += s{(\n    s = session->server_sign_algorithms);(\n    i = filtered_algs;)}{$1 ? session->server_sign_algorithms :\n        "rsa-sha2-512,rsa-sha2-256";$2}'
+edit userauth.c 1 \
+	'$n += s{(&session->userauth_pblc_method_len\);\n\n\s*if\(rc\))\n\s*return rc;}{$1 \{\n                LIBSSH2_FREE(session, session->userauth_pblc_method);\n                session->userauth_pblc_method = NULL;\n                return rc;\n            \}}'
+# A connection that ended while the answer to a key was awaited looked like a key that was refused.
+edit userauth.c 2 \
+	'$n += s{(return _libssh2_error\(session, )LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED(,\n\s*"Waiting for (?:publickey )?USERAUTH response"\);\n\s*\}\n\n\s*if\(session->userauth_pblc)}{$1rc ? rc :\n                                  LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED$2}g'
+
 # A ping that the server must answer, and reading without a channel, so that answers, the server's own pings and its end are seen on a
 # connection that nobody uses. Answers to global requests come in order: a ping's is not kept for whoever asks for a forward next.
 edit libssh2_priv.h 1 \

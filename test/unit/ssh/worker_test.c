@@ -517,7 +517,7 @@ static int set_up(void **state)
 	snprintf(cmd, sizeof(cmd), "%s/id", dir);
 	if (os_file_read(cmd, 65536, &pem, &len) != OK)
 		return -1;
-	identity = (struct ssh_identity){ "id", pem, len };
+	identity = (struct ssh_identity){ .path = "id", .private = { (uint8_t *)pem, len } };
 	return 0;
 }
 
@@ -525,7 +525,7 @@ static int tear_down(void **state)
 {
 	char cmd[128];
 
-	free((char *)identity.pem);
+	free((char *)identity.private.p);
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
 	return system(cmd);
 }
