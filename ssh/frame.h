@@ -59,7 +59,7 @@ MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 /* hub -> worker and back; the first byte of a message */
 enum ssh_control {
 	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max;
-			      * u32 idle_s; u32 n; n x (string path, string pem) */
+			      * string root; u32 idle_s; u32 n; n x (string path, string pem) */
 	SSH_C_DIALED = 'D',  /* u32 dial, u32 err; with a descriptor when OK */
 	SSH_C_SESSION = 'S', /* with a descriptor */
 	SSH_C_VERDICT = 'K', /* u32 dial, u32 err, string message */
@@ -68,7 +68,7 @@ enum ssh_control {
 	SSH_C_IDLE = 'i',     /* worker: u32 sessions that it ever got, all over for idle_s: it may be ended */
 };
 #define SSH_CONTROL_MAX (128 * 1024)
-#define SSH_CONTROL_VERSION 2       /* of these messages: hub and worker may be of two installations */
+#define SSH_CONTROL_VERSION 3       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_BLOB_MAX 16384
 

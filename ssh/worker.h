@@ -17,6 +17,8 @@
 
 struct ssh_worker;
 
+#define SSH_ROOT_MAX 1023
+
 struct ssh_identity {
 	const char *path;      /* for messages */
 	const char *pem;       /* the private key's text, OpenSSH or PEM; wiped by its owner after start */
@@ -33,6 +35,7 @@ struct ssh_worker_config {
 	uint64_t file_size_max;  /* ssh.max_file_size_bytes: no more is read of any file; 0 = no limit */
 	const char *program;     /* started as the worker, with the argument "ssh-worker"; NULL = this program */
 	bool is_guest;           /* this process is another program's: nothing of the worker is seen as its child */
+	const char *root;        /* ssh.session_root: absolute, at most SSH_ROOT_MAX; file operations stay in it. NULL or "" = none */
 	unsigned idle_s;         /* end after so long without a session; 0 = 600 */
 	/* The worker wants a connection to the host: answer with ssh_worker_dialed(). */
 	void (*on_dial)(void *ctx, struct ssh_worker *w, uint32_t dial_id);

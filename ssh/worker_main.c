@@ -48,6 +48,7 @@ struct process {
 	size_t n_conns, n_jobs;
 	uint32_t next_id;
 	uint64_t file_size_max;
+	char root[SSH_ROOT_MAX + 1]; /* "" = none */
 	nsec_t now, idle_ns, idle_since;
 	struct cpu_watch cpu;
 	uint32_t n_sessions; /* that came, ever */
@@ -115,6 +116,7 @@ static void take_config(struct process *p, struct ssh_reader *r)
 	ssh_read_text(r, s->user, sizeof(s->user));
 	ssh_read_text(r, s->key_types, sizeof(s->key_types));
 	p->file_size_max = ssh_read_u64(r);
+	ssh_read_text(r, p->root, sizeof(p->root));
 	p->idle_ns = ssh_read_u32(r) * NSEC_PER_SEC;
 	n = ssh_read_u32(r);
 	for (uint32_t i = 0; i < n && i < N_IDENTITIES_MAX && !r->bad; i++) {
@@ -173,7 +175,7 @@ static void take_verdict(struct process *p, struct ssh_reader *r)
 
 static void take_session(struct process *p, int *fd)
 {
-	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, p->file_size_max) : NULL;
+	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, p->file_size_max, p->root[0] ? p->root : NULL) : NULL;
 
 	p->n_sessions++;
 	p->idle_told = false;
