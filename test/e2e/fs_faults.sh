@@ -6,7 +6,7 @@ setup
 start_hub
 D=$T/d
 mkdir "$D"
-head -c 200000000 /dev/urandom >"$D/src"
+head -c 120000000 /dev/urandom >"$D/src"
 nefia exec --target web -- true >/dev/null 2>&1 || fail "no exec"
 
 part() { ls "$D"/*.part 2>/dev/null | head -1; }
@@ -19,7 +19,7 @@ interrupted() {
 	shift 2
 	"$@" >"$T/out" 2>"$T/err" &
 	pid=$!
-	wait_until 10 part_has 60000000 || fail "$*: no partial file: $(cat "$T/err")"
+	wait_until 10 part_has 45000000 || fail "$*: no partial file: $(cat "$T/err")"
 	case $victim in
 	self) kill "-$sig" "$pid" ;;
 	worker) kill "-$sig" "$(pgrep -P "$HUB_PID" | head -1)" ;;
@@ -126,7 +126,7 @@ fi
 # Whatever dies at whatever moment: the old file or the new one.
 head -c 12000000 "$D/src" >"$D/new"
 head -c 3000000 /dev/urandom >"$D/older"
-for i in $(seq 14); do
+for i in $(seq 10); do
 	cp "$D/older" "$D/target"
 	way=$([ $((i % 2)) = 0 ] && echo put || echo get)
 	[ "$way" = put ] && { from=$D/new to=web:$D/target; } || { from=web:$D/new to=$D/target; }
