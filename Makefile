@@ -137,7 +137,7 @@ help:
 	@echo 'make              nefia and nefia-agent, in build/ (set-up: make setup)'
 	@echo 'make demo         set-up, build, and the whole way on this machine'
 	@echo 'make test         set-up, build and every test; SAN=1 make test: under ASan and UBSan'
-	@echo 'make library      libnefia, shared and static (part of make); make stress-lib: its threads under TSan'
+	@echo 'make library      libnefia, shared and static, and its examples (part of make); SAN=thread make unit-lib: under TSan'
 	@echo 'make test-long    the same, and what takes long'
 	@echo 'make unit-FOLDER  the unit tests of one folder'
 	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each); make fuzz-yaml: one'

@@ -36,7 +36,8 @@ struct agent {
 	uint64_t ways;            /* a digest of our addresses on the way to the peers */
 	bool net_pending;
 	/* run.c */
-	struct os_timer drain_timer;
+	struct os_timer drain_timer, notice_timer;
+	struct net_udp *notices; /* drain.c */
 	bool draining;
 };
 
@@ -45,6 +46,12 @@ MUST_CHECK enum err agent_forward_open(struct agent *a);
 /** agent_forward_refuse() - new connections get a reset from here on; those that stand go on */
 void agent_forward_refuse(struct agent *a);
 void agent_forward_close(struct agent *a);
+/** agent_forward_remote() - who holds connection number @i of a->n_forwards */
+const struct ip_addr *agent_forward_remote(const struct agent *a, size_t i);
+/* drain.c */
+/** agent_drain_start() - tell those who hold connections, until agent_drain_stop() */
+void agent_drain_start(struct agent *a);
+void agent_drain_stop(struct agent *a);
 /* control.c */
 MUST_CHECK enum err agent_control_open(struct agent *a);
 void agent_control_close(struct agent *a);

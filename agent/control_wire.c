@@ -135,3 +135,18 @@ bool agent_control_is_pong(const json_t *reply, const uint8_t nonce[AGENT_CONTRO
 
 	return read_nonce(reply, echoed) && sodium_memcmp(echoed, nonce, sizeof(echoed)) == 0;
 }
+
+char *agent_control_draining(void)
+{
+	return to_line(json_pack("{s:i, s:s}", "v", AGENT_CONTROL_VERSION, "notice", "draining"));
+}
+
+bool agent_control_is_draining(const char *text, size_t len)
+{
+	json_t *j = len <= AGENT_CONTROL_REQUEST_MAX ? json_loadb(text, len, 0, NULL) : NULL;
+	const char *notice = json_string_value(json_object_get(j, "notice"));
+	bool is = json_integer_value(json_object_get(j, "v")) == AGENT_CONTROL_VERSION && notice && strcmp(notice, "draining") == 0;
+
+	json_decref(j);
+	return is;
+}

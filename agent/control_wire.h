@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "base/types.h"
 
-#define AGENT_CONTROL_PORT 19821      /* TCP, in the tunnel alone */
+#define AGENT_CONTROL_PORT 19821      /* TCP, in the tunnel alone; UDP at the operator, for notices */
 #define AGENT_CONTROL_VERSION 1
 #define AGENT_CONTROL_REQUEST_MAX 1024 /* bytes of a line with its end */
 #define AGENT_CONTROL_REPLY_MAX 16384
@@ -44,6 +44,10 @@ char *agent_control_reply_error(enum err e, const char *message);
  * @ret: the whole object; json_decref(). Return: OK; ERR_FORMAT; ERR_VERSION; else the agent's own error.
  */
 MUST_CHECK enum err agent_control_reply_parse(const char *line, size_t len, json_t **ret);
+/** agent_control_draining() - the notice that an agent sends when it goes down, a datagram; free(). NULL: out of memory. */
+char *agent_control_draining(void);
+/** agent_control_is_draining() - is this datagram that notice? */
+bool agent_control_is_draining(const char *text, size_t len);
 /** agent_control_is_pong() - an answer to this very ping? In constant time. */
 bool agent_control_is_pong(const json_t *reply, const uint8_t nonce[AGENT_CONTROL_NONCE_LEN]);
 

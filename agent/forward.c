@@ -19,6 +19,7 @@
 struct forward {
 	struct list link;
 	struct agent *a;
+	struct ip_addr remote;
 	struct net_syn *syn;
 	struct os_dial *dial;
 	int fd;
@@ -116,7 +117,7 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 		net_syn_refuse(syn);
 		return;
 	}
-	*f = (struct forward){ .a = a, .syn = syn, .fd = -1 };
+	*f = (struct forward){ .a = a, .remote = remote->ip, .syn = syn, .fd = -1 };
 	list_add_tail(&a->forwards, &f->link);
 	a->n_forwards++;
 	net_syn_set_gone(syn, on_syn_gone, f);
@@ -139,6 +140,15 @@ void agent_forward_refuse(struct agent *a)
 	net_listener_close(a->listener);
 	a->listener = NULL;
 	tunnel_kick(a->tunnel);
+}
+
+const struct ip_addr *agent_forward_remote(const struct agent *a, size_t i)
+{
+	const struct list *it = a->forwards.next;
+
+	while (i-- > 0)
+		it = it->next;
+	return &container_of(it, struct forward, link)->remote;
 }
 
 void agent_forward_close(struct agent *a)

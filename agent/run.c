@@ -50,6 +50,7 @@ static void on_stop(void *ctx, int signum)
 		return;
 	}
 	log_info("stopping: waiting up to 30 s for open connections connections=%zu", a->n_forwards);
+	agent_drain_start(a);
 	os_timer_set(&a->drain_timer, os_loop_now(a->loop) + DRAIN_TIMEOUT);
 }
 
@@ -109,6 +110,7 @@ static enum err start_tunnel(struct agent *a)
 	}
 	memcpy(cfg.addrs, a->cfg.addrs, sizeof(cfg.addrs));
 	e = tunnel_open(a->loop, &cfg, &a->tunnel);
+	a->health.tunnel = a->tunnel;
 	if (e == ERR_IN_USE)
 		fprintf(stderr, "nefia-agent: UDP port %u is in use by another program (listen_port)\n", cfg.listen_port);
 	else if (e != OK)
@@ -163,6 +165,7 @@ static void agent_stop(struct agent *a)
 {
 	agent_monitor_stop(a);
 	os_timer_cancel(&a->drain_timer);
+	agent_drain_stop(a);
 	agent_forward_close(a);
 	if (a->tunnel) {
 		agent_control_close(a);

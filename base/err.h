@@ -34,6 +34,7 @@
 	X(ERR_NO_SPACE, "no space left on device")                                                 \
 	X(ERR_IO, "input/output error")                                                            \
 	X(ERR_UNSUPPORTED, "not supported")                                                        \
+	X(ERR_PAUSED, "paused after failures")                                                     \
 	X(ERR_CANCELLED, "cancelled")                                                              \
 	X(ERR_INTERNAL, "internal error")
 

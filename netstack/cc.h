@@ -53,7 +53,8 @@ struct net_cubic {
 	float old_w_max;
 	nsec_t epoch; /* 0: not begun */
 	/* HyStart++ */
-	nsec_t rtt_last, rtt_now, rtt_base; /* least of the last round, of this one; below the last no queue stands */
+	nsec_t rtt_last, rtt_round, rtt_now; /* least of the last round, of this one, of this spell */
+	nsec_t rtt_base, spell_at;           /* below the first no queue stands */
 	uint32_t round_end;
 	uint8_t n_samples, n_css;
 	bool in_css, by_delay, round_begun; /* by_delay: it was left because of the delay */

@@ -3,8 +3,9 @@
  *
  * Slow start doubles a round trip's bytes with every round trip, paced at twice the rate of the window, so that a
  * short queue in front of the bottleneck does not overflow at half of what the path holds. It ends at a loss, or when
- * the least delay of a round has grown by an eighth over that of the round before: then five rounds of a
- * quarter of the growth show whether that was chance. As long as nothing was lost a short delay shows it later too, and
+ * the least delay of a spell, an eighth of a round, has grown by an eighth over that of the round before: then five rounds of a
+ * quarter of the growth show whether that was chance. (RFC 9406 looks at whole rounds. On a long fat path the queue grows from
+ * nothing to overflow within one.) As long as nothing was lost a short delay shows it later too, and
  * slow start goes on: on a busy machine whole rounds are late. After a loss the window is 0.7 of what it was and grows along a cubic
  * of time that is flat around the place of the loss, never slower than Reno would. Congestion avoidance is paced a little
  * faster than the window, so that it is the window which decides.
@@ -18,6 +19,7 @@
 #define CUBIC_C 0.4f /* segments a second cubed */
 #define RENO_ALPHA (3 * (1 - BETA) / (1 + BETA))
 #define RTT_SAMPLES 8
+#define SPELLS 8 /* in a round trip */
 #define CSS_ROUNDS 5
 #define CSS_DIVISOR 4
 #define THRESH_MIN (4 * NSEC_PER_MSEC)
@@ -26,7 +28,7 @@
 
 static void init(struct net_cc *cc, nsec_t now)
 {
-	cc->cubic.rtt_now = cc->cubic.rtt_last = NSEC_NEVER;
+	cc->cubic.rtt_now = cc->cubic.rtt_round = cc->cubic.rtt_last = NSEC_NEVER;
 }
 
 /* ---- slow start ---- */
@@ -35,15 +37,38 @@ static void next_round(struct net_cubic *c, uint32_t nxt)
 {
 	c->round_begun = true;
 	c->round_end = nxt;
-	c->rtt_last = c->rtt_now;
+	c->rtt_last = c->rtt_round;
+	c->rtt_round = NSEC_NEVER;
+}
+
+static void next_spell(struct net_cubic *c, nsec_t now)
+{
 	c->rtt_now = NSEC_NEVER;
+	c->spell_at = now;
 	c->n_samples = 0;
+}
+
+/* Is a spell over, and has even its least delay grown over that of the last round? */
+static bool delay_has_grown(struct net_cubic *c, const struct net_cc_ack *a)
+{
+	nsec_t thresh, now;
+
+	if (c->n_samples < RTT_SAMPLES || a->now - c->spell_at < a->srtt / SPELLS)
+		return false;
+	now = c->rtt_now;
+	next_spell(c, a->now);
+	if (c->by_delay || c->rtt_last == NSEC_NEVER)
+		return false;
+	thresh = MIN(MAX(c->rtt_last / 8, THRESH_MIN), THRESH_MAX);
+	if (now < c->rtt_last + thresh)
+		return false;
+	c->rtt_base = c->rtt_last + thresh / 2;
+	return true;
 }
 
 static void look_at_delay(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	struct net_cubic *c = &cc->cubic;
-	nsec_t thresh;
 
 	if (!c->round_begun || SEQ_GEQ(a->una, c->round_end)) {
 		if (c->in_css && ++c->n_css >= CSS_ROUNDS) {
@@ -54,6 +79,7 @@ static void look_at_delay(struct net_cc *cc, const struct net_cc_ack *a)
 	}
 	if (!a->rtt)
 		return;
+	c->rtt_round = nsec_min(c->rtt_round, a->rtt);
 	c->rtt_now = nsec_min(c->rtt_now, a->rtt);
 	if (c->n_samples < RTT_SAMPLES)
 		c->n_samples++;
@@ -62,14 +88,10 @@ static void look_at_delay(struct net_cc *cc, const struct net_cc_ack *a)
 		c->in_css = c->by_delay = false;
 		cc->ssthresh = NET_CWND_MAX;
 	}
-	if (c->by_delay || c->n_samples < RTT_SAMPLES || c->rtt_last == NSEC_NEVER)
-		return;
-	thresh = MIN(MAX(c->rtt_last / 8, THRESH_MIN), THRESH_MAX);
-	if (c->rtt_now < c->rtt_last + thresh)
-		return;
-	c->in_css = c->by_delay = true;
-	c->rtt_base = c->rtt_last + thresh / 2;
-	c->n_css = 0;
+	if (delay_has_grown(c, a)) {
+		c->in_css = c->by_delay = true;
+		c->n_css = 0;
+	}
 }
 
 static void slow_start(struct net_cc *cc, const struct net_cc_ack *a)

@@ -193,20 +193,15 @@ void net_lwip_pcb_free(struct net_pcb *n)
 	net_timer_forget(n);
 	list_del(&n->turn);
 	net_loss_fini(n);
+	net_ooseq_fini(n);
 	free(n);
 }
 
 /* ---- shares of remote addresses ---- */
 
-struct share {
-	struct share *next;
-	struct ip_addr ip;
-	uint32_t n;
-};
-
-static struct share **share_at(struct net_if *nif, const struct ip_addr *ip)
+static struct net_share **share_at(struct net_if *nif, const struct ip_addr *ip)
 {
-	struct share **at;
+	struct net_share **at;
 	uint64_t w[2] = { 0 };
 
 	memcpy(w, ip->b, ip->family == IP_V4 ? 4 : 16);
@@ -216,23 +211,24 @@ static struct share **share_at(struct net_if *nif, const struct ip_addr *ip)
 	return at;
 }
 
-bool net_share_take(struct net_if *nif, const struct ip_addr *ip)
+struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip)
 {
-	struct share **at = share_at(nif, ip);
+	struct net_share **at = share_at(nif, ip);
 
 	if (!*at) {
 		*at = calloc(1, sizeof(**at));
 		if (!*at)
-			return false;
+			return NULL;
 		(*at)->ip = *ip;
+		(*at)->rtt_min = NSEC_NEVER;
 	}
 	(*at)->n++;
-	return true;
+	return *at;
 }
 
 void net_share_give(struct net_if *nif, const struct ip_addr *ip)
 {
-	struct share **at = share_at(nif, ip), *s = *at;
+	struct net_share **at = share_at(nif, ip), *s = *at;
 
 	ASSERT(s && s->n > 0);
 	if (--s->n > 0)
@@ -243,7 +239,7 @@ void net_share_give(struct net_if *nif, const struct ip_addr *ip)
 
 uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip)
 {
-	struct share *s = *share_at(nif, ip);
+	struct net_share *s = *share_at(nif, ip);
 
 	return s ? s->n : 0;
 }

@@ -209,14 +209,15 @@ void net_syn_set_gone(struct net_syn *syn, void (*on_gone)(void *ctx), void *ctx
 }
 
 /*
- * A former connection of the same ends may wait in TIME_WAIT; lwIP would answer the SYN with a reset or an old ACK. A
- * higher sequence number is a new connection (RFC 6191), and ISNs grow (RFC 6528).
+ * A former connection of the same ends may wait in TIME_WAIT; lwIP would answer the SYN with a reset or an old ACK. The other
+ * side has forgotten it, so this is a new one. Its sequence number need not be higher, as RFC 6191 has it: the clock that ISNs
+ * follow (RFC 6528) makes 250 KB a second, and a connection many times that. That it is no late copy is WireGuard's to see.
  */
-static void drop_time_wait(const struct net_tcp *c, uint32_t seq)
+static void drop_time_wait(const struct net_tcp *c)
 {
 	struct tcp_pcb *pcb = net_pcb_find(c->nif, &c->local, &c->remote);
 
-	if (pcb && pcb->state == TIME_WAIT && SEQ_GT(seq, pcb->rcv_nxt))
+	if (pcb && pcb->state == TIME_WAIT)
 		tcp_abandon(pcb, 0);
 }
 
@@ -234,7 +235,7 @@ enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct ne
 	c->local = syn->local;
 	pb = syn->pb;
 	syn->pb = NULL;
-	drop_time_wait(c, syn->seq);
+	drop_time_wait(c);
 	net_if_inject(l->nif, pb);
 	pcb = net_pcb_find(c->nif, &c->local, &c->remote);
 	if (!pcb || pcb->state != SYN_RCVD) {

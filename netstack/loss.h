@@ -50,6 +50,8 @@ struct net_sender {
 	uint8_t phase, backoff, reorder, n_true, n_dup;
 	bool rough_rtt;         /* from the handshake, which the other side may have held */
 	bool probing, probe_was_old, limited, may_be_spurious;
+	bool requeued;          /* bytes up to @requeued_to go from the queue of new ones a second time */
+	uint32_t requeued_to;
 };
 
 struct net_pcb {
@@ -67,6 +69,7 @@ struct net_pcb {
 	uint32_t tmr;
 	uint8_t tries;
 	bool hashed, rough_rtt;
+	struct net_ooseq *oo; /* ooseq.c's; NULL before the first segment out of order */
 	struct net_sender *snd; /* while it sends; NULL before and long after */
 };
 
@@ -89,6 +92,17 @@ nsec_t net_loss_deadline(const struct net_pcb *n);
 nsec_t net_loss_rto(const struct net_pcb *n);
 /** net_loss_handshake() - a round trip seen before there were data; @rough: the other side may have waited */
 void net_loss_handshake(struct net_pcb *n, nsec_t rtt, bool rough);
+
+/* ---- ooseq.c ---- */
+void net_ooseq_fini(struct net_pcb *n);
+
+/* ---- hole.c ---- */
+/** net_hole_connected() - the segments of a new connection are small where that is known to be needed */
+void net_hole_connected(struct net_pcb *n);
+/** net_hole_suspected() - on a timeout: does the path swallow what is large? */
+bool net_hole_suspected(const struct net_pcb *n);
+/** net_hole_shrink() - small segments from now on, what is under way is in the queue again; false: not now */
+bool net_hole_shrink(struct net_pcb *n);
 
 /* ---- output.c ---- */
 /** net_output_push() - send what may be sent, as far as one turn goes */

@@ -80,6 +80,8 @@ MUST_CHECK enum err net_if_set_congestion(struct net_if *nif, const char *name);
 void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t n);
 /** net_if_set_rto_min() - the path has changed its kind: a relay wants a second, or its pauses look like losses */
 void net_if_set_rto_min(struct net_if *nif, nsec_t rto_min);
+/** net_if_path_changed() - what was learned of how far away the other ends are holds no longer */
+void net_if_path_changed(struct net_if *nif);
 /** net_if_close() - connections on it fail with ERR_CLOSED, listeners and sockets end */
 void net_if_close(struct net_if *nif);
 /**
@@ -181,6 +183,7 @@ struct net_stats {
 	uint64_t n_filtered;       /* dropped by the pre-filter */
 	uint64_t n_rx, n_tx, n_tx_blocked, n_refused_full;
 	uint64_t n_resent, n_recoveries, n_undone;
+	uint64_t n_holes;          /* connections whose segments were made small: the path swallowed larger ones */
 	uint64_t n_reneged;        /* out-of-order queues given up for want of buffers */
 	uint64_t mem_bytes;
 };

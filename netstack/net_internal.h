@@ -29,7 +29,21 @@
 #define NET_N_SHARES 256
 
 struct net_cc_ops;
-struct share;
+
+/* A remote address: what is counted against it, and how far away it is. */
+struct net_share {
+	struct net_share *next;
+	struct ip_addr ip;
+	uint32_t n;     /* connections and held SYNs */
+	nsec_t rtt_min; /* of all connections since the path last changed; NSEC_NEVER: not known */
+};
+
+/* How many connections drain much, on short paths: they share a budget (window.c). */
+struct net_busy {
+	nsec_t since;
+	uint32_t span;      /* its number */
+	uint32_t n, n_last; /* in this span, in the one before */
+};
 
 struct net_state {
 	struct net_config cfg;
@@ -46,6 +60,7 @@ struct net_state {
 	uint64_t n_refused_seen; /* of the pool's refusals */
 	size_t spilled_bytes;    /* received, on the heap (spill.c) */
 	unsigned n_busy;         /* depth of calls that hold an interface */
+	struct net_busy busy;
 	struct net_stats stats;
 };
 extern struct net_state net_g;
@@ -53,6 +68,12 @@ extern struct net_state net_g;
 struct echo_bucket {
 	nsec_t window;
 	unsigned n;
+};
+
+/* A remote address to which large packets do not get (hole.c). */
+struct net_hole {
+	struct ip_addr ip;
+	nsec_t until;
 };
 
 struct net_if {
@@ -64,9 +85,11 @@ struct net_if {
 	net_echo_fn echo_fn;
 	void *echo_ctx;
 	struct list waiting;          /* control blocks: output was blocked at their turn */
-	struct share *shares[NET_N_SHARES];
+	struct net_share *shares[NET_N_SHARES];
 	const struct net_cc_ops *cc;
 	nsec_t rto_min;
+	struct net_hole holes[16];
+	unsigned next_hole;
 	bool blocked, closing;
 };
 
@@ -74,6 +97,7 @@ struct net_tcp {
 	struct list link;  /* of its interface */
 	struct list ready; /* net_g.ready */
 	struct net_if *nif;
+	struct net_share *share;       /* valid as long as @nif is */
 	struct net_listener *listener; /* counted there, or NULL */
 	struct tcp_pcb *pcb;           /* NULL: gone */
 	net_tcp_fn fn;
@@ -84,12 +108,13 @@ struct net_tcp {
 	size_t rx_head, rx_n, rx_cap;
 	size_t rx_off;   /* consumed of the first */
 	size_t rx_bytes; /* not yet consumed */
-	size_t wnd_held; /* of lwIP's compile-time window, not yet offered */
-	size_t wnd_max;  /* how far it may grow */
+	uint32_t wnd_held; /* of lwIP's compile-time window, not yet offered */
+	uint32_t wnd_max;  /* how far it may grow */
 	/* window.c's measurements */
 	size_t drained;        /* taken by the reader since drain_since */
 	nsec_t drain_since, rtt_since, rtt_min;
 	uint32_t rtt_edge;
+	uint32_t busy_span, busy_bytes; /* taken in which span of net_g.busy */
 	size_t tx_bytes; /* written, not yet acknowledged */
 	uint32_t events; /* bits of enum net_tcp_event to tell */
 	bool connected, eof, want_write, want_sent, shut, failed;
@@ -155,8 +180,8 @@ err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 /** net_pcb_find() - the connection between these ends on @nif, TIME_WAIT included; or NULL */
 struct tcp_pcb *net_pcb_find(const struct net_if *nif, const struct endpoint *local, const struct endpoint *remote);
 bool net_pcb_exists(const struct net_if *nif, const ip_addr_t *local, uint16_t lport, const ip_addr_t *remote, uint16_t rport);
-/** net_share_take() - @ip has one connection or held SYN more; false: no memory */
-bool net_share_take(struct net_if *nif, const struct ip_addr *ip);
+/** net_share_take() - @ip has one connection or held SYN more; NULL: no memory. Valid until it is given back. */
+struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip);
 void net_share_give(struct net_if *nif, const struct ip_addr *ip);
 uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip);
 
@@ -169,7 +194,10 @@ bool net_port_take(struct net_if *nif, struct tcp_pcb *pcb, const ip_addr_t *loc
 void net_window_hold(struct net_tcp *c);
 void net_window_start(struct net_tcp *c);
 void net_window_note(struct net_tcp *c);
+/** net_window_drained() - the reader took @len bytes. Return: by how much the window opens */
 size_t net_window_drained(struct net_tcp *c, size_t len);
+/** net_window_is_short() - is the other side so near that only our own queues delay anything? */
+bool net_window_is_short(const struct net_tcp *c);
 /** net_window_relieve() - if the pool refused units, give back what lies out of order */
 void net_window_relieve(void);
 

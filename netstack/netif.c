@@ -15,7 +15,7 @@
 #include "netstack/net_internal.h"
 
 #define N_IOV 64
-#define FLUSH_EVERY 32
+#define FLUSH_EVERY 128 /* two turns of a sender: each reader then has one piece of each */
 
 /* ---- out ---- */
 

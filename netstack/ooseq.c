@@ -6,15 +6,32 @@
  * 64 KiB), so the list has about as many entries as there are holes. It stays lwIP's list: tcp_receive() takes
  * from its front what has become in order.
  *
- * Limits: the window bounds the bytes, N_ENTRIES the list and so the walk. A segment of a few bytes is copied to the heap,
+ * A queue that overflows leaves thousands of holes, and a list that is too short for them makes the sender repeat what has
+ * arrived. What comes then is new data, which belongs behind the last entry, and repetitions, each of which belongs a
+ * little behind the one before: two places are kept from which to walk. A place is good as long as what lies there is
+ * beyond rcv_nxt; what is not was taken and freed.
+ *
+ * Limits: the window bounds the bytes, N_ENTRIES the list. A segment of a few bytes is copied to the heap,
  * or it would hold a unit of 2 KiB each; when units run short, so is every one (spill.c).
  */
+#include <stdlib.h>
 #include <string.h>
 
-#include "netstack/net_internal.h"
+#include "netstack/loss.h"
 
-#define N_ENTRIES 1024
+#define N_ENTRIES 8192
 #define SMALL 512
+
+/* An entry, where it begins, and where the run of bytes does of which it is part. */
+struct place {
+	struct tcp_seg *seg;
+	uint32_t from, block;
+};
+
+struct net_ooseq {
+	struct place recent, last;
+	uint32_t n, counted_at; /* entries, and rcv_nxt when they were counted */
+};
 
 static uint32_t from_of(const struct tcp_seg *seg)
 {
@@ -96,10 +113,10 @@ static bool insert(struct tcp_seg *in, struct tcp_seg **at, struct tcp_seg *prev
 	return true;
 }
 
-/* The newest block first (RFC 2018 section 4); those that it swallows go. */
+/* The newest block first (RFC 2018 section 4); those that touch it become part of it. */
 static void tell_sack(struct tcp_pcb *pcb, uint32_t left, uint32_t right)
 {
-	struct tcp_sack_range next[LWIP_TCP_MAX_SACK_NUM] = { { left, right } };
+	struct tcp_sack_range next[LWIP_TCP_MAX_SACK_NUM] = { { 0 } };
 	unsigned n = 1;
 
 	if (!(pcb->flags & TF_SACK))
@@ -107,9 +124,15 @@ static void tell_sack(struct tcp_pcb *pcb, uint32_t left, uint32_t right)
 	for (unsigned i = 0; i < LWIP_TCP_MAX_SACK_NUM && LWIP_TCP_SACK_VALID(pcb, i); i++) {
 		struct tcp_sack_range r = pcb->rcv_sacks[i];
 
-		if (n < LWIP_TCP_MAX_SACK_NUM && (TCP_SEQ_LT(r.right, left) || TCP_SEQ_LT(right, r.left)))
-			next[n++] = r;
+		if (TCP_SEQ_LT(r.right, left) || TCP_SEQ_LT(right, r.left)) {
+			if (n < LWIP_TCP_MAX_SACK_NUM)
+				next[n++] = r;
+			continue;
+		}
+		left = TCP_SEQ_LT(r.left, left) ? r.left : left;
+		right = TCP_SEQ_GT(r.right, right) ? r.right : right;
 	}
+	next[0] = (struct tcp_sack_range){ left, right };
 	memcpy(pcb->rcv_sacks, next, sizeof(next));
 }
 
@@ -128,21 +151,102 @@ static void swallow(struct tcp_seg *in, struct tcp_seg **at)
 		cut_tail(in, from_of(*at));
 }
 
+/* ---- places ---- */
+
+static struct net_ooseq *state_of(struct net_pcb *n)
+{
+	if (!n->oo)
+		n->oo = calloc(1, sizeof(*n->oo));
+	return n->oo;
+}
+
+void net_ooseq_fini(struct net_pcb *n)
+{
+	free(n->oo);
+	n->oo = NULL;
+}
+
+static bool is_good(const struct tcp_pcb *pcb, const struct place *place)
+{
+	return place->seg && pcb->ooseq && TCP_SEQ_GT(place->from, pcb->rcv_nxt);
+}
+
+/* From where to look for the place of @from; NULL: from the front. */
+static const struct place *nearest(const struct net_pcb *n, uint32_t from)
+{
+	struct place *best = NULL, *all[] = { &n->oo->recent, &n->oo->last };
+
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		if (!is_good(n->pcb, all[i]))
+			*all[i] = (struct place){ 0 };
+		else if (TCP_SEQ_LEQ(all[i]->from, from) && (!best || TCP_SEQ_GT(all[i]->from, best->from)))
+			best = all[i];
+	}
+	return best;
+}
+
+static void keep_places(struct net_ooseq *o, struct tcp_seg *seg, uint32_t block)
+{
+	o->recent = (struct place){ seg, from_of(seg), block };
+	if (!seg->next)
+		o->last = o->recent;
+}
+
+/* What was taken from the front is not counted; so it is done anew, once for each step of the front. */
+static bool is_full(struct net_ooseq *o, const struct tcp_pcb *pcb)
+{
+	if (!pcb->ooseq)
+		o->n = 0;
+	if (o->n < N_ENTRIES)
+		return false;
+	if (o->counted_at == pcb->rcv_nxt)
+		return true;
+	o->counted_at = pcb->rcv_nxt;
+	o->n = 0;
+	for (const struct tcp_seg *it = pcb->ooseq; it; it = it->next)
+		o->n++;
+	return o->n >= N_ENTRIES;
+}
+
+/* ---- a segment ---- */
+
+/* Behind @prev, at @at. Return: where it lies now; NULL: it was not kept. */
+static struct tcp_seg *put(struct net_ooseq *o, struct tcp_seg *in, struct tcp_seg **at, struct tcp_seg *prev)
+{
+	struct tcp_seg *behind = *at;
+
+	swallow(in, at);
+	if (*at != behind)
+		o->recent = o->last = (struct place){ 0 };
+	behind = *at;
+	if (!insert(in, at, prev))
+		return NULL;
+	if (*at == behind)
+		return prev;
+	o->n++;
+	return *at;
+}
+
 void net_lwip_out_of_order(void *arg, void *seg)
 {
 	struct tcp_pcb *pcb = arg;
 	struct tcp_seg *in = seg, *prev = NULL, **at = &pcb->ooseq, *it;
+	struct net_ooseq *o = state_of(pcb->net);
+	const struct place *from = o ? nearest(pcb->net, from_of(in)) : NULL;
 	uint32_t block = from_of(in), end;
-	unsigned n = 0;
 
 	cut_tail(in, pcb->rcv_nxt + pcb->rcv_wnd);
+	if (from) {
+		prev = from->seg;
+		at = &prev->next;
+		block = from->block;
+	}
 	for (; *at && TCP_SEQ_LEQ(from_of(*at), from_of(in)); at = &(*at)->next) {
 		if (!prev || end_of(prev) != from_of(*at))
 			block = from_of(*at);
 		prev = *at;
-		n++;
 	}
-	if (n > N_ENTRIES || (prev && has_fin(prev)))
+	if (!o || is_full(o, pcb) || (prev && has_fin(prev)))
 		return;
 	if (!prev || TCP_SEQ_LT(end_of(prev), from_of(in)))
 		block = from_of(in);
@@ -150,10 +254,12 @@ void net_lwip_out_of_order(void *arg, void *seg)
 	if (TCP_SEQ_GT(end, from_of(in)) && TCP_SEQ_LEQ(end, end_of(in)))
 		cut_front(in, end);
 	if (TCP_SEQ_LEQ(end, from_of(in)) && (in->len > 0 || has_fin(in))) {
-		swallow(in, at);
-		if (!insert(in, at, prev))
+		it = put(o, in, at, prev);
+		if (!it)
 			return;
+		keep_places(o, it, block);
 		end = end_of(in);
+		at = &it->next;
 	}
 	for (it = *at; it && TCP_SEQ_LEQ(from_of(it), end); it = it->next)
 		end = TCP_SEQ_GT(end_of(it), end) ? end_of(it) : end;

@@ -10,7 +10,8 @@
 
 #include "netstack/loss.h"
 
-#define SND_START (256u << 10) /* the send queue of a connection that is still slow */
+#define SND_LEAST (128u << 10) /* the send queue of a connection that is still slow */
+#define SND_AHEAD (256u << 10) /* of what may be in flight, on a short path: the next ACK is never far */
 #define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
 
 /* ---- events ---- */
@@ -170,6 +171,7 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 	c->connected = true;
 	/* lwIP went by the MTU of whichever interface its routing finds first. */
 	pcb->mss = tcp_eff_send_mss_netif(pcb->mss, &c->nif->lw, &pcb->remote_ip);
+	net_hole_connected(pcb->net);
 	if (pcb->net->tries == 0)
 		net_loss_handshake(pcb->net, net_g.now - pcb->net->since, pcb->state == ESTABLISHED && !c->listener);
 	net_window_start(c);
@@ -209,11 +211,14 @@ struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, n
 {
 	struct net_tcp *c = calloc(1, sizeof(*c));
 
-	if (!c || !net_share_take(nif, &remote->ip)) {
+	struct net_share *share = c ? net_share_take(nif, &remote->ip) : NULL;
+
+	if (!share) {
 		free(c);
 		return NULL;
 	}
 	c->nif = nif;
+	c->share = share;
 	c->remote = *remote;
 	c->fn = fn;
 	c->ctx = ctx;
@@ -380,7 +385,7 @@ void net_tcp_consume(struct net_tcp *c, size_t len)
 	c->rx_bytes -= len;
 	net_g.stats.mem_bytes -= len;
 	if (c->pcb)
-		give_window(c, len + net_window_drained(c, len));
+		give_window(c, net_window_drained(c, len));
 	c->rx_off += len;
 	while (c->rx_n > 0 && c->rx_off >= c->rx[c->rx_head]->tot_len) {
 		c->rx_off -= c->rx[c->rx_head]->tot_len;
@@ -426,12 +431,13 @@ bool net_tcp_at_eof(const struct net_tcp *c)
 
 /* ---- writing ---- */
 
-/* Twice of what may be in flight: one to be acknowledged, one ready to follow. */
+/* What may be in flight, to be acknowledged, and as much again, ready to follow. */
 static size_t queue_limit(const struct net_tcp *c)
 {
 	const struct net_sender *s = c->pcb->net->snd;
+	size_t flying = s ? MIN(s->cc.cwnd, c->pcb->snd_wnd) : 0;
 
-	return s ? MAX((size_t)SND_START, 2 * (size_t)MIN(s->cc.cwnd, c->pcb->snd_wnd)) : (size_t)SND_START;
+	return MAX((size_t)SND_LEAST, flying + (net_window_is_short(c) ? MIN(flying, (size_t)SND_AHEAD) : flying));
 }
 
 size_t net_tcp_writable(const struct net_tcp *c)
@@ -443,7 +449,7 @@ size_t net_tcp_writable(const struct net_tcp *c)
 	if (tcp_sndqueuelen(c->pcb) + 64 >= TCP_SND_QUEUELEN)
 		return 0;
 	queue = MIN(queue_limit(c), (size_t)net_g.cfg.snd_bytes_max);
-	room = MIN((size_t)tcp_sndbuf(c->pcb), queue - MIN(queue, c->tx_bytes));
+	room = MIN((size_t)c->pcb->snd_buf, queue - MIN(queue, c->tx_bytes));
 	budget = net_g.cfg.mem_bytes_max > net_g.stats.mem_bytes ? net_g.cfg.mem_bytes_max - net_g.stats.mem_bytes : 0;
 	/* Over the budget a connection still gets a little, or nothing would ever drain. */
 	return MIN(room, MAX(budget, c->tx_bytes == 0 ? (size_t)WRITABLE_MIN : 0));

@@ -6,8 +6,11 @@
  * that were offered may be on their way.) The round trip is seen from the receiving side: data beyond the right edge that was offered
  * can only come after the other side has seen a newer offer.
  *
- * On a short path (below 2 ms) the windows of all connections together stay below what a socket's receive buffer holds:
- * there is no queue on such a path that would signal, only that buffer, and what overflows it is lost.
+ * On a short path (below 2 ms) the windows of all connections that drain much, together, stay below SHORT_PATH_BYTES: there is no
+ * queue on such a path that would signal, only the socket's receive buffer, and what overflows it is lost. Each
+ * has an equal share, and who has more gives it up as its reader drains. How far away the other side is, is known for its
+ * address, from the least round trip of all its connections until the path changes: under load each round trip looks longer,
+ * by what these very windows hold.
  *
  * What lies out of order occupies units of the pool, and the segment that fills the gap needs one: when units were
  * refused, the peer that holds most loses what it has out of order (its sender still has it; RFC 2018 section 8
@@ -18,6 +21,8 @@
 #define WND_START 65536u
 #define SHORT_PATH (2 * NSEC_PER_MSEC)
 #define SHORT_PATH_BYTES (2u << 20)
+#define BUSY_SPAN (20 * NSEC_PER_MSEC)
+#define BUSY_BYTES 16384 /* in a span: it drains much */
 #define RTT_LEAST (20 * NSEC_PER_USEC)
 #define GROW 3
 
@@ -34,13 +39,20 @@ void net_window_hold(struct net_tcp *c)
 	pcb->rcv_ann_right_edge = pcb->rcv_nxt + MIN(pcb->rcv_ann_wnd, (tcpwnd_size_t)0xffff);
 }
 
+static void note_rtt(struct net_tcp *c, nsec_t rtt)
+{
+	c->rtt_min = nsec_min(c->rtt_min, MAX(rtt, RTT_LEAST));
+	c->share->rtt_min = nsec_min(c->share->rtt_min, c->rtt_min);
+}
+
 void net_window_start(struct net_tcp *c)
 {
 	c->wnd_max = net_g.cfg.wnd_bytes_max ? MIN(net_g.cfg.wnd_bytes_max, (uint32_t)TCP_WND) : (uint32_t)TCP_WND;
 	c->wnd_max = MAX(c->wnd_max, WND_START);
 	net_window_hold(c);
+	c->rtt_min = NSEC_NEVER;
 	/* Includes what the other side did before it answered; later samples are better. */
-	c->rtt_min = MAX(net_g.now - c->rtt_since, RTT_LEAST);
+	note_rtt(c, net_g.now - c->rtt_since);
 	c->rtt_edge = c->pcb->rcv_ann_right_edge;
 	c->rtt_since = c->drain_since = net_g.now;
 }
@@ -50,12 +62,37 @@ void net_window_note(struct net_tcp *c)
 {
 	if (!TCP_SEQ_GT(c->pcb->rcv_nxt, c->rtt_edge))
 		return;
-	c->rtt_min = nsec_min(c->rtt_min, MAX(net_g.now - c->rtt_since, RTT_LEAST));
+	note_rtt(c, net_g.now - c->rtt_since);
 	c->rtt_edge = c->pcb->rcv_ann_right_edge;
 	c->rtt_since = net_g.now;
 }
 
-static size_t window_limit(const struct net_tcp *c)
+/* Among how many is the budget of short paths shared? Counts @c in. */
+static uint32_t n_busy(struct net_tcp *c, size_t len)
+{
+	struct net_busy *b = &net_g.busy;
+
+	if (net_g.now - b->since >= BUSY_SPAN) {
+		b->n_last = net_g.now - b->since < 2 * BUSY_SPAN ? b->n : 0;
+		b->n = 0;
+		b->since = net_g.now;
+		b->span++;
+	}
+	if (c->busy_span != b->span) {
+		c->busy_span = b->span;
+		c->busy_bytes = 0;
+	}
+	b->n += c->busy_bytes < BUSY_BYTES && c->busy_bytes + len >= BUSY_BYTES;
+	c->busy_bytes += (uint32_t)len;
+	return MAX(MAX(b->n, b->n_last), 1u);
+}
+
+bool net_window_is_short(const struct net_tcp *c)
+{
+	return c->share->rtt_min < SHORT_PATH;
+}
+
+static size_t window_limit(const struct net_tcp *c, uint32_t n_sharing)
 {
 	size_t limit = c->wnd_max;
 
@@ -63,30 +100,50 @@ static size_t window_limit(const struct net_tcp *c)
 	limit = MIN(limit, (size_t)(net_g.cfg.mem_bytes_max / 4));
 	if (net_g.stats.mem_bytes > net_g.cfg.mem_bytes_max / 4 * 3)
 		return 0;
-	if (c->rtt_min < SHORT_PATH)
-		limit = MIN(limit, (size_t)(SHORT_PATH_BYTES / MAX(net_g.stats.n_tcp, 1u)));
-	return limit;
+	return net_window_is_short(c) ? MIN(limit, MAX((size_t)SHORT_PATH_BYTES / n_sharing, (size_t)WND_START)) : limit;
 }
 
-/* The reader took @len bytes. Return: by how much the window grows beside that. */
-size_t net_window_drained(struct net_tcp *c, size_t len)
+static size_t grow(struct net_tcp *c, size_t now, size_t limit)
 {
 	nsec_t took = net_g.now - c->drain_since;
-	size_t now, want, grow;
+	size_t want;
 
-	c->drained += len;
 	if (c->wnd_held == 0 || took < c->rtt_min)
 		return 0;
-	now = TCP_WND - c->wnd_held;
 	want = (size_t)((double)c->drained * (double)c->rtt_min / (double)took * GROW);
 	c->drained = 0;
 	c->drain_since = net_g.now;
-	want = MIN(want, window_limit(c));
-	if (want <= now)
-		return 0;
-	grow = MIN(want - now, c->wnd_held);
-	c->wnd_held -= grow;
-	return grow;
+	want = MIN(want, limit);
+	return want > now ? MIN(want - now, (size_t)c->wnd_held) : 0;
+}
+
+size_t net_window_drained(struct net_tcp *c, size_t len)
+{
+	size_t limit = window_limit(c, net_window_is_short(c) ? n_busy(c, len) : 1), now = TCP_WND - c->wnd_held, more, back = 0;
+
+	c->drained += len;
+	more = grow(c, now, limit);
+	/* Never what was offered already: only what the reader gives back now. */
+	if (net_window_is_short(c) && now > limit && limit > 0)
+		back = MIN(len, now - limit);
+	c->wnd_held = (uint32_t)(c->wnd_held + back - more);
+	return len + more - back;
+}
+
+void net_if_path_changed(struct net_if *nif)
+{
+	for (size_t i = 0; i < NET_N_SHARES; i++)
+		for (struct net_share *s = nif->shares[i]; s; s = s->next)
+			s->rtt_min = NSEC_NEVER;
+	list_for_each(it, &nif->tcps) {
+		struct net_tcp *c = container_of(it, struct net_tcp, link);
+
+		c->rtt_min = NSEC_NEVER;
+		/* The sample under way began on the old path. */
+		if (c->pcb)
+			c->rtt_edge = c->pcb->rcv_ann_right_edge;
+		c->rtt_since = net_g.now;
+	}
 }
 
 static const struct pktowner *holder(const struct tcp_pcb *pcb)

@@ -65,6 +65,7 @@ int cmd_host_rename(struct cli *cli, int argc, char **argv);
 int cmd_host_remove(struct cli *cli, int argc, char **argv);
 int cmd_hub(struct cli *cli, int argc, char **argv);
 int cmd_hub_stop(struct cli *cli, int argc, char **argv);
+int cmd_hub_retry(struct cli *cli, int argc, char **argv);
 int cmd_hub_reload(struct cli *cli, int argc, char **argv);
 int cmd_hub_logs(struct cli *cli, int argc, char **argv);
 int cmd_vpn_status(struct cli *cli, int argc, char **argv);
@@ -80,6 +81,11 @@ int cmd_fs_df(struct cli *cli, int argc, char **argv);
 int cmd_fs_find(struct cli *cli, int argc, char **argv);
 int cmd_fs_put(struct cli *cli, int argc, char **argv);
 int cmd_fs_get(struct cli *cli, int argc, char **argv);
+/** forward_background() - hand the forward to the hub: `forward --background`. Return: the exit code. */
+int forward_background(struct cli *cli, const char *host, char *const *args, size_t n_args, size_t n_ports);
+int forward_list(struct cli *cli);
+/** forward_stop() - @which: an id, a host, or "all" */
+int forward_stop(struct cli *cli, const char *which);
 int cmd_forward(struct cli *cli, int argc, char **argv);
 int cmd_shell(struct cli *cli, int argc, char **argv);
 int cmd_ssh_config(struct cli *cli, int argc, char **argv);

@@ -2,9 +2,11 @@
  * operator/cmd_forward.c - `nefia forward HOST FORWARD...`: ports of this machine that lead to or through a host.
  *
  * With --raw the hub listens and carries the bytes itself, past the host's SSH server; this process only holds the control
- * connection, whose end ends the forward. All else is carried by this process, see forward.h.
+ * connection, whose end ends the forward. All else is carried by this process, see forward.h; with --background by
+ * such a process that the hub starts and keeps (hub_keep.c).
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <netdb.h>
 #include <signal.h>
 #include <stdio.h>
@@ -44,8 +46,8 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 }
 
 struct forward_flags {
-	bool raw, dynamic, remote;
-	const char *auth_file;
+	bool raw, dynamic, remote, background, list, json;
+	const char *auth_file, *stop;
 	nsec_t idle;
 };
 
@@ -58,6 +60,12 @@ const struct cli_option forward_options[] = {
 	  offsetof(struct forward_flags, auth_file) },
 	{ "idle", 0, "DURATION", "close connections that carry nothing for so long", option_duration,
 	  offsetof(struct forward_flags, idle) },
+	{ "background", 'b', NULL, "kept by the hub until it ends, or until --stop", option_flag,
+	  offsetof(struct forward_flags, background) },
+	{ "list", 0, NULL, "those in the background", option_flag, offsetof(struct forward_flags, list) },
+	{ "stop", 0, "WHICH", "end those in the background: a number, a host, or 'all'", option_text,
+	  offsetof(struct forward_flags, stop) },
+	{ "json", 0, NULL, "errors and --list as JSON", option_flag, offsetof(struct forward_flags, json) },
 	{ "raw", 0, NULL, "[BIND:]PORT is the bare stream to the agent's ssh_addr", option_flag,
 	  offsetof(struct forward_flags, raw) },
 	{ .name = NULL },
@@ -150,25 +158,70 @@ static int take_specs(struct forward_run *r, bool dynamic, bool remote, int n, c
 	return 0;
 }
 
+/* The same words for the process that the hub starts; paths must not depend on where that runs. */
+static int background(struct cli *cli, const struct forward_flags *f, const char *idle, int argc, char **argv)
+{
+	char *args[FORWARDS_MAX + 8], auth[PATH_MAX];
+	size_t n = 0;
+
+	if (f->dynamic)
+		args[n++] = "--dynamic";
+	if (f->remote)
+		args[n++] = "--remote";
+	if (f->auth_file) {
+		if (!realpath(f->auth_file, auth))
+			return cli_error(cli, 1041, "%s: %s", f->auth_file, strerror(errno));
+		args[n++] = "--auth-file";
+		args[n++] = auth;
+	}
+	if (f->idle) {
+		args[n++] = "--idle";
+		args[n++] = (char *)idle;
+	}
+	for (int i = 1; i < argc; i++)
+		args[n++] = argv[i];
+	return forward_background(cli, argv[1], args, n, (size_t)argc - 2);
+}
+
+/* Combinations that make no sense. Return: 0, or an exit code after a message. */
+static int check_flags(struct cli *cli, const struct forward_flags *f, int argc)
+{
+	if (f->remote && (f->raw || f->dynamic))
+		return cli_usage(cli, "--remote does not go with --raw and --dynamic");
+	if (f->raw && (f->dynamic || argc != 3))
+		return cli_usage(cli, "--raw goes with one [BIND:]PORT");
+	if (f->raw && f->background)
+		return cli_usage(cli, "--raw does not go with --background");
+	if (f->auth_file && !f->dynamic)
+		return cli_usage(cli, "--auth-file is for --dynamic");
+	return 0;
+}
+
 int cmd_forward(struct cli *cli, int argc, char **argv)
 {
 	static struct forward_run run;
 	struct forward_flags flags = { 0 };
-	char *login = NULL;
+	char *login = NULL, idle[32];
 	int r;
 
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
-	if (flags.remote && (flags.raw || flags.dynamic))
-		return cli_usage(cli, "--remote does not go with --raw and --dynamic");
-	if (flags.raw && (flags.dynamic || argc != 3))
-		return cli_usage(cli, "--raw goes with one [BIND:]PORT");
-	if (flags.auth_file && !flags.dynamic)
-		return cli_usage(cli, "--auth-file is for --dynamic");
+	cli->json |= flags.json;
+	if (flags.list || flags.stop)
+		return argc > 1 ? cli_usage(cli, "--list and --stop take no host") :
+				  flags.list ? forward_list(cli) : forward_stop(cli, flags.stop);
+	if (argc < 3)
+		return cli_usage(cli, "HOST and what to forward are missing");
+	r = check_flags(cli, &flags, argc);
+	if (r != 0)
+		return r;
 	if (flags.raw)
 		return raw(cli, argv[1], argv[2]);
 	run = (struct forward_run){ .cli = cli, .host = argv[1], .idle = flags.idle };
 	r = take_specs(&run, flags.dynamic, flags.remote, argc - 2, argv + 2);
+	snprintf(idle, sizeof(idle), "%" PRIu64 "ms", (uint64_t)(flags.idle / NSEC_PER_MSEC));
+	if (r == 0 && flags.background)
+		return cli_host(cli, run.host, &r) ? background(cli, &flags, idle, argc, argv) : r;
 	if (r == 0 && flags.auth_file)
 		r = read_login(&run, flags.auth_file, &login);
 	if (r == 0)

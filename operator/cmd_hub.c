@@ -134,6 +134,37 @@ int cmd_hub_reload(struct cli *cli, int argc, char **argv)
 	return EXIT_OK;
 }
 
+int cmd_hub_retry(struct cli *cli, int argc, char **argv)
+{
+	json_t *reply = NULL, *hosts, *host;
+	struct hub_client *hc = NULL;
+	size_t i;
+	enum err e;
+
+	if (options_parse(cli, &argc, argv, NULL) != 0)
+		return EXIT_USAGE;
+	/* No hub: nothing rests. */
+	if (hub_attach(cli->home, cli->config, false, &hc) != OK) {
+		hub_client_close(hc);
+		printf("No host rests\n");
+		return EXIT_OK;
+	}
+	e = hub_client_call(hc, "retry", argc > 1 ? json_pack("{s:s}", "host", argv[1]) : NULL, CALL_MAX, &reply, NULL);
+	if (e != OK)
+		cli_error(cli, e == ERR_NOT_FOUND ? 1021 : hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s",
+			  hub_client_message(hc));
+	hub_client_close(hc);
+	if (e != OK)
+		return EXIT_FAILED;
+	hosts = json_object_get(reply, "hosts");
+	json_array_foreach(hosts, i, host)
+		printf("%s: the next command tries at once\n", json_string_value(host));
+	if (json_array_size(hosts) == 0)
+		printf(argc > 1 ? "%s does not rest\n" : "No host rests\n", argv[1]);
+	json_decref(reply);
+	return EXIT_OK;
+}
+
 /* ---- logs ---- */
 
 #define FOLLOW_PAUSE_MS 250

@@ -77,8 +77,18 @@ static struct status_peer *find_peer(struct status_view *v, const char *host)
 	return NULL;
 }
 
+static void view_breaker(struct status_peer *p, const json_t *b)
+{
+	p->breaker = hub_json_string(b, "state");
+	p->breaker_error = hub_json_string(b, "reason");
+	p->breaker_reason = hub_json_string(b, "reason_text");
+	p->failures = (unsigned)hub_json_int(b, "failures", 0);
+	p->next_attempt_s = ((uint64_t)hub_json_int(b, "next_attempt_ms", 0) + 999) / 1000;
+}
+
 static void view_live(struct status_view *v)
 {
+	v->s.udp = json_object_get(v->status, "udp");
 	const json_t *o;
 	size_t i;
 
@@ -95,6 +105,7 @@ static void view_live(struct status_view *v)
 		p->tx_bytes = (uint64_t)hub_json_int(o, "tx_bytes", 0);
 		p->up = json_is_true(json_object_get(o, "up"));
 		p->path = hub_json_string(o, "path");
+		view_breaker(p, json_object_get(o, "breaker"));
 	}
 }
 

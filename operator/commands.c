@@ -62,6 +62,7 @@ static const struct command vpn_words[] = {
 static const struct command hub_words[] = {
 	{ .name = "stop", .fn = cmd_hub_stop, .summary = "end the running hub" },
 	{ .name = "reload", .fn = cmd_hub_reload, .summary = "have the running hub read nefia.yaml again" },
+	{ .name = "retry", .fn = cmd_hub_retry, .summary = "try hosts at once that rest after failures", OPERANDS(0, 1, "[HOST]") },
 	{ .name = "logs", .fn = cmd_hub_logs, .summary = "print the hub's log", .options = hub_logs_options },
 	{ .name = NULL },
 };
@@ -107,7 +108,7 @@ const struct command commands[] = {
 	  .notes = "Then: ssh HOST.nefia, scp FILE HOST.nefia:, rsync, git clone HOST.nefia:REPO. Hosts that are added later are\n"
 		   "found too; run it again when users or identities changed." },
 	{ .name = "forward", .fn = cmd_forward, .summary = "local ports that lead to or through a host",
-	  OPERANDS(2, -1, "HOST [BIND:]PORT:TARGET:PORT..."), .options = forward_options,
+	  OPERANDS(0, -1, "HOST [BIND:]PORT:TARGET:PORT..."), .options = forward_options,
 	  .notes = "BIND is 127.0.0.1 unless given, * every address; PORT 0 = any. A path stands for a Unix socket:\n"
 		   "/tmp/db.sock:localhost:5432, 8080:/run/app.sock." },
 	{ .name = "vpn", .summary = "look at the tunnel, bring hosts into it", .words = vpn_words },

@@ -24,7 +24,7 @@
 
 #define GRACE (1800 * NSEC_PER_MSEC) /* after Ctrl-C */
 #define ATTACH_MAX (20 * NSEC_PER_SEC)
-#define RETRY_MAX (14 * NSEC_PER_SEC) /* all tries together */
+#define RETRY_MAX (14 * NSEC_PER_SEC) /* all tries together, without --timeout */
 #define PAUSE_FIRST (80 * NSEC_PER_MSEC)
 #define PAUSE_MAX (1500 * NSEC_PER_MSEC)
 
@@ -102,8 +102,10 @@ static void close_session(struct exec_host *h)
 
 static bool may_retry(const struct exec_host *h, nsec_t now)
 {
-	return !h->s.ready && h->s.error == ERR_RESET && !h->x->interrupted && now < h->first_try + RETRY_MAX &&
-	       now < h->deadline;
+	nsec_t until = h->deadline == NSEC_NEVER ? h->first_try + RETRY_MAX : h->deadline;
+
+	/* One that never lets us in is ended by its circuit breaker before a long deadline. */
+	return !h->s.ready && h->s.error == ERR_RESET && !h->x->interrupted && now < until;
 }
 
 static nsec_t pause_before(unsigned n_tries)

@@ -144,6 +144,8 @@ static void on_tunnel_event(void *ctx, const struct wg_event *ev)
 {
 	struct hub *h = ctx;
 
+	if (ev->kind == WG_EVENT_SESSION_UP && h->tunnel)
+		hub_hosts_heard(h, ev->peer);
 	/* Times reach the disk soon after a change, not after every handshake. */
 	if (ev->kind == WG_EVENT_SESSION_UP && h->tunnel)
 		os_timer_set(&h->persist, os_now() + NSEC_PER_SEC);
@@ -247,6 +249,8 @@ static enum err open_all(struct hub *h, struct hub_failure *f)
 		return e;
 	e = hub_setup_apply(h);
 	if (e == OK)
+		e = hub_notice_open(h);
+	if (e == OK)
 		e = hub_conns_listen(h);
 	if (e != OK)
 		return fail(f, e, HUB_ECODE_START, "%s", err_text(e));
@@ -262,6 +266,7 @@ void hub_close(struct hub *h)
 	h->stopping = true;
 	hub_conns_close(h);
 	hub_enroll_close(h);
+	hub_keeps_close(h);
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_stop(h->hosts[i]);
 	if (h->tunnel) {
@@ -269,11 +274,13 @@ void hub_close(struct hub *h)
 		hub_seen_update(h);
 		hub_seen_save(h);
 		tunnel_uapi_close(h->uapi);
+		hub_notice_close(h);
 		tunnel_close(h->tunnel);
 	}
 	for (size_t i = 0; i < h->n_hosts; i++)
 		hub_host_free(h->hosts[i]);
 	free(h->hosts);
+	ssh_nursery_free(h->nursery);
 	sodium_memzero(&h->private_key, sizeof(h->private_key));
 	os_timer_cancel(&h->linger);
 	os_timer_cancel(&h->persist);
@@ -299,9 +306,11 @@ enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, stru
 	h->last_bridge = (1 + rng_below(os_rng(), INT32_MAX - 1)) << 32;
 	list_init(&h->conns);
 	list_init(&h->bridges);
+	list_init(&h->keeps);
 	os_timer_init(&h->linger, loop, on_linger, h);
 	os_timer_init(&h->persist, loop, on_persist, h);
-	e = take_lock(h, f);
+	h->nursery = ssh_nursery_new(loop, opt->worker, opt->is_guest);
+	e = h->nursery ? take_lock(h, f) : ERR_NOMEM;
 	if (e == OK) {
 		write_pid(h);
 		e = open_all(h, f);

@@ -5,6 +5,9 @@
  * host's SSH port; we dial through the tunnel, make a socket pair, give the worker one end and let a bridge carry
  * bytes between the other end and the virtual connection. A worker that crashed is replaced at the next session.
  *
+ * The breaker (ssh/breaker.h) stands where the worker asks to dial: what rests is the way to the host, while sessions on
+ * a connection that stands go on. A dial that is let go stays in the list until the worker has told how the login went.
+ *
  * Identities are read here, because the worker is sandboxed before it could open a file; the texts are wiped as
  * soon as they were handed over.
  */
@@ -20,11 +23,14 @@
 
 #define IDENTITY_BYTES_MAX (64 * 1024)
 
+#define LOGIN_MAX (20 * NSEC_PER_SEC) /* the worker has told by then how it went */
+
 struct worker_dial {
 	struct list link;
 	struct hub_host *host;
-	struct tunnel_dial *dial;
+	struct tunnel_dial *dial; /* NULL: waits for the probe's outcome, or connected */
 	uint32_t id;
+	nsec_t began; /* 0: waits */
 };
 
 struct hub_bridge {
@@ -122,6 +128,85 @@ void hub_bridges_abort(struct hub *h)
 
 /* ---- what the worker asks for ---- */
 
+static void start_dial(struct worker_dial *d);
+
+/* Whole seconds, rounded up: a person who waits so long finds it over. */
+static unsigned seconds_left(const struct breaker *b)
+{
+	nsec_t now = os_now();
+
+	return b->until > now ? (unsigned)((b->until - now + NSEC_PER_SEC - 1) / NSEC_PER_SEC) : 0;
+}
+
+static void refuse_dial(struct worker_dial *d)
+{
+	struct hub_host *hh = d->host;
+	char why[300];
+
+	snprintf(why, sizeof(why), "circuit breaker open after %u failures in a row: %s. Next attempt in %u s; at once: nefia hub retry %s",
+		 hh->breaker.n_failures, breaker_reason(&hh->breaker),
+		 seconds_left(&hh->breaker), hh->peer.name);
+	ssh_worker_dialed(hh->worker, d->id, ERR_PAUSED, why, -1);
+	list_del(&d->link);
+	free(d);
+}
+
+static struct worker_dial *first_waiting(struct hub_host *hh)
+{
+	list_for_each(it, &hh->dials) {
+		struct worker_dial *d = container_of(it, struct worker_dial, link);
+
+		if (!d->began)
+			return d;
+	}
+	return NULL;
+}
+
+/* New ones, and those that waited for the probe. What is started may fail at once, and bring us here again. */
+static void ask_breaker(struct hub_host *hh)
+{
+	struct worker_dial *d;
+
+	while ((d = first_waiting(hh))) {
+		enum breaker_answer a = breaker_ask(&hh->breaker, os_now());
+
+		if (a == BREAKER_WAIT)
+			return;
+		if (a == BREAKER_REFUSE)
+			refuse_dial(d);
+		else
+			start_dial(d);
+	}
+}
+
+static void say_breaker(const struct hub_host *hh, enum breaker_state before)
+{
+	const struct breaker *b = &hh->breaker;
+
+	if (b->state == BREAKER_OPEN)
+		log_warn("circuit_breaker_open host=%s failures=%u reason=%s next_attempt_s=%u", hh->peer.name, b->n_failures,
+			 err_name(b->reason), seconds_left(b));
+	else if (before != BREAKER_CLOSED)
+		log_info("circuit_breaker_closed host=%s", hh->peer.name);
+}
+
+/* An attempt is over; @d is freed. */
+static void end_attempt(struct worker_dial *d, enum err e)
+{
+	struct hub_host *hh = d->host;
+	enum breaker_state before = hh->breaker.state;
+	nsec_t began = d->began;
+
+	tunnel_dial_cancel(d->dial);
+	list_del(&d->link);
+	free(d);
+	if (began && breaker_done(&hh->breaker, os_now(), began, e)) {
+		say_breaker(hh, before);
+		if (hh->worker)
+			ask_breaker(hh);
+	}
+}
+
 static void on_worker_dialed(void *ctx, enum err e, struct net_tcp *c)
 {
 	struct worker_dial *d = ctx;
@@ -129,36 +214,79 @@ static void on_worker_dialed(void *ctx, enum err e, struct net_tcp *c)
 	uint32_t id = d->id;
 	int fd = -1;
 
-	list_del(&d->link);
-	free(d);
+	d->dial = NULL;
 	if (e == OK)
 		e = hub_bridge_add(hh->hub, c, false, &fd);
 	if (e != OK)
 		log_info("dial failed host=%s error=%s", hh->peer.name, err_name(e));
-	ssh_worker_dialed(hh->worker, id, e, fd);
+	ssh_worker_dialed(hh->worker, id, e, NULL, fd);
+	if (e != OK)
+		end_attempt(d, e);
+}
+
+static void start_dial(struct worker_dial *d)
+{
+	struct hub_host *hh = d->host;
+	struct endpoint remote = { .ip = hh->ip, .port = HUB_SSH_PORT };
+	enum err e;
+
+	d->began = os_now();
+	e = hh->gone ? ERR_NO_ROUTE :
+		       tunnel_dial_start(hh->hub->tunnel, &remote, d->began + HUB_DIAL_MAX, on_worker_dialed, d, &d->dial);
+	if (e == OK)
+		return;
+	ssh_worker_dialed(hh->worker, d->id, e, NULL, -1);
+	end_attempt(d, e);
+}
+
+/* Outcomes that a worker owes for long: it does not do as it should, and nothing may wait for it. */
+static void expire_attempts(struct hub_host *hh)
+{
+	nsec_t now = os_now();
+	struct list *it = hh->dials.next;
+
+	while (it != &hh->dials) {
+		struct worker_dial *d = container_of(it, struct worker_dial, link);
+
+		it = it->next;
+		if (d->dial || !d->began || now < d->began + LOGIN_MAX)
+			continue;
+		end_attempt(d, ERR_TIMEOUT);
+		it = hh->dials.next; /* others may have gone with it */
+	}
 }
 
 static void on_worker_dial(void *ctx, struct ssh_worker *w, uint32_t dial_id)
 {
 	struct hub_host *hh = ctx;
-	struct endpoint remote = { .ip = hh->ip, .port = HUB_SSH_PORT };
 	struct worker_dial *d = calloc(1, sizeof(*d));
-	enum err e = d ? OK : ERR_NOMEM;
 
-	if (e == OK && hh->gone)
-		e = ERR_NO_ROUTE;
-	if (e == OK) {
-		d->host = hh;
-		d->id = dial_id;
-		e = tunnel_dial_start(hh->hub->tunnel, &remote, os_now() + HUB_DIAL_MAX, on_worker_dialed, d,
-				      &d->dial);
-	}
-	if (e == OK) {
-		list_add_tail(&hh->dials, &d->link);
+	if (!d) {
+		ssh_worker_dialed(w, dial_id, ERR_NOMEM, NULL, -1);
 		return;
 	}
-	free(d);
-	ssh_worker_dialed(w, dial_id, e, -1);
+	expire_attempts(hh);
+	d->host = hh;
+	d->id = dial_id;
+	list_add_tail(&hh->dials, &d->link);
+	ask_breaker(hh);
+}
+
+static void on_worker_outcome(void *ctx, struct ssh_worker *w, uint32_t dial_id, enum err e)
+{
+	struct hub_host *hh = ctx;
+
+	list_for_each(it, &hh->dials) {
+		struct worker_dial *d = container_of(it, struct worker_dial, link);
+
+		if (d->id != dial_id)
+			continue;
+		/* It gave up while we dial, or while it had to wait. */
+		if (d->dial || !d->began)
+			ssh_worker_dialed(w, dial_id, ERR_CANCELLED, NULL, -1);
+		end_attempt(d, e);
+		return;
+	}
 }
 
 static void on_worker_host_key(void *ctx, struct ssh_worker *w, bool accepted, const char *fingerprint)
@@ -171,15 +299,11 @@ static void on_worker_host_key(void *ctx, struct ssh_worker *w, bool accepted, c
 		log_error("host key refused host=%s fingerprint=%s", hh->peer.name, fingerprint);
 }
 
-static void cancel_dials(struct hub_host *hh)
+/* The worker ended, by itself (@e says how that counts) or by us. */
+static void end_attempts(struct hub_host *hh, enum err e)
 {
-	list_for_each_safe(it, &hh->dials) {
-		struct worker_dial *d = container_of(it, struct worker_dial, link);
-
-		tunnel_dial_cancel(d->dial);
-		list_del(&d->link);
-		free(d);
-	}
+	list_for_each_safe(it, &hh->dials)
+		end_attempt(container_of(it, struct worker_dial, link), e);
 }
 
 static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
@@ -188,8 +312,9 @@ static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
 
 	if (why)
 		log_warn("ssh worker ended host=%s reason=%s", hh->peer.name, why);
-	cancel_dials(hh);
 	hh->worker = NULL;
+	/* Killed during a login: the server's doing, as far as we know. */
+	end_attempts(hh, why ? ERR_PROTOCOL : ERR_CANCELLED);
 	ssh_worker_free(w);
 }
 
@@ -256,6 +381,8 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 		.on_dial = on_worker_dial,
 		.on_end = on_worker_end,
 		.on_host_key = on_worker_host_key,
+		.on_outcome = on_worker_outcome,
+		.nursery = hh->hub->nursery,
 		.ctx = hh,
 	};
 	enum err e;
@@ -311,8 +438,33 @@ enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX]
 
 void hub_host_stop(struct hub_host *hh)
 {
-	cancel_dials(hh);
-	if (hh->worker)
-		ssh_worker_free(hh->worker);
+	struct ssh_worker *w = hh->worker;
+
 	hh->worker = NULL;
+	end_attempts(hh, ERR_CANCELLED);
+	if (w)
+		ssh_worker_free(w);
+}
+
+bool hub_host_retry(struct hub_host *hh)
+{
+	bool rested = breaker_reset(&hh->breaker);
+
+	if (rested)
+		log_info("circuit_breaker_closed host=%s by=person", hh->peer.name);
+	if (hh->worker)
+		ask_breaker(hh);
+	return rested;
+}
+
+void hub_hosts_heard(struct hub *h, wg_peer_id peer)
+{
+	struct wg_device *dev = tunnel_device(h->tunnel);
+
+	for (size_t i = 0; i < h->n_hosts; i++) {
+		struct hub_host *hh = h->hosts[i];
+
+		if (hh->breaker.state == BREAKER_OPEN && hh->has_key && wg_peer_find(dev, &hh->peer.key) == peer)
+			breaker_nudge(&hh->breaker, os_now());
+	}
 }

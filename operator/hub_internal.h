@@ -12,6 +12,8 @@
 #include "os/file.h"
 #include "os/loop.h"
 #include "os/stream.h"
+#include "ssh/breaker.h"
+#include "ssh/nursery.h"
 #include "ssh/worker.h"
 #include "tunnel/tunnel.h"
 
@@ -43,6 +45,7 @@ struct hub_host {
 	/* runtime */
 	struct hub *hub;
 	struct list dials;  /* struct worker_dial */
+	struct breaker breaker;
 	struct ssh_worker *worker;
 };
 
@@ -58,6 +61,8 @@ struct hub {
 	struct os_listener *listener;
 	struct tunnel *tunnel;
 	struct tunnel_uapi *uapi;
+	struct net_udp *notices; /* hub_notice.c */
+	struct ssh_nursery *nursery; /* of the SSH workers */
 	struct hub_host **hosts;
 	size_t n_hosts;
 	struct stat config_stat; /* of the file that is loaded */
@@ -69,6 +74,9 @@ struct hub {
 	char congestion[16];
 	struct list conns;
 	size_t n_conns;
+	struct list keeps; /* struct hub_keep */
+	size_t n_keeps;
+	unsigned last_keep;
 	struct list bridges; /* of dials that a client asked for */
 	uint64_t last_bridge; /* its number; the upper half is this hub's, so that another one's are known as such */
 	struct {
@@ -114,6 +122,10 @@ void hub_op_enroll_events(struct hub_conn *c, const json_t *req);
  * Return: OK; ERR_AGAIN: the worker has as many before it as its socket holds, try soon; else @why.
  */
 MUST_CHECK enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX]);
+/** hub_host_retry() - the next attempt may begin at once. Return: did it rest? */
+bool hub_host_retry(struct hub_host *hh);
+/** hub_hosts_heard() - the session with this peer came up (again) */
+void hub_hosts_heard(struct hub *h, wg_peer_id peer);
 /** hub_host_stop() - end the worker and its dials */
 void hub_host_stop(struct hub_host *hh);
 /** hub_bridge_add() - join a virtual connection and one end of a new pair. *ret_fd: the client's end. */
@@ -123,6 +135,10 @@ MUST_CHECK enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool count
 /** hub_bridges_in_use() - does a client still use one? */
 bool hub_bridges_in_use(const struct hub *h);
 void hub_bridges_abort(struct hub *h);
+
+/* ---- hub_notice.c: what agents tell unasked ---- */
+MUST_CHECK enum err hub_notice_open(struct hub *h);
+void hub_notice_close(struct hub *h);
 
 /* ---- hub_conn.c: clients of the control socket ---- */
 struct hub_conn;
@@ -164,6 +180,12 @@ MUST_CHECK enum err hub_forward_open(struct hub *h, const char *host, uint16_t p
 				     struct hub_forward **ret, uint16_t *ret_port);
 /** hub_forward_close() - stop listening; connections that stand go on. @forward: a struct hub_forward */
 void hub_forward_close(void *forward);
+
+/* ---- hub_keep.c: forwards in the background ---- */
+void hub_op_keep(struct hub_conn *c, const json_t *req);
+void hub_op_keeps(struct hub_conn *c, const json_t *req);
+void hub_op_unkeep(struct hub_conn *c, const json_t *req);
+void hub_keeps_close(struct hub *h);
 
 /* ---- hub_seen.c: last handshakes across runs ---- */
 void hub_seen_load(struct hub *h);

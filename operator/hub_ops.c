@@ -359,6 +359,20 @@ static void op_ping(struct hub_conn *c, const json_t *req)
 
 /* ---- status ---- */
 
+/* Nothing failed: nothing to say. */
+static void add_breaker(json_t *o, const struct breaker *b)
+{
+	static const char *const states[] = { "closed", "open", "half-open" };
+	nsec_t now = os_now();
+
+	if (b->n_failures > 0)
+		json_object_set_new(o, "breaker",
+				    json_pack("{s:s, s:i, s:s, s:s, s:I}", "state", states[b->state], "failures",
+					      (int)b->n_failures, "reason", err_name(b->reason), "reason_text",
+					      breaker_reason(b), "next_attempt_ms", (json_int_t)(b->state != BREAKER_OPEN || b->until <= now ?
+					      0 : (b->until - now) / NSEC_PER_MSEC)));
+}
+
 static json_t *peer_status(struct hub *h, struct hub_host *hh)
 {
 	struct wg_device *dev = tunnel_device(h->tunnel);
@@ -371,6 +385,7 @@ static json_t *peer_status(struct hub *h, struct hub_host *hh)
 	json_object_set_new(o, "last_handshake_age_ms",
 			    hh->seen_wall ? json_integer(wall > hh->seen_wall ?
 				(json_int_t)((wall - hh->seen_wall) / NSEC_PER_MSEC) : 0) : json_null());
+	add_breaker(o, &hh->breaker);
 	if (!id || !wg_peer_get_info(dev, id, os_now(), &info))
 		return o;
 	explicit_bzero(&info.psk, sizeof(info.psk));
@@ -380,6 +395,17 @@ static json_t *peer_status(struct hub *h, struct hub_host *hh)
 	json_object_set_new(o, "tx_bytes", json_integer((json_int_t)info.tx_bytes));
 	json_object_set_new(o, "up", json_boolean(info.is_up));
 	json_object_set_new(o, "path", json_string("direct"));
+	return o;
+}
+
+static json_t *gauges(const struct hub *h)
+{
+	struct tunnel_gauge g[TUNNEL_N_GAUGES];
+	size_t n = tunnel_gauges(h->tunnel, g, ARRAY_SIZE(g));
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(o, g[i].name, json_integer(g[i].value));
 	return o;
 }
 
@@ -393,11 +419,11 @@ static void op_status(struct hub_conn *c, const json_t *req)
 		if (!h->hosts[i]->gone)
 			json_array_append_new(peers, peer_status(h, h->hosts[i]));
 	hub_conn_reply(c,
-		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o}", "pid", (int)getpid(), "version",
+		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o, s:o}", "pid", (int)getpid(), "version",
 				 NEFIA_VERSION, "transient", h->opt.transient, "port", (int)tunnel_port(h->tunnel),
 				 "uptime_ms", (json_int_t)((os_now() - h->started) / NSEC_PER_MSEC), "aead",
 				 tunnel_aead(h->tunnel), "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
-				 "peers", peers),
+				 "peers", peers, "udp", gauges(h)),
 		       -1);
 }
 
@@ -428,6 +454,22 @@ static void op_stop(struct hub_conn *c, const json_t *req)
 	hub_stop(h);
 }
 
+/* "host": one, or none: all that rest */
+static void op_retry(struct hub_conn *c, const json_t *req)
+{
+	struct hub *h = hub_conn_hub(c);
+	struct hub_host *one = NULL;
+	json_t *hosts;
+
+	if (hub_json_string(req, "host") && !(one = need_host(c, req)))
+		return;
+	hosts = json_array();
+	for (size_t i = 0; i < h->n_hosts; i++)
+		if ((!one || h->hosts[i] == one) && hub_host_retry(h->hosts[i]))
+			json_array_append_new(hosts, json_string(h->hosts[i]->peer.name));
+	hub_conn_reply(c, json_pack("{s:o}", "hosts", hosts), -1);
+}
+
 static void op_reload(struct hub_conn *c, const json_t *req)
 {
 	char *why = NULL;
@@ -446,6 +488,7 @@ static const struct op {
 } ops[] = {
 	{ "hello", op_hello }, { "status", op_status },	  { "ping", op_ping },	   { "dial", op_dial },
 	{ "stop", op_stop },   { "session", op_session }, { "reload", op_reload }, { "forward", op_forward },
+	{ "retry", op_retry }, { "keep", hub_op_keep }, { "keeps", hub_op_keeps }, { "unkeep", hub_op_unkeep },
 	{ "listen", hub_op_listen }, { "accept", hub_op_accept }, { "ended", hub_op_ended },
 	{ "enroll-listen", hub_op_enroll_listen },	{ "enroll-events", hub_op_enroll_events },
 };

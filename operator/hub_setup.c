@@ -131,8 +131,11 @@ static enum err set_host(struct hub_host *hh, const struct config *c, const stru
 	}
 	hh->has_key = config_host_is_active(hc) && hc->n_addrs > 0;
 	hh->gone = false;
-	if (hh->worker && !(same && same_ids && hh->has_key))
+	if (same && same_ids && hh->has_key)
+		return OK;
+	if (hh->worker)
 		hub_host_stop(hh);
+	breaker_reset(&hh->breaker);
 	return OK;
 }
 

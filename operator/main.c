@@ -8,6 +8,7 @@
 #include "base/version.h"
 #include "operator/cmd.h"
 #include "operator/hub_core.h"
+#include "ssh/nursery.h"
 #include "ssh/worker.h"
 
 static int print_version(void)
@@ -91,6 +92,8 @@ int main(int argc, char **argv)
 	const char *config = NULL;
 	int i = 1, r;
 
+	if (argc > 1 && strcmp(argv[1], "ssh-nursery") == 0)
+		return ssh_nursery_main(3);
 	if (argc > 1 && strcmp(argv[1], "ssh-worker") == 0)
 		return ssh_worker_main(3);
 	for (; i < argc && argv[i][0] == '-'; i++) {

@@ -229,6 +229,8 @@ unsigned session_ecode(const struct session *s)
 		return 1036;
 	case ERR_CLOSED:
 		return 1037;
+	case ERR_PAUSED:
+		return 1038;
 	case ERR_NOT_FOUND:
 	case ERR_PERMISSION:
 	case ERR_IO:

@@ -64,6 +64,20 @@ static void print_live(FILE *f, const struct status_peer *p)
 	fprintf(f, "    path: %s%s\n", p->path ? p->path : "(none)", p->up ? "" : " (down)");
 }
 
+static void print_breaker(FILE *f, const struct status_peer *p)
+{
+	if (!p->breaker || !p->breaker_reason)
+		return;
+	if (strcmp(p->breaker, "open") == 0 && p->next_attempt_s > 0)
+		fprintf(f, "    ssh: circuit breaker open after %u failures in a row: %s; next attempt in %" PRIu64
+			   " s, at once: nefia hub retry %s\n", p->failures, p->breaker_reason, p->next_attempt_s, p->host);
+	else if (strcmp(p->breaker, "closed") == 0)
+		fprintf(f, "    ssh: %u failure%s in a row: %s\n", p->failures, p->failures == 1 ? "" : "s", p->breaker_reason);
+	else
+		fprintf(f, "    ssh: circuit breaker half open after %u failures in a row: %s; the next command tries\n", p->failures,
+			p->breaker_reason);
+}
+
 static void print_peer(FILE *f, const struct status *s, const struct status_peer *p)
 {
 	const char *mark = status_mark(p);
@@ -76,6 +90,7 @@ static void print_peer(FILE *f, const struct status *s, const struct status_peer
 	fprintf(f, mark[0] ? " [%s]\n" : "%s\n", mark);
 	if (s->live)
 		print_live(f, p);
+	print_breaker(f, p);
 	if (!p->pinged)
 		return;
 	if (p->reachable)
@@ -145,6 +160,11 @@ static json_t *peer_json(const struct status *s, const struct status_peer *p)
 		json_object_set_new(o, "up", json_boolean(p->up));
 		json_object_set_new(o, "path", p->path ? json_string(p->path) : json_null());
 	}
+	if (p->breaker)
+		json_object_set_new(o, "ssh_breaker",
+				    json_pack("{s:s, s:i, s:s?, s:s?, s:o}", "state", p->breaker, "failures", (int)p->failures,
+					      "reason", p->breaker_error, "reason_text", p->breaker_reason, "next_attempt_s",
+					      strcmp(p->breaker, "open") == 0 ? json_integer((json_int_t)p->next_attempt_s) : json_null()));
 	if (p->pinged) {
 		json_object_set_new(o, "reachable", json_boolean(p->reachable));
 		json_object_set_new(o, "ping_ms", p->reachable ? json_real(p->ping_ms) : json_null());
@@ -172,10 +192,13 @@ static json_t *dns_json(const struct status *s)
 
 json_t *status_json(const struct status *s)
 {
-	json_t *peers = json_array();
+	json_t *peers = json_array(), *o;
 
 	for (size_t i = 0; i < s->n_peers; i++)
 		json_array_append_new(peers, peer_json(s, &s->peers[i]));
-	return json_pack("{s:i, s:b, s:b, s:o, s:I, s:o}", "version", 1, "enabled", 1, "probed", s->live || s->pinged,
+	o = json_pack("{s:i, s:b, s:b, s:o, s:I, s:o}", "version", 1, "enabled", 1, "probed", s->live || s->pinged,
 			 "peers", peers, "stale", (json_int_t)count_stale(s), "magic_dns", dns_json(s));
+	if (s->udp)
+		json_object_set(o, "udp", s->udp);
+	return o;
 }

@@ -21,6 +21,11 @@ struct status_peer {
 	uint64_t rx_bytes, tx_bytes;
 	bool up;
 	const char *path;    /* NULL = none */
+	/* from a running hub, after failed logins */
+	const char *breaker; /* "open", "half-open", "closed"; NULL = nothing failed */
+	const char *breaker_error, *breaker_reason;
+	unsigned failures;   /* in a row */
+	uint64_t next_attempt_s; /* from now; "open" */
 	/* with --ping */
 	bool pinged, reachable;
 	double ping_ms;
@@ -34,6 +39,7 @@ struct status {
 	bool magic_dns;
 	const char *domain;
 	const char *operator_addr; /* NULL = none yet */
+	json_t *udp;               /* the hub's gauges; NULL = it was not asked. Borrowed */
 };
 
 /** status_mark() - "", "WARN" or "STALE" */

@@ -96,7 +96,7 @@ static struct {
 
 #define SMALL_DRAW 16
 
-static void forget_spare(void)
+void os_rng_forget(void)
 {
 	spare.left = 0;
 }
@@ -138,7 +138,7 @@ struct rng *os_rng(void)
 
 	/* Parent and child must not draw the same bytes. */
 	if (!guarded)
-		ASSERT(pthread_atfork(NULL, NULL, forget_spare) == 0);
+		ASSERT(pthread_atfork(NULL, NULL, os_rng_forget) == 0);
 	guarded = true;
 	return &rng;
 }

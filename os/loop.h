@@ -30,6 +30,8 @@ nsec_t os_now(void);
 uint64_t os_wall_now(void);
 /** os_rng() - the kernel's randomness (getrandom, buffered; dies rather than give weak bytes) */
 struct rng *os_rng(void);
+/** os_rng_forget() - in a child that was not made by fork(): what was drawn ahead is the parent's */
+void os_rng_forget(void);
 
 /* ---- timers: embedded, owned by the caller ---- */
 struct os_timer {

@@ -13,6 +13,9 @@
 #include <limits.h>
 #include <malloc.h>
 #include <poll.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -95,6 +98,8 @@ NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
 
 	if (sp->new_session)
 		setsid();
+	if (sp->ends_with_us)
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 	place_fds(sp, &report_fd);
 	close_from((int)MAX(sp->n_fds, (size_t)3), report_fd);
 	sigemptyset(&none);
@@ -231,22 +236,26 @@ static void on_child_end(void *ctx, int events)
 	      WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
-enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
+void os_child_end(pid_t pid, int pidfd, bool orphan)
+{
+	if (pidfd >= 0) {
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		close(pidfd);
+	}
+	if (!orphan)
+		wait_for(pid, NULL, 0);
+}
+
+enum err os_child_adopt(struct os_loop *loop, pid_t pid, int pidfd, bool orphan, os_exit_fn fn, void *ctx,
 			struct os_child **ret)
 {
 	struct os_child *c = calloc(1, sizeof(*c));
-	int errnum;
 
-	if (!c)
+	if (!c) {
+		os_child_end(pid, pidfd, orphan);
 		return ERR_NOMEM;
-	*c = (struct os_child){ .pidfd = -1, .orphan = sp->orphan, .fn = fn, .ctx = ctx };
-	errnum = spawn(sp, false, &c->pid, &c->pidfd);
-	if (errnum != 0) {
-		if (c->pidfd >= 0)
-			close(c->pidfd);
-		free(c);
-		return err_from_errno(errnum);
 	}
+	*c = (struct os_child){ .pid = pid, .pidfd = pidfd, .orphan = orphan, .fn = fn, .ctx = ctx };
 	if (c->pidfd < 0 || os_watch_new(loop, c->pidfd, on_child_end, c, &c->watch) != OK) {
 		os_child_free(c);
 		return ERR_UNSUPPORTED;
@@ -255,6 +264,31 @@ enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit
 	os_watch_set(c->watch, OS_READ);
 	*ret = c;
 	return OK;
+}
+
+enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *sp, os_exit_fn fn, void *ctx,
+			struct os_child **ret)
+{
+	int pidfd = -1, errnum;
+	pid_t pid;
+
+	errnum = spawn(sp, false, &pid, &pidfd);
+	if (errnum != 0) {
+		if (pidfd >= 0)
+			close(pidfd);
+		return err_from_errno(errnum);
+	}
+	return os_child_adopt(loop, pid, pidfd, sp->orphan, fn, ctx, ret);
+}
+
+pid_t os_fork_sibling(int *ret_pidfd)
+{
+	pid_t pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | CLONE_PIDFD | SIGCHLD, 0, ret_pidfd, 0, 0);
+
+	/* What fork() would have had done. */
+	if (pid == 0)
+		os_rng_forget();
+	return pid;
 }
 
 void os_child_kill(struct os_child *c, int signum)
@@ -275,6 +309,14 @@ void os_child_free(struct os_child *c)
 	if (c->pidfd >= 0)
 		close(c->pidfd);
 	free(c);
+}
+
+void os_child_forget(struct os_child *c)
+{
+	if (!c)
+		return;
+	c->pid = 0;
+	os_child_free(c);
 }
 
 pid_t os_child_pid(const struct os_child *c)
@@ -345,22 +387,61 @@ __attribute__((unused)) static int allow_calls(scmp_filter_ctx ctx)
 	return r;
 }
 
-static enum err load_filter(void)
+#define FILTER_MAX 512 /* instructions */
+
+/* The filter as the kernel takes it; made once, so that what is forked from here neither needs the library nor its memory. */
+static struct sock_filter filter[FILTER_MAX];
+static struct sock_fprog program = { .filter = filter };
+
+__attribute__((unused)) static enum err make_filter(void)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	int fd = memfd_create("filter", MFD_CLOEXEC);
+	ssize_t n = -1;
+
+	if (ctx && fd >= 0 && allow_calls(ctx) == 0 && seccomp_export_bpf(ctx, fd) == 0)
+		n = pread(fd, filter, sizeof(filter), 0);
+	if (ctx)
+		seccomp_release(ctx);
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0 || (size_t)n == sizeof(filter))
+		return ERR_UNSUPPORTED;
+	program.len = (unsigned short)((size_t)n / sizeof(filter[0]));
+	return OK;
+}
+
+enum err os_sandbox_prepare(void)
 {
 #ifdef SANITIZED
 	/* The sanitizers' runtime opens /proc and prints stacks: the filter is tested in the plain build. */
 	return OK;
 #else
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	enum err e = ERR_UNSUPPORTED;
-
-	if (!ctx)
-		return ERR_NOMEM;
-	if (allow_calls(ctx) == 0 && seccomp_load(ctx) == 0)
-		e = OK;
-	seccomp_release(ctx);
-	return e;
+	return program.len > 0 ? OK : make_filter();
 #endif
+}
+
+static enum err load_filter(void)
+{
+	if (program.len > 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		return ERR_UNSUPPORTED;
+	return OK;
+}
+
+void os_set_name(const char *name)
+{
+	prctl(PR_SET_NAME, name);
+}
+
+bool os_wait_readable(int fd)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	int r;
+
+	do
+		r = poll(&p, 1, -1);
+	while (r < 0 && errno == EINTR);
+	return r > 0;
 }
 
 enum err os_sandbox_worker(const struct os_sandbox *sb)
@@ -369,7 +450,10 @@ enum err os_sandbox_worker(const struct os_sandbox *sb)
 	struct rlimit cpu = { sb->cpu_seconds_max, sb->cpu_seconds_max + 1 };
 	struct rlimit mem = { sb->mem_bytes_max, sb->mem_bytes_max };
 	struct rlimit none = { 0, 0 };
+	enum err e = os_sandbox_prepare(); /* it writes a file of memory, which the limits forbid */
 
+	if (e != OK)
+		return e;
 	os_harden();
 	if (sb->cpu_seconds_max)
 		setrlimit(RLIMIT_CPU, &cpu);

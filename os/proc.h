@@ -18,6 +18,7 @@ struct os_spawn {
 	const char *const *env;    /* NULL = ours */
 	int fds[8];                /* fds[i] becomes descriptor i in the child; -1 = /dev/null for 0..2 */
 	size_t n_fds;              /* all others are closed */
+	bool ends_with_us;         /* SIGTERM when we end, however */
 	bool new_session;          /* setsid: survives the terminal */
 	bool orphan;               /* not our child: no SIGCHLD, nothing for a wait() of ours; how it ended is not known */
 };
@@ -25,9 +26,21 @@ MUST_CHECK enum err os_child_spawn(struct os_loop *loop, const struct os_spawn *
 				   struct os_child **ret);
 /** os_spawn_detached() - without a loop, nobody waits for it (double fork). Return: OK or why exec failed. */
 MUST_CHECK enum err os_spawn_detached(const struct os_spawn *sp);
+/**
+ * os_fork_sibling() - as fork(), but the child is our parent's, who waits for it; for a process with one thread
+ * @ret_pidfd: the child's, in the parent
+ */
+pid_t os_fork_sibling(int *ret_pidfd);
+/** os_child_adopt() - watch a process that somebody else forked for us; @pidfd is given away. @orphan: see os_spawn. */
+MUST_CHECK enum err os_child_adopt(struct os_loop *loop, pid_t pid, int pidfd, bool orphan, os_exit_fn fn, void *ctx,
+				   struct os_child **ret);
+/** os_child_end() - in place of adopting it: kill it, wait for it unless it is an orphan */
+void os_child_end(pid_t pid, int pidfd, bool orphan);
 void os_child_kill(struct os_child *c, int signum);
 /** os_child_free() - stop caring; a running child is killed */
 void os_child_free(struct os_child *c);
+/** os_child_forget() - stop caring, and let it run */
+void os_child_forget(struct os_child *c);
 pid_t os_child_pid(const struct os_child *c);
 
 /** os_raise_fds() - as many descriptors as the hard limit and @want allow. Return: how many that is. */
@@ -45,6 +58,12 @@ struct os_sandbox {
  */
 MUST_CHECK enum err os_sandbox_worker(const struct os_sandbox *sb);
 
+/** os_sandbox_prepare() - make the filter now, for those that are forked from here */
+MUST_CHECK enum err os_sandbox_prepare(void);
+/** os_set_name() - what ps and top call us; up to 15 characters */
+void os_set_name(const char *name);
+/** os_wait_readable() - block until @fd is; false on an error */
+bool os_wait_readable(int fd);
 /** os_tell_manager() - to systemd, if it started us and wants to know: "READY=1", "STOPPING=1" */
 void os_tell_manager(const char *state);
 

@@ -7,7 +7,8 @@
  *     something, so that a flood cannot keep the worker from its clock and its other connections;
  *   - the library's memory is counted and ends the connection at CONN_MEMORY_MAX;
  *   - a turn that computes without end is ended by the worker's CPU watch (worker_main.c).
- * Nothing is read ahead for a connection that nobody uses, except IDLE_MAX bytes to notice its end.
+ * A connection that nobody uses reads at most IDLE_MAX bytes from one ping to the next: the answers, the server's own
+ * pings, its end.
  */
 #include "ssh/conn.h"
 
@@ -31,6 +32,7 @@
 #define EARLY_MAX (256 * 1024)
 #define IDLE_MAX (64 * 1024)
 #define READ_SIZE (64 * 1024)
+#define IDLE_READ_SIZE 4096
 #define TURN_MAX (8 * 1024 * 1024)
 #define WIPE_MAX 4096 /* blocks up to here may hold keys and are wiped; before READY all are */
 
@@ -138,12 +140,14 @@ static ssize_t on_send(libssh2_socket_t fd, const void *buf, size_t len, int fla
 /* Reads once from the socket; false: nothing there, or the end (@eof). */
 static bool fill(struct ssh_conn *c)
 {
-	uint8_t *to = ssh_buf_room(&c->in, READ_SIZE);
+	/* What comes without a user is short, and a hundred idle workers are to be small. */
+	size_t size = c->state == SSH_READY && c->n_users == 0 ? IDLE_READ_SIZE : READ_SIZE;
+	uint8_t *to = ssh_buf_room(&c->in, size);
 	ssize_t n;
 
 	if (!to || c->fd < 0 || c->eof)
 		return false;
-	n = recv(c->fd, to, READ_SIZE, MSG_DONTWAIT);
+	n = recv(c->fd, to, size, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n <= 0) {
@@ -151,6 +155,7 @@ static bool fill(struct ssh_conn *c)
 		return false;
 	}
 	c->in.len += (size_t)n;
+	ssh_health_heard(&c->health, c->now);
 	return true;
 }
 
@@ -202,6 +207,9 @@ void ssh_conn_flush(struct ssh_conn *c)
 			return;
 		}
 		ssh_buf_drop(&c->out, (size_t)n);
+		/* What waited behind the rest of a long queue has left only now. */
+		if (c->health.asked)
+			ssh_health_asked(&c->health, c->now);
 	}
 }
 
@@ -219,6 +227,7 @@ struct ssh_conn *ssh_conn_new(const struct ssh_setup *setup, uint32_t id, nsec_t
 	c->now = now;
 	c->deadline = now + CONNECT_TIMEOUT;
 	c->dial_at = now;
+	c->idle_since = NSEC_NEVER;
 	c->restricted = restricted;
 	c->sessions_max = CONN_CHANNELS_MAX;
 	list_init(&c->link);
@@ -375,9 +384,18 @@ unsigned ssh_conn_sessions(const struct ssh_conn *c)
 	return c->n_users - c->n_file_users - c->n_direct_users + ssh_fs_n_channels(c->fs) + c->n_closing;
 }
 
+/* Did a line begin with SSH-? Before it a server may say what it likes, as sshd does: "Exceeded MaxStartups". */
+static bool is_identified(const struct ssh_conn *c)
+{
+	for (size_t i = 0; i + 4 <= c->n_seen; i++)
+		if ((i == 0 || c->seen[i - 1] == '\n') && memcmp(c->seen + i, "SSH-", 4) == 0)
+			return true;
+	return false;
+}
+
 bool ssh_conn_was_dropped(const struct ssh_conn *c)
 {
-	return c->state == SSH_DEAD && c->error == ERR_RESET && c->fd >= 0 && c->n_early == 0;
+	return c->state == SSH_DEAD && c->error == ERR_RESET && c->fd >= 0 && !is_identified(c);
 }
 
 bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now)
@@ -390,9 +408,15 @@ bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now)
 static void fail_by_library(struct ssh_conn *c, const char *what)
 {
 	char *text = NULL;
+	size_t n = 0; /* of its first line */
 
 	libssh2_session_last_error(c->session, &text, NULL, 0);
-	if (c->eof)
+	while (n < MIN(c->n_seen, 100U) && !strchr("\r\n", c->seen[n]))
+		n++;
+	if (c->eof && !is_identified(c) && n > 0)
+		ssh_conn_fail(c, ERR_RESET, "%s: the server closed the connection, saying \"%.*s\"", what, (int)n,
+			      (const char *)c->seen);
+	else if (c->eof)
 		ssh_conn_fail(c, ERR_RESET, "%s: the server closed the connection", what);
 	else
 		ssh_conn_fail(c, ERR_PROTOCOL, "%s: %s", what, text && *text ? text : "unknown reason");
@@ -498,18 +522,74 @@ static void step_auth(struct ssh_conn *c)
 		ssh_conn_fail(c, ERR_AUTH, "user %s, tried %s", s->user, c->tried);
 }
 
-/* In READY with nobody there: only its end matters, and what the server says unasked is kept for later. */
-static void listen_idle(struct ssh_conn *c)
+/* ---- health ---- */
+
+static void ping(struct ssh_conn *c)
 {
-	while (ssh_buf_used(&c->in) < IDLE_MAX && fill(c))
-		;
+	/* Answers to requests come in order, and an opening listener waits for its own. */
+	if (c->opening)
+		return;
+	if (libssh2_session_ping(c->session) == 0)
+		ssh_health_asked(&c->health, c->now);
+}
+
+void ssh_conn_ask(struct ssh_conn *c, nsec_t now)
+{
+	c->now = now;
+	if (c->state == SSH_READY && ssh_health_wants_ask(&c->health, now, true))
+		ping(c);
+}
+
+bool ssh_conn_is_silent(const struct ssh_conn *c, nsec_t now)
+{
+	return c->state == SSH_READY && ssh_health_is_silent(&c->health, now);
+}
+
+bool ssh_conn_listens(const struct ssh_conn *c)
+{
+	/* What nobody takes is left to the kernel, and the server waits. */
 	if (c->eof)
+		return false;
+	return c->state < SSH_READY || (c->n_users == 0 ? c->n_idle_bytes < IDLE_MAX : c->hungry);
+}
+
+/* While we do not listen, silence says nothing. */
+static void check_health(struct ssh_conn *c, bool listened)
+{
+	if (!listened) {
+		ssh_health_heard(&c->health, c->now);
+	} else if (ssh_health_is_dead(&c->health, c->now)) {
+		ssh_conn_fail(c, ERR_TIMEOUT, "the connection is dead: no answer for %u s",
+			      (unsigned)((c->now - c->health.heard) / NSEC_PER_SEC));
+	} else if (ssh_health_wants_ask(&c->health, c->now, false)) {
+		c->n_idle_bytes = 0;
+		ping(c);
+	}
+}
+
+/* In READY with nobody there: its answers, its own pings, its end. */
+static void step_idle(struct ssh_conn *c)
+{
+	size_t before;
+
+	if (c->idle_since == NSEC_NEVER) {
+		c->idle_since = c->now;
+		c->n_idle_bytes = 0;
+	}
+	c->turn_bytes = before = IDLE_MAX - c->n_idle_bytes;
+	if (before > 0 && libssh2_session_read(c->session) != 0)
+		fail_by_library(c, "an idle connection ended");
+	else if (before > 0 && ssh_buf_used(&c->in) == 0 && c->eof)
 		ssh_conn_fail(c, ERR_RESET, "the server closed the connection");
+	c->n_idle_bytes += before - c->turn_bytes;
+	c->turn_bytes = TURN_MAX;
+	ssh_buf_release(&c->in);
 }
 
 bool ssh_conn_step(struct ssh_conn *c, nsec_t now)
 {
 	enum ssh_conn_state before = c->state;
+	bool listened = ssh_conn_listens(c) || c->eof;
 
 	c->now = now;
 	c->turn_bytes = TURN_MAX;
@@ -519,8 +599,14 @@ bool ssh_conn_step(struct ssh_conn *c, nsec_t now)
 		step_auth(c);
 	if (c->state < SSH_READY && now >= c->deadline)
 		ssh_conn_fail(c, ERR_TIMEOUT, "the SSH server did not answer in time");
-	if (c->state == SSH_READY && c->n_users == 0)
-		listen_idle(c);
+	if (c->state == SSH_READY && before != SSH_READY)
+		ssh_health_heard(&c->health, now);
+	else if (c->state == SSH_READY)
+		check_health(c, listened);
+	if (c->n_users > 0)
+		c->idle_since = NSEC_NEVER;
+	else if (c->state == SSH_READY)
+		step_idle(c);
 	c->hungry = false;
 	if (c->state == SSH_READY)
 		confirm_closed(c);
@@ -541,5 +627,6 @@ nsec_t ssh_conn_next(const struct ssh_conn *c)
 	/* The library stopped at the turn's limit, and there may be more. */
 	if (c->turn_bytes == 0)
 		return 0;
-	return c->opening || !list_empty(&c->closing) ? c->now + NSEC_PER_SEC : NSEC_NEVER;
+	return nsec_min(ssh_health_next(&c->health, c->now),
+			c->opening || !list_empty(&c->closing) ? c->now + NSEC_PER_SEC : NSEC_NEVER);
 }

@@ -18,6 +18,7 @@
 
 #include "base/list.h"
 #include "ssh/frame.h"
+#include "ssh/health.h"
 
 #define N_IDENTITIES_MAX 16
 #define CONN_OUT_MAX (512 * 1024)
@@ -61,6 +62,10 @@ struct ssh_conn {
 	uint8_t seen[8192];      /* the server's first bytes, for its KEXINIT */
 	size_t n_seen, n_early;  /* bytes kept there; bytes before READY */
 	bool restricted;         /* no EtM: the server has no strict key exchange */
+	struct ssh_health health;
+	nsec_t idle_since;       /* READY and nobody there; NSEC_NEVER: in use */
+	size_t n_idle_bytes;     /* that came since the last ping or use */
+	bool told;               /* the hub knows how the login went */
 	bool eof, hungry;        /* the server ended; a job waits for what it sends */
 	bool retired;            /* takes no new jobs; ends with the last */
 	unsigned sessions_max;   /* channels that the server lets us have */
@@ -100,10 +105,16 @@ void ssh_conn_abandon_open(struct ssh_conn *c, void *job);
 unsigned ssh_conn_sessions(const struct ssh_conn *c);
 /** ssh_conn_refused_open() - the server lets us have no more session channels than there are */
 void ssh_conn_refused_open(struct ssh_conn *c);
-/** ssh_conn_was_dropped() - closed before a byte came, as a busy sshd does (MaxStartups): worth another attempt */
+/** ssh_conn_was_dropped() - closed before the server named itself, as a busy sshd does (MaxStartups): worth another attempt */
 bool ssh_conn_was_dropped(const struct ssh_conn *c);
 /** ssh_conn_is_stuck() - a channel is being opened for long: others better take another connection */
 bool ssh_conn_is_stuck(const struct ssh_conn *c, nsec_t now);
+/** ssh_conn_ask() - somebody is about to use it: ask whether the server is there, if it was silent */
+void ssh_conn_ask(struct ssh_conn *c, nsec_t now);
+/** ssh_conn_is_silent() - asked, and no answer so far: others better take another connection */
+bool ssh_conn_is_silent(const struct ssh_conn *c, nsec_t now);
+/** ssh_conn_listens() - are bytes of the server wanted now? */
+bool ssh_conn_listens(const struct ssh_conn *c);
 /** ssh_conn_next() - when to step although no byte came */
 nsec_t ssh_conn_next(const struct ssh_conn *c);
 /** ssh_clean_text() - what a server wrote, fit for a terminal: control characters become '?' */

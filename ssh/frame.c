@@ -265,6 +265,11 @@ enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
 		ssh_read_text(&r, q.type, sizeof(q.type));
 		q.blob = ssh_read_string(&r);
 		r.bad |= !is_host_key(q.type, q.blob);
+	} else if (q.kind == SSH_C_OUTCOME) {
+		uint32_t e = ssh_read_u32(&r);
+
+		r.bad |= e >= ERR_N;
+		q.outcome = (enum err)e;
 	} else if (q.kind != SSH_C_DIAL && q.kind != SSH_C_IDLE) {
 		return ERR_PROTOCOL;
 	}

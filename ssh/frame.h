@@ -60,22 +60,25 @@ MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 enum ssh_control {
 	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max;
 			      * string root; u32 idle_s; u32 n; n x (string path, string pem) */
-	SSH_C_DIALED = 'D',  /* u32 dial, u32 err; with a descriptor when OK */
+	SSH_C_DIALED = 'D',  /* u32 dial, u32 err, string message ("": none); with a descriptor when OK */
 	SSH_C_SESSION = 'S', /* with a descriptor */
 	SSH_C_VERDICT = 'K', /* u32 dial, u32 err, string message */
+	SSH_C_RETIRE = 'R',  /* the host goes down: connections take nothing new, idle ones are closed */
 	SSH_C_DIAL = 'd',    /* worker: u32 dial */
+	SSH_C_OUTCOME = 'o', /* worker: u32 dial, u32 err: logged in, or why not (ERR_CLOSED: dropped unheard); once a dial */
 	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob; once a dial */
 	SSH_C_IDLE = 'i',     /* worker: u32 sessions that it ever got, all over for idle_s: it may be ended */
 };
 #define SSH_CONTROL_MAX (128 * 1024)
-#define SSH_CONTROL_VERSION 3       /* of these messages: hub and worker may be of two installations */
+#define SSH_CONTROL_VERSION 4       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_BLOB_MAX 16384
 
 /* What a worker asks of the hub; views into the message. */
 struct ssh_question {
-	enum ssh_control kind; /* SSH_C_DIAL, SSH_C_HOST_KEY or SSH_C_IDLE */
+	enum ssh_control kind; /* SSH_C_DIAL, SSH_C_OUTCOME, SSH_C_HOST_KEY or SSH_C_IDLE */
 	uint32_t id;           /* of the dial; IDLE: the sessions that it got */
+	enum err outcome;
 	char type[64];         /* of the host key, one word, and the first string of the blob */
 	struct bytes blob;
 };

@@ -568,14 +568,23 @@ static void run_files(struct ssh_job *j, nsec_t now)
 
 /* ---- the end ---- */
 
+/* Who asked for the command has vanished (kill -9) while it runs: as at a terminal's end, or it would run on for nobody. */
+static void hang_up(struct ssh_job *j)
+{
+	if (j->kind == SSH_F_EXEC && j->in_eof && !j->want_close && !j->signal[0] && libssh2_channel_eof(j->channel) != 1)
+		snprintf(j->signal, sizeof(j->signal), "HUP");
+}
+
 /* The job ends while things are open: tidy up at the host as far as that goes without blocking others. */
 static void abandon(struct ssh_job *j, nsec_t now)
 {
 	if (!j->closing) {
 		j->closing = true;
 		j->deadline = now + CLOSE_TIMEOUT;
-		if (j->channel && j->conn && j->conn->state == SSH_READY)
+		if (j->channel && j->conn && j->conn->state == SSH_READY) {
+			hang_up(j);
 			send_signal(j); /* came together with the end */
+		}
 		if (j->fs.client && j->fs.n_ops > 0)
 			fs_session_abandon(&j->fs, now);
 	}
@@ -645,6 +654,11 @@ static void run_any(struct ssh_job *j, nsec_t now)
 
 static void step_ready(struct ssh_job *j, nsec_t now)
 {
+	/* A kept connection that does not answer: nothing ran there yet. */
+	if (j->state == JOB_OPEN && j->kind != SSH_F_ACCEPT && ssh_conn_is_silent(j->conn, now)) {
+		look_again(j);
+		return;
+	}
 	if (j->state == JOB_OPEN && j->kind != SSH_F_ACCEPT && j->conn->opening != (ssh_job_is_file(j) ? (void *)j->conn->fs : j) &&
 	    ssh_conn_is_stuck(j->conn, now)) {
 		look_again(j);

@@ -33,12 +33,18 @@ struct ssh_worker_config {
 	size_t n_ids;
 	const char *known_hosts; /* path, read and written by the hub */
 	uint64_t file_size_max;  /* ssh.max_file_size_bytes: no more is read of any file; 0 = no limit */
+	struct ssh_nursery *nursery; /* it comes from there; outlives it. NULL: started by itself */
 	const char *program;     /* started as the worker, with the argument "ssh-worker"; NULL = this program */
 	bool is_guest;           /* this process is another program's: nothing of the worker is seen as its child */
 	const char *root;        /* ssh.session_root: absolute, at most SSH_ROOT_MAX; file operations stay in it. NULL or "" = none */
 	unsigned idle_s;         /* end after so long without a session; 0 = 600 */
 	/* The worker wants a connection to the host: answer with ssh_worker_dialed(). */
 	void (*on_dial)(void *ctx, struct ssh_worker *w, uint32_t dial_id);
+	/*
+	 * How the login of a dial went: OK, or why not; ERR_CLOSED: dropped before it named itself. The worker may say it late, of
+	 * dials that it never asked for, or never. NULL: nobody cares.
+	 */
+	void (*on_outcome)(void *ctx, struct ssh_worker *w, uint32_t dial_id, enum err e);
 	/* It ended (idle, crashed, killed); free it. @why is for people, NULL = idle. */
 	void (*on_end)(void *ctx, struct ssh_worker *w, const char *why);
 	/* A host key was accepted for the first time, or refused; for the log. */
@@ -48,8 +54,10 @@ struct ssh_worker_config {
 
 MUST_CHECK enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg,
 				     struct ssh_worker **ret);
-/** ssh_worker_dialed() - the answer to on_dial: @fd (given away) when @e is OK */
-void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, int fd);
+/** ssh_worker_dialed() - the answer to on_dial: @fd (given away) when @e is OK; else @why, for people (NULL: the usual text) */
+void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const char *why, int fd);
+/** ssh_worker_retire() - the host goes down: nothing new on its connections, idle ones are closed now */
+void ssh_worker_retire(struct ssh_worker *w);
 /** ssh_worker_attach() - give it a command's session socket (given away) */
 MUST_CHECK enum err ssh_worker_attach(struct ssh_worker *w, int fd);
 /** ssh_worker_free() - kill it when it still runs */

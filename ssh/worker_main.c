@@ -29,6 +29,7 @@
 #include "ssh/job.h"
 #include "ssh/listen.h"
 #include "ssh/worker.h"
+#include "ssh/worker_internal.h"
 
 #define N_JOBS_MAX 1100 /* a thousand forwards, and some */
 #define TURN_CPU_SECONDS 5
@@ -37,6 +38,7 @@
 #define ATTEMPTS_MAX 4 /* to connect to a server that drops us unheard */
 #define RETRY_MIN (200 * NSEC_PER_MSEC)
 #define N_CONNS_MAX 32
+#define SPARE_IDLE (60 * NSEC_PER_SEC)
 #define N_POLL (1 + N_CONNS_MAX + N_JOBS_MAX)
 
 struct process {
@@ -81,6 +83,20 @@ static void tell_idle(struct process *p)
 
 	p->idle_told = true;
 	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, p->n_sessions) == OK)
+		tell_hub(p, &b);
+	ssh_buf_fini(&b);
+}
+
+/* How the way to the host went, for its breaker; once a connection. */
+static void tell_outcome(struct process *p, struct ssh_conn *c, enum err e)
+{
+	struct ssh_buf b = { 0 };
+	uint8_t type = SSH_C_OUTCOME;
+
+	if (c->told)
+		return;
+	c->told = true;
+	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, c->id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK)
 		tell_hub(p, &b);
 	ssh_buf_fini(&b);
 }
@@ -149,12 +165,16 @@ static void take_dialed(struct process *p, struct ssh_reader *r, int *fd)
 {
 	struct ssh_conn *c = find_conn(p, ssh_read_u32(r));
 	enum err e = (enum err)ssh_read_u32(r);
+	char message[400];
 
-	if (!c || c->state != SSH_DIALING)
+	ssh_read_text(r, message, sizeof(message));
+	if (!c || c->state != SSH_DIALING || r->bad)
 		return;
 	if (e == OK && *fd >= 0) {
 		ssh_conn_start(c, *fd);
 		*fd = -1;
+	} else if (e != OK && message[0]) {
+		ssh_conn_fail(c, e, "%s", message);
 	} else if (e == ERR_REFUSED) {
 		ssh_conn_fail(c, ERR_REFUSED, "the host refused the connection: no SSH server answers there");
 	} else {
@@ -192,6 +212,12 @@ static void take_session(struct process *p, int *fd)
 	p->n_jobs++;
 }
 
+static void retire_all(struct process *p)
+{
+	list_for_each(it, &p->conns)
+		container_of(it, struct ssh_conn, link)->retired = true;
+}
+
 static void take_message(struct process *p)
 {
 	static uint8_t buf[SSH_CONTROL_MAX];
@@ -217,6 +243,8 @@ static void take_message(struct process *p)
 		take_dialed(p, &r, &fd);
 	else if (buf[0] == SSH_C_VERDICT)
 		take_verdict(p, &r);
+	else if (buf[0] == SSH_C_RETIRE)
+		retire_all(p);
 	else if (buf[0] == SSH_C_SESSION)
 		take_session(p, &fd);
 	if (fd >= 0)
@@ -283,7 +311,7 @@ static void count_users(struct process *p)
 
 static bool has_place(const struct process *p, const struct ssh_conn *c, const struct ssh_job *j)
 {
-	if (c->state == SSH_DEAD || c->retired || c->eof || ssh_conn_is_stuck(c, p->now))
+	if (c->state == SSH_DEAD || c->retired || c->eof || ssh_conn_is_stuck(c, p->now) || ssh_conn_is_silent(c, p->now))
 		return false;
 	if (ssh_job_is_file(j) && c->fs)
 		return c->n_file_users < CONN_FILE_USERS_MAX && (c->state != SSH_READY || !ssh_fs_failed(c->fs));
@@ -292,11 +320,12 @@ static bool has_place(const struct process *p, const struct ssh_conn *c, const s
 	return ssh_conn_sessions(c) < c->sessions_max;
 }
 
-static void join(struct ssh_job *j, struct ssh_conn *c)
+static void join(struct process *p, struct ssh_job *j, struct ssh_conn *c)
 {
 	j->conn = c;
 	j->state = JOB_OPEN;
 	count_user(c, j);
+	ssh_conn_ask(c, p->now);
 }
 
 /* A connection with a free channel, or a new one. */
@@ -307,7 +336,7 @@ static void find_connection(struct process *p, struct ssh_job *j)
 	if (j->kind == SSH_F_ACCEPT) {
 		c = ssh_listen_conn(j->number);
 		if (c)
-			join(j, c);
+			join(p, j, c);
 		else
 			ssh_job_conn_dead(j, ERR_CLOSED, "nobody listens there any more");
 		return;
@@ -315,13 +344,13 @@ static void find_connection(struct process *p, struct ssh_job *j)
 	list_for_each(it, &p->conns) {
 		c = container_of(it, struct ssh_conn, link);
 		if (has_place(p, c, j)) {
-			join(j, c);
+			join(p, j, c);
 			return;
 		}
 	}
 	c = dial(p, false);
 	if (c)
-		join(j, c);
+		join(p, j, c);
 	else
 		ssh_job_conn_dead(j, ERR_FULL, "too many SSH connections to this host at once");
 }
@@ -329,8 +358,10 @@ static void find_connection(struct process *p, struct ssh_job *j)
 /* Its jobs fail with it, except when it is to be dialled again, with other algorithms or later. */
 static void bury(struct process *p, struct ssh_conn *c)
 {
-	struct ssh_conn *again = c->error == ERR_AGAIN ? dial(p, true) : dial_again(p, c);
+	struct ssh_conn *again;
 
+	tell_outcome(p, c, ssh_conn_was_dropped(c) ? ERR_CLOSED : c->error);
+	again = c->error == ERR_AGAIN ? dial(p, true) : dial_again(p, c);
 	list_for_each(it, &p->jobs) {
 		struct ssh_job *j = container_of(it, struct ssh_job, link);
 
@@ -375,6 +406,8 @@ static void step_all(struct process *p)
 		}
 		if (ssh_conn_step(c, p->now) && c->state == SSH_HOST_KEY)
 			ask_host_key(p, c);
+		if (c->state == SSH_READY)
+			tell_outcome(p, c, OK);
 		/* Answers of SFTP first: jobs go on with what they free. */
 		p->moved |= ssh_fs_step(c, p->now);
 	}
@@ -393,6 +426,27 @@ static void step_all(struct process *p)
 		if (c->state == SSH_DEAD)
 			bury(p, c);
 	}
+}
+
+/* Beyond the first, connections stay only as long as there is a use for them. Return: when to look again. */
+static nsec_t close_spare(struct process *p)
+{
+	nsec_t next = NSEC_NEVER;
+	size_t n = p->n_conns;
+
+	list_for_each(it, &p->conns) {
+		struct ssh_conn *c = container_of(it, struct ssh_conn, link);
+
+		if (n < 2 || c->state != SSH_READY || c->idle_since == NSEC_NEVER)
+			continue;
+		if (p->now >= c->idle_since + SPARE_IDLE) {
+			ssh_conn_fail(c, ERR_CLOSED, "not needed any more");
+			n--;
+		} else {
+			next = nsec_min(next, c->idle_since + SPARE_IDLE);
+		}
+	}
+	return next;
 }
 
 /* What the last sessions needed goes back to the system: a hundred idle workers are to be small. */
@@ -431,15 +485,12 @@ static nsec_t check_idle(struct process *p)
 
 static short conn_events(const struct ssh_conn *c)
 {
-	/* What nobody takes is left to the kernel, and the server waits. */
-	bool in = c->state < SSH_READY || c->hungry || (c->n_users == 0 && ssh_buf_used(&c->in) == 0);
-
-	return (short)((in && !c->eof ? POLLIN : 0) | (ssh_buf_used(&c->out) ? POLLOUT : 0));
+	return (short)((ssh_conn_listens(c) ? POLLIN : 0) | (ssh_buf_used(&c->out) ? POLLOUT : 0));
 }
 
 static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 {
-	nsec_t next = check_idle(p);
+	nsec_t next = nsec_min(check_idle(p), close_spare(p));
 	nfds_t n = 0;
 
 	pf[n++] = (struct pollfd){ p->ctl, POLLIN, 0 };
@@ -474,12 +525,12 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 }
 
 /* What the libraries load or open at first use must be there before the sandbox. */
-static bool warm_up(void)
+bool ssh_worker_warm_up(void)
 {
 	uint8_t byte[32];
 	unsigned len;
 
-	return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 && libssh2_init(0) == 0 &&
+	return os_sandbox_prepare() == OK && OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) == 1 && libssh2_init(0) == 0 &&
 	       RAND_bytes(byte, sizeof(byte)) == 1 && RAND_priv_bytes(byte, sizeof(byte)) == 1 &&
 	       EVP_Digest(byte, sizeof(byte), byte, &len, EVP_sha256(), NULL) == 1 && os_now() != 0;
 }
@@ -495,7 +546,7 @@ static void raise_descriptors(void)
 	setrlimit(RLIMIT_NOFILE, &lim);
 }
 
-int ssh_worker_main(int ctl_fd)
+int ssh_worker_run(int ctl_fd)
 {
 	static struct process p;
 	static struct pollfd pf[N_POLL];
@@ -505,8 +556,7 @@ int ssh_worker_main(int ctl_fd)
 	list_init(&p.conns);
 	list_init(&p.jobs);
 	raise_descriptors();
-	if (!warm_up())
-		return 1;
+	os_set_name("nefia-ssh"); /* in ps: what was forked has its parent's words */
 	if (os_sandbox_worker(&sandbox) != OK)
 		return 1;
 	while (!p.over) {
@@ -524,4 +574,9 @@ int ssh_worker_main(int ctl_fd)
 			take_message(&p);
 	}
 	_exit(0);
+}
+
+int ssh_worker_main(int ctl_fd)
+{
+	return ssh_worker_warm_up() ? ssh_worker_run(ctl_fd) : 1;
 }

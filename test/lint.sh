@@ -11,7 +11,7 @@ complain() { echo "lint: $*"; bad=1; }
 may() {
 	local from=$1 line dir
 	shift
-	[ -d "$from" ] || return 0
+	compgen -G "$from/*.[ch]" >/dev/null || return 0
 	while IFS= read -r line; do
 		dir=$(sed -n 's/.*#include "\([a-z]*\)\/.*/\1/p' <<<"$line")
 		case " $from lwip $* " in *" $dir "*) ;; *) complain "$line: $from/ may not include $dir/" ;; esac
@@ -25,6 +25,11 @@ LOW="base os wg netstack transport enroll"
 may tunnel $LOW
 may agent $LOW tunnel
 may operator $LOW ssh tunnel agent
+may lib $LOW ssh tunnel operator
+# The library's users have its one header, and nothing else of ours.
+for f in lib/nefia.h lib/examples/*.c; do
+	if own=$(grep -nE '^#include "' "$f" | grep -v '"nefia.h"'); then complain "$f: $own: only nefia.h is public"; fi
+done
 
 # fence HEADER-REGEX ALLOWED...: a foreign header only in these folders
 fence() {
@@ -32,13 +37,13 @@ fence() {
 	shift
 	while IFS= read -r line; do
 		case " $* " in *" ${line%%/*} "*) ;; *) complain "$line: foreign header outside of: $*" ;; esac
-	done < <(grep -nHE "^#include [<\"]$header" {base,os,wg,netstack,transport,enroll,ssh,tunnel,agent,operator}/*.[ch] 2>/dev/null)
+	done < <(grep -nHE "^#include [<\"]$header" {base,os,wg,netstack,transport,enroll,ssh,tunnel,agent,operator,lib}/*.[ch] 2>/dev/null)
 }
 fence 'lwip/' netstack
 fence 'libssh2' ssh
 fence 'uv\.h' os
 fence 'sodium\.h' base wg enroll netstack tunnel agent operator # keys, base64, wiping; never os/ or ssh/
-fence 'jansson' base enroll operator agent
+fence 'jansson' base enroll operator agent lib
 fence 'yaml\.h' base
 
 # The WireGuard core is a machine without I/O: no socket, clock, randomness or output of its own.
@@ -56,5 +61,5 @@ fi
 
 # Report only: functions of more than 60 lines.
 awk 'FNR == 1 { start = 0 } /^{/ { start = FNR } /^}/ { if (start && FNR - start > 60) print "lint: note: " FILENAME ":" start ": " FNR - start " lines"; start = 0 }' \
-	{base,os,wg,netstack,transport,enroll,ssh,tunnel,agent,operator}/*.c 2>/dev/null
+	{base,os,wg,netstack,transport,enroll,ssh,tunnel,agent,operator,lib}/*.c 2>/dev/null
 exit $bad

@@ -38,3 +38,14 @@ edit transport.c 1 \
 	'$n += s{ssize_t decryptlen = LIBSSH2_MIN\(blocksize, len\);}{ssize_t decryptlen = IS_FIRST(firstlast) ?\n            LIBSSH2_MIN(blocksize, len) : len;}'
 edit transport.c 1 \
 	'$n += s{\(\(len <= blocksize\) \? firstlast : MIDDLE_BLOCK\)}{firstlast}'
+
+# A ping that the server must answer, and reading without a channel, so that answers, the server's own pings and its end are seen on a
+# connection that nobody uses. Answers to global requests come in order: a ping's is not kept for whoever asks for a forward next.
+edit libssh2_priv.h 1 \
+	'$n += s{(    time_t keepalive_last_sent;\n)}{$1    unsigned int pings_unanswered;\n}'
+edit packet.c 1 \
+	'$n += s{(        case SSH_MSG_GLOBAL_REQUEST:\n)}{        case SSH_MSG_REQUEST_SUCCESS:\n        case SSH_MSG_REQUEST_FAILURE:\n            if(!session->pings_unanswered)\n                break;\n            session->pings_unanswered--;\n            LIBSSH2_FREE(session, data);\n            session->packAdd_state = libssh2_NB_state_idle;\n            return 0;\n\n$1}'
+edit keepalive.c 1 \
+	'$n += s{\z}{\nLIBSSH2_API int\nlibssh2_session_ping(LIBSSH2_SESSION *session)\n{\n    static const unsigned char ping[] = "\\x50\\x00\\x00\\x00\\x15keepalive\@openssh.com\\x01";\n    int rc = _libssh2_transport_send(session, ping, sizeof(ping) - 1, NULL, 0);\n\n    if(!rc)\n        session->pings_unanswered++;\n    return rc;\n}\n\nLIBSSH2_API int\nlibssh2_session_read(LIBSSH2_SESSION *session)\n{\n    int rc;\n\n    do\n        rc = _libssh2_transport_read(session);\n    while(rc > 0);\n    return rc == LIBSSH2_ERROR_EAGAIN ? 0 : rc;\n}\n}'
+edit ../include/libssh2.h 1 \
+	'$n += s{(LIBSSH2_API int libssh2_keepalive_send\(.*?\);\n)}{$1\nLIBSSH2_API int libssh2_session_ping(LIBSSH2_SESSION *session);\nLIBSSH2_API int libssh2_session_read(LIBSSH2_SESSION *session);\n}s'

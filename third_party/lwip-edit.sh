@@ -34,6 +34,9 @@ edit core/tcp_out.c 1 \
 # After each segment that came, lwIP sends what it may: we do it once for a batch (net_lwip_input_done).
 edit core/tcp_in.c 1 \
 	'$n += s{(/\* Try to send something out\. \*/\n\s*)tcp_output\(pcb\);}{$1net_lwip_input_done(pcb);}'
+# TIME_WAIT is short here (netstack/timer.c): whatever a peer sends again that takes sequence space starts it anew, not its FIN alone.
+edit core/tcp_in.c 1 \
+	'$n += s~(    \}\n  \} else if \()flags & TCP_FIN(\) \{\n    /\* - eighth)~${1}tcplen > 0$2~'
 # Congestion control and loss recovery are ours (netstack/loss.c): lwIP only keeps the queues and the timer.
 edit core/tcp_in.c 1 \
 	'$n += s{if \(pcb->dupacks > 3\) \{.*?tcp_rexmit_fast\(pcb\);\s*\}}{}s'

@@ -11,8 +11,8 @@
 #include "os/stream.h"
 #include "tunnel/tunnel_internal.h"
 
-#define CHUNK 65536
-#define N_IOV 32
+#define CHUNK (256 << 10) /* a read of the local socket: each one costs an ACK and, perhaps, a wake-up of the program */
+#define N_IOV 64 /* packets: as many as make the largest piece that the kernel queues at once */
 
 struct tunnel_bridge {
 	struct os_loop *loop;

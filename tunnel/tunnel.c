@@ -72,8 +72,11 @@ static void tell(struct tunnel *t)
 		}
 		if (ev.kind == WG_EVENT_SESSION_UP || ev.kind == WG_EVENT_ENDPOINT)
 			remember(t, ev.peer);
-		if (ev.kind == WG_EVENT_ENDPOINT)
+		if (ev.kind == WG_EVENT_ENDPOINT) {
 			os_udp_path_changed(t->udp, &ev.endpoint);
+			if (t->nif)
+				net_if_path_changed(t->nif);
+		}
 		tunnel_dials_on_event(t, &ev);
 		if (t->cfg.on_event)
 			t->cfg.on_event(t->cfg.ctx, &ev);

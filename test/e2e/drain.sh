@@ -20,6 +20,28 @@ cut() { # cut SECONDS: it is told of its end
 	check "in words: $(cat "$T/err")" contains "$(cat "$T/err")" "Error: [E1036]"
 }
 
+# Connections that the hub keeps for the next command do not count, however many; neither does a command's length.
+expect 0 "a kept connection" nefia exec --target web -- true
+begin=$(now_ms)
+stop_pid "$AGENT_PID"
+took=$(($(now_ms) - begin))
+check "a kept connection keeps nobody waiting ($took ms)" test $took -lt 1500
+start_agent web
+for i in 1 2 3 4 5 6 7 8 9 10 11 12; do "$NEFIA" exec --target web -- sleep 1 & E="${E:-} $!"; done
+wait $E
+check "more than one connection is kept" test "$(grep -c 'Accepted publickey' "$T/sshd.log")" -ge 3
+stuck_for() { "$NEFIA" exec --target web -- "touch $T/begun; sleep $1; echo whole" >"$T/out" 2>"$T/err" </dev/null & CMD=$!; }
+stuck_for 2
+wait_until 10 test -e "$T/begun" || fail "the command does not start"
+begin=$(now_ms)
+stop_pid "$AGENT_PID"
+took=$(($(now_ms) - begin))
+wait "$CMD"
+check "what runs may end" equal "$? $(cat "$T/out")" "0 whole"
+check "and the agent with it ($took ms)" test $took -ge 1000 -a $took -lt 4500
+rm -f "$T/begun"
+start_agent web
+
 stuck
 kill -TERM "$AGENT_PID"
 check "it waits" wait_until 2 log_says "waiting up to 30 s"

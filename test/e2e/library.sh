@@ -40,15 +40,15 @@ check "it is still that hub" kill -0 "$HUB_PID"
 
 # ---- listening inside, from another operator's folder ----
 export NEFIA_HOME=$T/op2
-nefia init >/dev/null || fail "second operator"
+nefia init >"$T/init2.out" || fail "second operator"
 PORT2=$(free_port)
 set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$PORT2"
 set_yaml "$NEFIA_HOME/nefia.yaml" address 10.99.0.77/24
-key_of() { NEFIA_HOME=$1 "$NEFIA" init 2>&1 | sed -n 's/.*[Pp]ublic key: //p'; }
-K1=$(key_of "$T/op") K2=$(key_of "$T/op2")
-nefia host add first --public-key "$K1" --addr 10.99.0.1 --endpoint "127.0.0.1:$HUB_PORT" >/dev/null 2>&1 || fail "host add first"
-NEFIA_HOME=$T/op "$NEFIA" host add second --public-key "$K2" --addr 10.99.0.77 --endpoint "127.0.0.1:$PORT2" >/dev/null 2>&1 ||
-	fail "host add second"
+key_in() { sed -n 's/.*[Pp]ublic key: *//p' "$1"; }
+nefia host add first --public-key "$(key_in "$T/init.out")" --vpn-addr 10.99.0.1 --endpoint "127.0.0.1:$HUB_PORT" >"$T/add.out" 2>&1 ||
+	fail "host add first: $(cat "$T/add.out")"
+NEFIA_HOME=$T/op "$NEFIA" host add second --public-key "$(key_in "$T/init2.out")" --vpn-addr 10.99.0.77 \
+	--endpoint "127.0.0.1:$PORT2" >"$T/add.out" 2>&1 || fail "host add second: $(cat "$T/add.out")"
 "$EX/echo" listen 7000 >"$T/listen.log" 2>&1 &
 LISTENER=$!
 PIDS="$PIDS $LISTENER"
@@ -77,8 +77,16 @@ fi
 # ---- many at once, tunnel lost and back ----
 expect 0 "the stress program" "$EX/many" web 8 4
 check "all ran, nothing is left" equal "$OUT" "failed 0, descriptors kept 0"
+"$EX/run" web 'sleep 1; echo still here' >"$T/still" 2>&1 &
+STILL=$!
+PIDS="$PIDS $STILL"
+sleep 0.5
+kill -STOP "$AGENT_PID"
+sleep 1.5
+kill -CONT "$AGENT_PID"
+wait "$STILL" || fail "the tunnel was lost for a while: $(cat "$T/still")"
+check "a command outlives a lost tunnel" equal "$(cat "$T/still")" "still here"
 stop_pid "$AGENT_PID" KILL
-expect 255 "no agent" timeout 20 "$EX/run" web true
 start_agent web
 expect 0 "the agent is back" "$EX/run" web true
 done_all

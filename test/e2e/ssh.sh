@@ -19,7 +19,7 @@ for i in 1 2 3 4; do check "file $i of four at once is whole" cmp "$T/src" "$T/b
 check "keys were exchanged anew" contains "$("$NEFIA" exec --target web -- 'head -c 5000000 /dev/zero | cksum')" " 5000000"
 
 # An idle connection whose server ends costs nothing, and the next command has a new one.
-worker=$(pgrep -P "$HUB_PID" | head -1)
+worker=$(pgrep -P "$HUB_PID" -x nefia-ssh | head -1)
 ticks() { awk '{print $14 + $15}' "/proc/$worker/stat"; }
 for p in $(pgrep -P "$SSHD_PID"); do pkill -P "$p"; kill "$p" 2>/dev/null; done
 sleep 0.3
@@ -43,11 +43,11 @@ hup_sshd
 expect 255 "a killed session" nefia exec --target web -- 'kill -9 $PPID; sleep 5'
 
 # What the CPU watch does is told.
-worker=$(pgrep -P "$HUB_PID" | head -1)
+worker=$(pgrep -P "$HUB_PID" -x nefia-ssh | head -1)
 kill -PROF "$worker"
 wait_until 5 grep -q 'compute without end' "$T/hub.log" || fail "the hub does not say why a worker was ended"
 expect 0 "a command after it" nefia exec --target web -- true
-worker=$(pgrep -P "$HUB_PID" | head -1)
+worker=$(pgrep -P "$HUB_PID" -x nefia-ssh | head -1)
 
 # Killed in the middle of a put: the old file or the new one, never a part.
 echo old >"$T/target"

@@ -39,5 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	request((const char *)data, size);
 	reply((const char *)data, size);
+	/* A datagram: a notice or not, in bounded time. */
+	if (agent_control_is_draining((const char *)data, size))
+		ASSERT(size >= strlen("{\"v\":1,\"notice\":\"draining\"}"));
 	return 0;
 }

@@ -325,7 +325,7 @@ static void on_thaw(struct sim *s, uint64_t node)
 	if (!n->frozen)
 		return;
 	n->frozen = false;
-	s->wire.stuck_until[node] = s->now;
+	s->wire.stuck_until[node] = MAX(s->wire.stuck_until[node], s->now);
 	disturb(n, s->now + 10 * NSEC_PER_SEC);
 	path_thaw(n);
 }

@@ -320,9 +320,23 @@ static int stop(void **state)
 	return 0;
 }
 
+static void notices(void **state)
+{
+	static const char *const others[] = { "", "{}", "[]", "{\"v\":2,\"notice\":\"draining\"}", "{\"v\":1,\"notice\":\"x\"}",
+					      "{\"v\":1,\"notice\":7}", "{\"v\":1,\"notice\":\"draining\"" };
+	char *text = agent_control_draining();
+
+	assert_non_null(text);
+	assert_true(agent_control_is_draining(text, strlen(text)));
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+		assert_false(agent_control_is_draining(others[i], strlen(others[i])));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(notices),
 		cmocka_unit_test(ping_echoes_its_nonce),
 		cmocka_unit_test(health_and_status),
 		cmocka_unit_test(wrong_lines),

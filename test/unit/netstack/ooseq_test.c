@@ -152,7 +152,7 @@ static void pieces_in_any_order_make_the_stream(void **state)
 static void what_does_not_fit_is_told_by_no_sack(void **state)
 {
 	begin(7);
-	for (size_t i = 3 * 1500; i > 0; i -= 3)
+	for (size_t i = 3 * 9000; i > 0; i -= 3)
 		say(0x10, i, 1);
 	for (size_t from = 0; from < N_STREAM; from += 1000)
 		say(0x10, from, 1000);

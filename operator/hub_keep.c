@@ -1,0 +1,365 @@
+/*
+ * operator/hub_keep.c - forwards in the background: `nefia forward --background`.
+ *
+ * Each is a process of this program, started by the hub as a person would start it, and started again should it end by itself
+ * (after 1 s, then twice as long up to 30 s). So a client's bytes are never parsed in the process that holds the tunnel's
+ * keys, and a thousand busy connections share no loop with it. It asks this hub for sessions like any command; tunnel,
+ * agent and SSH connections may come and go under it while its ports stay open. It ends with the hub.
+ *
+ *	STARTING  until it has said "Forwarding ..." for each of its ports; who asked for it waits
+ *	RUNNING
+ *	PAUSING   it ended; started again at the timer
+ *	STOPPING  it was told to end; killed at the timer
+ *
+ * What it writes goes to the hub's log, line by line, without control characters.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "operator/hub_internal.h"
+#include "os/proc.h"
+
+#define KEEPS_MAX 32 /* each is a client too, of whom there are HUB_CLIENTS_MAX */
+#define ARGS_MAX 80
+#define SAID_MAX 8192
+#define START_MAX (30 * NSEC_PER_SEC)
+#define PAUSE_FIRST (1 * NSEC_PER_SEC)
+#define PAUSE_MAX (30 * NSEC_PER_SEC)
+#define STOP_MAX (3 * NSEC_PER_SEC)
+
+enum keep_state { STARTING, RUNNING, PAUSING, STOPPING };
+
+struct hub_keep {
+	struct list link;
+	struct hub *hub;
+	enum keep_state state;
+	unsigned id, n_restarts;
+	char host[64];
+	char *args[ARGS_MAX + 1];
+	size_t n_args, n_ports, n_ready;
+	struct os_child *child;
+	int fd; /* what it writes */
+	struct os_watch *watch;
+	struct os_timer timer;
+	nsec_t since, pause;
+	char line[1024], error[1024]; /* that it writes now; the last while starting */
+	size_t len;
+	char said[SAID_MAX]; /* its "Forwarding ..." lines, each with its end */
+	struct hub_conn *asker; /* waits for it to be ready */
+};
+
+static void close_child(struct hub_keep *k)
+{
+	os_watch_free(k->watch);
+	os_child_free(k->child);
+	if (k->fd >= 0)
+		close(k->fd);
+	k->watch = NULL;
+	k->child = NULL;
+	k->fd = -1;
+}
+
+static void keep_free(struct hub_keep *k)
+{
+	close_child(k);
+	os_timer_cancel(&k->timer);
+	k->hub->n_keeps--;
+	for (size_t i = 0; i < k->n_args; i++)
+		free(k->args[i]);
+	list_del(&k->link);
+	free(k);
+}
+
+/* ---- what it says ---- */
+
+static json_t *said_json(const struct hub_keep *k)
+{
+	json_t *a = json_array();
+
+	for (const char *p = k->said, *end; (end = strchr(p, '\n')); p = end + 1)
+		json_array_append_new(a, json_stringn(p, (size_t)(end - p)));
+	return a;
+}
+
+static void answer(struct hub_keep *k)
+{
+	struct hub_conn *c = k->asker;
+
+	k->asker = NULL;
+	hub_conn_set_job(c, NULL, NULL);
+	hub_conn_reply(c, json_pack("{s:i, s:o}", "id", (int)k->id, "says", said_json(k)), -1);
+}
+
+/* It could not start: its own error is the answer, and it is not kept. */
+static void give_up(struct hub_keep *k)
+{
+	struct hub_conn *c = k->asker;
+	json_t *o = json_loads(k->error, 0, NULL), *error = json_object_get(o, "error");
+	const char *code = hub_json_string(error, "code"), *message = hub_json_string(error, "message");
+	char copy[600];
+
+	snprintf(copy, sizeof(copy), "%s", message ? message : k->error[0] ? k->error : "the forward ended while starting");
+	k->asker = NULL;
+	hub_conn_set_job(c, NULL, NULL);
+	keep_free(k);
+	hub_conn_fail(c, ERR_REFUSED, code && code[0] == 'E' ? (unsigned)atoi(code + 1) : 1016, "%s", copy);
+	json_decref(o);
+}
+
+static void take_line(struct hub_keep *k)
+{
+	size_t used = strlen(k->said);
+
+	for (char *p = k->line; *p; p++)
+		if ((uint8_t)*p < 0x20 || *p == 0x7f)
+			*p = '?';
+	if (strncmp(k->line, "Forwarding ", 11) != 0) {
+		log_info("forward id=%u host=%s says: %s", k->id, k->host, k->line);
+		if (k->state == STARTING)
+			snprintf(k->error, sizeof(k->error), "%s", k->line);
+		return;
+	}
+	if (k->state != STARTING)
+		return;
+	snprintf(k->said + used, sizeof(k->said) - used, "%s\n", k->line);
+	if (++k->n_ready < k->n_ports)
+		return;
+	k->state = RUNNING;
+	k->since = os_now();
+	os_timer_cancel(&k->timer);
+	log_info("forward started id=%u host=%s", k->id, k->host);
+	if (k->asker)
+		answer(k);
+}
+
+static void read_lines(struct hub_keep *k)
+{
+	char *end;
+	ssize_t n;
+
+	while ((n = recv(k->fd, k->line + k->len, sizeof(k->line) - 1 - k->len, MSG_DONTWAIT)) > 0) {
+		k->len += (size_t)n;
+		k->line[k->len] = '\0';
+		while ((end = strchr(k->line, '\n')) || k->len == sizeof(k->line) - 1) {
+			size_t used = end ? (size_t)(end - k->line) + 1 : k->len;
+			char rest[sizeof(k->line)];
+
+			if (end)
+				*end = '\0';
+			memcpy(rest, k->line + used, k->len - used + 1);
+			take_line(k);
+			k->len -= used;
+			memcpy(k->line, rest, k->len + 1);
+		}
+	}
+	if (n == 0)
+		os_watch_set(k->watch, 0); /* on_exit_child() comes */
+}
+
+static void on_readable(void *ctx, int events)
+{
+	read_lines(ctx);
+}
+
+/* ---- its process ---- */
+
+static void on_exit_child(void *ctx, int exit_code, int term_signal)
+{
+	struct hub_keep *k = ctx;
+
+	/* Not here: the caller still holds what is freed. */
+	os_timer_set(&k->timer, 0);
+}
+
+static enum err start(struct hub_keep *k)
+{
+	const char *argv[ARGS_MAX + 6] = { os_self_path(), "--config", k->hub->opt.config, "forward", "--json" };
+	struct os_spawn sp = { .argv = argv, .fds = { -1, -1, -1 }, .n_fds = 3, .new_session = true, .ends_with_us = true };
+	int pair[2];
+	enum err e = os_socketpair(pair);
+
+	for (size_t i = 0; i < k->n_args; i++)
+		argv[5 + i] = k->args[i];
+	argv[5 + k->n_args] = NULL;
+	if (e != OK)
+		return e;
+	sp.fds[1] = sp.fds[2] = pair[1];
+	k->fd = pair[0];
+	k->len = k->n_ready = 0;
+	k->said[0] = k->error[0] = '\0';
+	k->state = STARTING;
+	if (setenv("NEFIA_HOME", k->hub->opt.home, 1) != 0)
+		e = ERR_NOMEM;
+	if (e == OK)
+		e = os_child_spawn(k->hub->loop, &sp, on_exit_child, k, &k->child);
+	close(pair[1]);
+	if (e == OK)
+		e = os_watch_new(k->hub->loop, k->fd, on_readable, k, &k->watch);
+	if (e == OK)
+		os_watch_set(k->watch, OS_READ);
+	os_timer_set(&k->timer, os_now() + START_MAX);
+	return e;
+}
+
+/* Its end was noticed, it does not get ready, or it is time to start it again. */
+static void on_timer(void *ctx)
+{
+	struct hub_keep *k = ctx;
+	bool ended = k->child != NULL;
+
+	if (k->watch)
+		read_lines(k);
+	if (k->asker) {
+		give_up(k);
+		return;
+	}
+	if (k->state == STOPPING) {
+		keep_free(k);
+		return;
+	}
+	close_child(k);
+	if (ended) {
+		if (k->since && os_now() > k->since + PAUSE_MAX)
+			k->pause = 0;
+		k->pause = k->pause ? nsec_min(2 * k->pause, PAUSE_MAX) : PAUSE_FIRST;
+		k->state = PAUSING;
+		log_warn("forward ended, is started again id=%u host=%s after_s=%u", k->id, k->host, (unsigned)(k->pause / NSEC_PER_SEC));
+		os_timer_set(&k->timer, os_now() + k->pause);
+		return;
+	}
+	k->n_restarts++;
+	if (start(k) != OK)
+		os_timer_set(&k->timer, os_now() + PAUSE_MAX);
+}
+
+/* ---- what clients ask ---- */
+
+/* Who asked left before it was ready: it is not kept. */
+static void cancel_asker(void *job)
+{
+	keep_free(job);
+}
+
+static enum err take_args(struct hub_keep *k, const json_t *args)
+{
+	const json_t *a;
+	size_t i;
+
+	json_array_foreach(args, i, a) {
+		const char *text = json_string_value(a);
+
+		if (!text || k->n_args == ARGS_MAX)
+			return ERR_INVALID;
+		k->args[k->n_args] = strdup(text);
+		if (!k->args[k->n_args++])
+			return ERR_NOMEM;
+	}
+	return k->n_args > 0 ? OK : ERR_INVALID;
+}
+
+void hub_op_keep(struct hub_conn *c, const json_t *req)
+{
+	struct hub *h = hub_conn_hub(c);
+	const char *host = hub_json_string(req, "host");
+	struct hub_keep *k;
+	enum err e;
+
+	if (!host || !hub_find(h, host)) {
+		hub_conn_fail(c, ERR_NOT_FOUND, 1021, "unknown host: %s", host ? host : "(none given)");
+		return;
+	}
+	if (h->opt.is_guest) {
+		hub_conn_fail(c, ERR_UNSUPPORTED, 1016, "the hub is part of another program; start 'nefia hub' for forwards in the background");
+		return;
+	}
+	if (h->n_keeps >= KEEPS_MAX || !(k = calloc(1, sizeof(*k)))) {
+		hub_conn_fail(c, ERR_FULL, 1016, "the hub keeps %d forwards already; one takes several ports", KEEPS_MAX);
+		return;
+	}
+	k->hub = h;
+	k->id = ++h->last_keep;
+	k->fd = -1;
+	k->n_ports = (size_t)hub_json_int(req, "ports", 1);
+	snprintf(k->host, sizeof(k->host), "%s", host);
+	os_timer_init(&k->timer, h->loop, on_timer, k);
+	list_add_tail(&h->keeps, &k->link);
+	h->n_keeps++;
+	e = take_args(k, json_object_get(req, "args"));
+	if (e == OK)
+		e = start(k);
+	if (e != OK) {
+		keep_free(k);
+		hub_conn_fail(c, e, 1016, "the forward could not be started: %s", err_text(e));
+		return;
+	}
+	k->asker = c;
+	hub_conn_set_job(c, k, cancel_asker);
+}
+
+static json_t *keep_json(const struct hub_keep *k)
+{
+	static const char *const states[] = { "starting", "running", "restarting", "stopping" };
+	json_t *args = json_array();
+
+	for (size_t i = 0; i < k->n_args; i++)
+		json_array_append_new(args, json_string(k->args[i]));
+	return json_pack("{s:i, s:s, s:s, s:o, s:o, s:I, s:i}", "id", (int)k->id, "host", k->host, "state", states[k->state], "args",
+			 args, "says", said_json(k), "age_ms",
+			 (json_int_t)(k->since ? (os_now() - k->since) / NSEC_PER_MSEC : 0), "restarts", (int)k->n_restarts);
+}
+
+void hub_op_keeps(struct hub_conn *c, const json_t *req)
+{
+	json_t *all = json_array();
+
+	list_for_each(it, &hub_conn_hub(c)->keeps)
+		json_array_append_new(all, keep_json(container_of(it, struct hub_keep, link)));
+	hub_conn_reply(c, json_pack("{s:o}", "forwards", all), -1);
+}
+
+/* In order: its Unix sockets are removed by itself. */
+static void stop(struct hub_keep *k)
+{
+	k->state = STOPPING;
+	if (k->child)
+		os_child_kill(k->child, SIGTERM);
+	os_timer_set(&k->timer, os_now() + (k->child ? STOP_MAX : 0));
+}
+
+/* "which": an id, a host, or "all" */
+void hub_op_unkeep(struct hub_conn *c, const json_t *req)
+{
+	const char *which = hub_json_string(req, "which");
+	json_t *stopped = json_array();
+
+	list_for_each(it, &hub_conn_hub(c)->keeps) {
+		struct hub_keep *k = container_of(it, struct hub_keep, link);
+		char id[16];
+
+		snprintf(id, sizeof(id), "%u", k->id);
+		if (!which || k->asker || (strcmp(which, "all") != 0 && strcmp(which, id) != 0 && strcmp(which, k->host) != 0))
+			continue;
+		log_info("forward stopped id=%u host=%s", k->id, k->host);
+		json_array_append_new(stopped, keep_json(k));
+		stop(k);
+	}
+	hub_conn_reply(c, json_pack("{s:o}", "stopped", stopped), -1);
+}
+
+void hub_keeps_close(struct hub *h)
+{
+	list_for_each_safe(it, &h->keeps) {
+		struct hub_keep *k = container_of(it, struct hub_keep, link);
+
+		if (k->child)
+			os_child_kill(k->child, SIGTERM);
+		os_child_forget(k->child);
+		k->child = NULL;
+		keep_free(k);
+	}
+}

@@ -1,0 +1,21 @@
+/* ssh/worker_internal.h - what the worker, its starter and the nursery share. */
+#ifndef SSH_WORKER_INTERNAL_H
+#define SSH_WORKER_INTERNAL_H
+
+#include "os/proc.h"
+
+/* What is started, and for whom; as in struct ssh_worker_config. */
+struct ssh_program {
+	const char *program;
+	bool is_guest;
+};
+
+/** ssh_worker_spawn() - the program with @arg, @fd as its descriptor 3, without our environment and terminal */
+MUST_CHECK enum err ssh_worker_spawn(struct os_loop *loop, const struct ssh_program *from, const char *arg, int fd, os_exit_fn fn,
+				     void *ctx, struct os_child **ret);
+/** ssh_worker_warm_up() - what libraries load or open at first use, before the sandbox and before a fork */
+MUST_CHECK bool ssh_worker_warm_up(void);
+/** ssh_worker_run() - enter the sandbox and serve @ctl_fd to its end. Return: the exit code of a failed start. */
+int ssh_worker_run(int ctl_fd);
+
+#endif
