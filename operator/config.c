@@ -84,9 +84,21 @@ static void add_identity(struct conf_reader *r, const struct yaml_node *item, vo
 	c->n_identities++;
 }
 
+/* Absolute, and as it is: "." and ".." in it would make two spellings of one folder. */
+static void read_root_folder(struct conf_reader *r, const struct yaml_node *n, char ret[1024])
+{
+	conf_read_text(r, n, ret, 1024);
+	if (r->e != OK || !ret[0])
+		return;
+	if (ret[0] != '/' || strstr(ret, "//") || strstr(ret, "/./") || strstr(ret, "/../"))
+		conf_wrong(r, n, "session_root must be an absolute path without '.' and '..'");
+	for (size_t len = strlen(ret); len > 1 && ret[len - 1] == '/'; len--)
+		ret[len - 1] = '\0';
+}
+
 static void read_ssh(struct conf_reader *r, const struct yaml_node *ssh, struct config *c)
 {
-	static const char *const fields[] = { "identities", "user", "max_file_size_bytes", NULL };
+	static const char *const fields[] = { "identities", "user", "max_file_size_bytes", "session_root", NULL };
 	unsigned long long max = 0;
 
 	conf_known_fields(r, ssh, fields);
@@ -94,6 +106,7 @@ static void read_ssh(struct conf_reader *r, const struct yaml_node *ssh, struct 
 	conf_read_text(r, yaml_get(ssh, "user"), c->ssh_user, sizeof(c->ssh_user));
 	conf_read_number(r, yaml_get(ssh, "max_file_size_bytes"), UINT64_MAX / 2, &max);
 	c->max_file_size_bytes = max;
+	read_root_folder(r, yaml_get(ssh, "session_root"), c->session_root);
 }
 
 /* ---- hosts ---- */
@@ -196,7 +209,7 @@ static void read_fleets(struct conf_reader *r, const struct yaml_node *list, str
 
 static void read_host(struct conf_reader *r, const struct yaml_node *n, struct config *c)
 {
-	static const char *const fields[] = { "id", "group", "tags", "user", "identity", "state", "os", "vpn",
+	static const char *const fields[] = { "id", "group", "tags", "user", "identity", "session_root", "state", "os", "vpn",
 					      "invite", "fleet", NULL };
 	struct host_config *h = &c->hosts[c->n_hosts];
 
@@ -207,6 +220,7 @@ static void read_host(struct conf_reader *r, const struct yaml_node *n, struct c
 	conf_each(r, yaml_get(n, "tags"), add_tag, h);
 	conf_read_text(r, yaml_get(n, "user"), h->user, sizeof(h->user));
 	conf_read_text(r, yaml_get(n, "identity"), h->identity, sizeof(h->identity));
+	read_root_folder(r, yaml_get(n, "session_root"), h->session_root);
 	conf_read_text(r, yaml_get(n, "state"), h->state, sizeof(h->state));
 	conf_read_text(r, yaml_get(n, "os"), h->os, sizeof(h->os));
 	read_host_vpn(r, yaml_get(n, "vpn"), h);
@@ -346,6 +360,13 @@ const char *config_user(const struct config *c, const struct host_config *h)
 		return c->ssh_user;
 	pw = getpwuid(getuid());
 	return pw ? pw->pw_name : "root";
+}
+
+const char *config_session_root(const struct config *c, const struct host_config *h)
+{
+	const char *root = h->session_root[0] ? h->session_root : c->session_root;
+
+	return strcmp(root, "/") == 0 ? "" : root;
 }
 
 static bool addr_is_used(const struct config *c, const struct ip_addr *a)

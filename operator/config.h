@@ -10,11 +10,14 @@
  *	ssh:
  *	  identities: [~/.ssh/id_ed25519]
  *	  user: root
+ *	  max_file_size_bytes: 0       # 0 = no limit
+ *	  session_root: /srv           # nefia fs stays in it
  *	hosts:
  *	  - id: web1
  *	    group: web
  *	    tags: [prod]
  *	    user: deploy
+ *	    session_root: /srv/web     # instead of ssh.session_root; / = no confinement
  *	    vpn:
  *	      addr: 10.99.0.2          # or a list
  *	      public_key: <base64>
@@ -54,6 +57,7 @@ struct host_config {
 	size_t n_tags;
 	char user[64];      /* empty = ssh.user, else the local user */
 	char identity[256]; /* empty = ssh.identities */
+	char session_root[1024]; /* empty = ssh.session_root */
 	char state[24];     /* "active" when the file says nothing */
 	struct ip_addr addrs[N_CONFIG_ADDRS];
 	size_t n_addrs;
@@ -93,6 +97,7 @@ struct config {
 	size_t n_identities;
 	char ssh_user[64];
 	uint64_t max_file_size_bytes;   /* 0 = no limit */
+	char session_root[1024];        /* empty = none */
 	struct host_config *hosts;
 	size_t n_hosts;
 	struct fleet_invite fleets[N_FLEET_INVITES];
@@ -112,6 +117,8 @@ bool config_host_is_active(const struct host_config *h);
 bool config_host_is_pending(const struct host_config *h);
 /** config_user() - whom to be on @h */
 const char *config_user(const struct config *c, const struct host_config *h);
+/** config_session_root() - the folder of @h that `nefia fs` stays in; "" = none */
+const char *config_session_root(const struct config *c, const struct host_config *h);
 /** config_next_addr() - the lowest free address of the first IPv4 prefix; ERR_FULL */
 MUST_CHECK enum err config_next_addr(const struct config *c, struct ip_addr *ret);
 /** config_next_addr6() - the lowest free address of the first IPv6 prefix; ERR_NOT_FOUND: there is none; ERR_FULL */

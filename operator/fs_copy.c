@@ -68,6 +68,21 @@ void fs_job_add(struct fs_job *j)
 	list_add_tail(&j->c->waiting, &j->link);
 }
 
+/* The operations of a server that ended are told before the session is: from the first on it counts as over. */
+static bool is_lost(struct fs_copy *c, const struct fs_event *ev)
+{
+	struct session *s = &c->run.client.s;
+
+	if (ev->error != ERR_RESET && ev->error != ERR_CLOSED && ev->error != ERR_TIMEOUT)
+		return ev->error != OK && s->over;
+	if (!s->over) {
+		s->over = true;
+		s->error = ev->error;
+		snprintf(s->message, sizeof(s->message), "%s", ev->message);
+	}
+	return true;
+}
+
 static void on_event(void *ctx, const struct fs_event *ev)
 {
 	struct fs_job *j = ctx;
@@ -78,7 +93,7 @@ static void on_event(void *ctx, const struct fs_event *ev)
 		return;
 	}
 	j->id = -1;
-	if (ev->error != OK && fs_client_is_over(&c->run.client) && c->flags.resume && !c->fatal)
+	if (c->flags.resume && !c->fatal && is_lost(c, ev))
 		fs_job_again(j);
 	else
 		j->type->event(j, ev);

@@ -38,6 +38,7 @@ struct hub_host {
 	char *user;
 	char *ids[HUB_IDENTITIES_MAX];
 	size_t n_ids;
+	char session_root[1024]; /* of file operations; empty = none */
 	uint64_t file_size_max; /* ssh.max_file_size_bytes; 0 = no limit */
 	bool has_key;       /* it can be a peer of the tunnel */
 	bool gone;          /* not in the file any more; kept while its worker runs */

@@ -274,7 +274,7 @@ static bool want_another(const struct ssh_conn *c, const struct ssh_fs *f, nsec_
 	const struct ssh_fs *last = f->n_more ? f->more[f->n_more - 1] : f;
 	nsec_t rtt = f->client.ahead.rtt, patience = rtt * 2 > LIMITED_AFTER ? rtt * 2 : LIMITED_AFTER;
 
-	return !f->no_more && f->n_more < FS_LANES_MAX - 1 && !c->opening && rtt >= LIMITED_RTT && ssh_fs_usable(f) &&
+	return !f->no_more && !c->retired && f->n_more < FS_LANES_MAX - 1 && !c->opening && rtt >= LIMITED_RTT && ssh_fs_usable(f) &&
 	       ssh_fs_usable(last) && last->limited_since && now >= last->limited_since + patience &&
 	       ssh_conn_sessions(c) < c->sessions_max;
 }

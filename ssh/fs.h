@@ -34,6 +34,7 @@ struct fs_session {
 	const struct fs_lanes *lanes; /* NULL: none, ever */
 	struct ssh_buf *out;    /* frames for the command */
 	uint64_t file_size_max; /* 0: no limit */
+	const char *root;       /* the folder that nothing leaves; NULL: none. Stays */
 	nsec_t now;
 	struct list ops;
 	unsigned n_ops, n_over; /* all; those that are only waiting for answers */

@@ -41,7 +41,7 @@ static bool may_ask(const struct fs_op *op)
 {
 	const struct fs_get *g = &op->get;
 
-	if (op->over || op->handle_len == 0 || g->next >= g->end || g->tail - g->head >= GET_CHUNKS_MAX)
+	if (op->over || op->handle_len == 0 || op->n_checks > 0 || g->next >= g->end || g->tail - g->head >= GET_CHUNKS_MAX)
 		return false;
 	if (!g->known || g->size == 0)
 		return g->tail == g->head;
@@ -163,6 +163,9 @@ static void get_reply(struct fs_op *op, uint64_t tag, const struct sftp_reply *r
 
 	if (tag == TAG_OPEN) {
 		if (fs_op_take_handle(op, r, "reading")) {
+			fs_confine_check(op, op->path);
+			if (op->over)
+				return;
 			fs_op_on_handle(op, SFTP_FSTAT, TAG_STAT);
 			ask_more(op);
 		}

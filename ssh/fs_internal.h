@@ -68,6 +68,7 @@ struct fs_node {
 	struct fs_node *parent;
 	unsigned n_open;  /* its own scan, its entries, its subfolders */
 	unsigned depth;
+	bool failed;      /* it could not be opened, or is not what it was */
 	uint8_t handle[SFTP_HANDLE_MAX];
 	size_t handle_len;
 	char path[];      /* below the start; "" for it */
@@ -96,6 +97,12 @@ struct fs_op {
 	uint32_t flags, mode;
 	struct ssh_attr attr;
 	enum sftp_status status; /* kept from a first attempt */
+	uint64_t number[2];      /* GET: offset and length; FIND: depth */
+	struct fs_confine *confine; /* while paths are resolved */
+	const char *check_path;  /* what was opened, as long as it is looked at again */
+	struct ssh_attr check;
+	int check_tries;
+	unsigned n_checks;       /* answers without which not a byte of it may move */
 	union {
 		struct fs_get get;
 		struct fs_put put;
@@ -129,6 +136,29 @@ void fs_op_fail_reply(struct fs_op *op, const struct sftp_reply *r, const char *
 /** fs_op_start_simple() - everything but GET, PUT, LS, FIND and recursive RM */
 void fs_op_start_simple(struct fs_op *op);
 bool fs_op_room(const struct fs_op *op);
+
+/* ---- fs_session.c ---- */
+/** fs_op_begin() - by its kind, its paths resolved where they have to be */
+void fs_op_begin(struct fs_op *op);
+
+/* ---- fs_confine.c: session roots ---- */
+#define FS_TAG_CHECK_REAL (UINT64_MAX - 10)
+#define FS_TAG_CHECK_THERE (UINT64_MAX - 11)
+#define FS_TAG_CHECK_OPEN (UINT64_MAX - 12)
+static inline bool fs_tag_is_check(uint64_t tag)
+{
+	return tag <= FS_TAG_CHECK_REAL && tag >= FS_TAG_CHECK_OPEN;
+}
+/** fs_confine_start() - resolve the paths, then fs_op_begin(); or refuse */
+void fs_confine_start(struct fs_op *op);
+/**
+ * fs_confine_check() - the handle was opened as @path (which stays): look again, and hold the operation until op->n_checks is 0
+ * Return: false: there is no root, and nothing to look at. The type's step() is called when it may go on.
+ */
+bool fs_confine_check(struct fs_op *op, const char *path);
+void fs_confine_checked(struct fs_op *op, uint64_t tag, const struct sftp_reply *r);
+/** fs_confine_is_same() - does the answer to REALPATH say @path itself? */
+bool fs_confine_is_same(const struct sftp_reply *r, const char *path);
 
 void fs_get_start(struct fs_op *op, uint64_t offset, uint64_t length);
 void fs_put_start(struct fs_op *op);

@@ -29,7 +29,9 @@ static void on_reply(void *ctx, uint64_t tag, const struct sftp_reply *r)
 	}
 	if (tag == TAG_CLOSE)
 		return;
-	if (r)
+	if (r && fs_tag_is_check(tag))
+		fs_confine_checked(op, tag, r);
+	else if (r)
 		op->type->reply(op, tag, r);
 	else if (op->s->client->error != OK)
 		fs_op_fail(op, op->s->client->error, "%s", op->s->client->message);

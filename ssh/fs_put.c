@@ -86,6 +86,9 @@ static void take_opened(struct fs_op *op, const struct sftp_reply *r)
 
 	if (!fs_op_take_handle(op, r, "writing"))
 		return;
+	fs_confine_check(op, u->temp);
+	if (op->over)
+		return;
 	if (u->flags & SSH_PUT_RESUME)
 		fs_op_on_handle(op, SFTP_FSTAT, TAG_STAT);
 	else
@@ -218,7 +221,8 @@ static void open_lane(struct fs_op *op)
 	const struct fs_lanes *lanes = op->s->lanes;
 	struct sftp_request rq = { .type = SFTP_OPEN, .path = fs_str(u->temp), .flags = SFTP_F_WRITE };
 
-	if (!lanes || u->n_lanes >= lanes->n || ssh_buf_used(&u->queue) < LANE_QUEUE ||
+	/* A second opening could be led elsewhere: in a session root there is one. */
+	if (!lanes || op->s->root || u->n_lanes >= lanes->n || ssh_buf_used(&u->queue) < LANE_QUEUE ||
 	    (u->flags & SSH_PUT_RESUME && (u->first == u->next || u->began[u->first % PUT_WRITES_MAX] < PUT_SPAN)))
 		return;
 	u->lane[u->n_lanes].client = lanes->v[u->n_lanes];
@@ -317,6 +321,9 @@ static void put_step(struct fs_op *op)
 	struct sftp_client *c;
 	struct bytes handle;
 
+	/* Opened, and not looked at again yet. */
+	if (op->n_checks > 0)
+		return;
 	while (!op->over && u->writable && may_write(u) && (c = least_busy(op, &handle)))
 		write_one(op, c, handle);
 	if (!op->over && u->writable)

@@ -226,15 +226,17 @@ static struct fs_op *new_op(struct fs_session *s, uint32_t id, enum ssh_op kind)
 	op->s = s;
 	op->id = id;
 	op->kind = kind;
-	op->type = kind == SSH_OP_GET ? &fs_get_type : kind == SSH_OP_PUT ? &fs_put_type : &fs_simple_type;
+	op->type = &fs_simple_type;
 	list_add_tail(&s->ops, &op->link);
 	s->n_ops++;
 	return op;
 }
 
 /* The fields that follow the path, by the kind. */
-static void read_fields(struct fs_op *op, struct ssh_reader *r, uint64_t number[2])
+static void read_fields(struct fs_op *op, struct ssh_reader *r)
 {
+	uint64_t *number = op->number;
+
 	switch (op->kind) {
 	case SSH_OP_GET:
 		number[0] = ssh_read_u64(r);
@@ -273,11 +275,12 @@ static void read_fields(struct fs_op *op, struct ssh_reader *r, uint64_t number[
 	}
 }
 
-static void start(struct fs_op *op, const uint64_t number[2])
+void fs_op_begin(struct fs_op *op)
 {
+	op->type = op->kind == SSH_OP_GET ? &fs_get_type : op->kind == SSH_OP_PUT ? &fs_put_type : &fs_simple_type;
 	switch (op->kind) {
 	case SSH_OP_GET:
-		fs_get_start(op, number[0], number[1]);
+		fs_get_start(op, op->number[0], op->number[1]);
 		break;
 	case SSH_OP_PUT:
 		fs_put_start(op);
@@ -286,11 +289,11 @@ static void start(struct fs_op *op, const uint64_t number[2])
 		fs_walk_start(op, 1);
 		break;
 	case SSH_OP_FIND:
-		fs_walk_start(op, (uint32_t)number[0]);
+		fs_walk_start(op, (uint32_t)op->number[0]);
 		break;
 	case SSH_OP_RM:
 		if (op->flags & SSH_RM_RECURSIVE) {
-				fs_walk_start(op, 0);
+			fs_walk_start(op, 0);
 			break;
 		}
 		/* fallthrough */
@@ -300,10 +303,17 @@ static void start(struct fs_op *op, const uint64_t number[2])
 	}
 }
 
+static void start(struct fs_op *op)
+{
+	if (op->s->root)
+		fs_confine_start(op);
+	else
+		fs_op_begin(op);
+}
+
 static enum err take_op(struct fs_session *s, struct bytes body)
 {
 	struct ssh_reader r = { body.p, body.len, false };
-	uint64_t number[2] = { 0, 0 };
 	uint32_t id = ssh_read_u32(&r);
 	enum ssh_op kind = (enum ssh_op)ssh_read_u8(&r);
 	struct bytes path = ssh_read_string(&r);
@@ -316,15 +326,13 @@ static enum err take_op(struct fs_session *s, struct bytes body)
 	if (!op)
 		return ERR_NOMEM;
 	op->path = dup_path(path);
-	read_fields(op, &r, number);
+	read_fields(op, &r);
 	if (r.bad || !op->path || (two && !op->second)) {
-		op->type = &fs_simple_type;
 		fs_op_fail(op, ERR_INVALID, "the path is too long, or the request malformed");
 	} else if (s->n_ops - s->n_over > SSH_FS_OPS_MAX) {
-		op->type = &fs_simple_type;
 		fs_op_fail(op, ERR_FULL, "more than %d file operations at once", SSH_FS_OPS_MAX);
 	} else {
-		start(op, number);
+		start(op);
 	}
 	return OK;
 }
@@ -371,13 +379,12 @@ enum err fs_session_stream(struct fs_session *s, nsec_t now, enum ssh_frame kind
 	op->path = strdup(path);
 	if (!op->path)
 		return ERR_NOMEM;
-	if (kind == SSH_F_GET) {
-		fs_get_start(op, 0, UINT64_MAX);
-		return OK;
+	op->number[1] = UINT64_MAX;
+	if (kind == SSH_F_PUT) {
+		op->put.mode = mode;
+		fs_emit_attr(op, &(struct ssh_attr){ .which = 0 }); /* READY */
 	}
-	op->put.mode = mode;
-	fs_emit_attr(op, &(struct ssh_attr){ .which = 0 }); /* READY */
-	fs_put_start(op);
+	start(op);
 	return OK;
 }
 

@@ -16,7 +16,7 @@
 #define DEPTH_MAX 256
 
 /* A tag is a node and, in its low bits, what was asked about it. */
-enum { ASK_START, ASK_OPEN, ASK_READ, ASK_REMOVE, ASK_RMDIR, ASK_BITS = 7 };
+enum { ASK_START, ASK_OPEN, ASK_READ, ASK_REMOVE, ASK_RMDIR, ASK_CHECK, ASK_BITS = 7 };
 
 static bool is_folder(const struct ssh_attr *a)
 {
@@ -212,10 +212,32 @@ static void opened(struct fs_op *op, struct fs_node *n, const struct sftp_reply 
 	if (r->type == SFTP_HANDLE && r->data.len > 0) {
 		memcpy(n->handle, r->data.p, r->data.len);
 		n->handle_len = r->data.len;
+		if (!op->s->root)
+			list_add_tail(&op->walk.wants, &n->link);
+		return;
+	}
+	n->failed = true;
+	if (op->s->root) {
+		note_reply(op, n->path, r);
+		return; /* checked() ends it */
+	}
+	note_reply(op, n->path, r);
+	end_scan(op, n);
+}
+
+/* In a session root: a folder that became a link after it was listed is not read. */
+static void checked(struct fs_op *op, struct fs_node *n, const struct sftp_reply *r)
+{
+	char path[2 * SSH_PATH_MAX + 2];
+
+	snprintf(path, sizeof(path), "%s%s%s", op->path, *n->path ? "/" : "", n->path);
+	if (!n->failed && fs_confine_is_same(r, path)) {
 		list_add_tail(&op->walk.wants, &n->link);
 		return;
 	}
-	note_reply(op, n->path, r);
+	if (!n->failed)
+		note(op, n->path, ERR_PERMISSION, "it became a link: refused, for ssh.session_root");
+	n->failed = true;
 	end_scan(op, n);
 }
 
@@ -252,6 +274,9 @@ static void walk_step(struct fs_op *op)
 		list_del(&n->link);
 		w->n_active++;
 		call_below(op, SFTP_OPENDIR, n->path, tag_of(n, ASK_OPEN));
+		/* Behind it: what it says is of after the opening. */
+		if (op->s->root && !op->over)
+			call_below(op, SFTP_REALPATH, n->path, tag_of(n, ASK_CHECK));
 	}
 }
 
@@ -269,6 +294,8 @@ static void walk_reply(struct fs_op *op, uint64_t tag, const struct sftp_reply *
 			fs_op_done(op);
 	} else if (what == ASK_OPEN) {
 		opened(op, n, r);
+	} else if (what == ASK_CHECK) {
+		checked(op, n, r);
 	} else if (what == ASK_READ && r->type == SFTP_NAME) {
 		take_names(op, n, r);
 	} else if (what == ASK_READ) {

@@ -34,7 +34,7 @@
 
 static const struct bytes nothing;
 
-struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max)
+struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max, const char *root)
 {
 	struct ssh_job *j = calloc(1, sizeof(*j));
 
@@ -42,6 +42,7 @@ struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max)
 		return NULL;
 	j->fd = fd;
 	j->file_size_max = file_size_max;
+	j->root = root;
 	j->deadline = NSEC_NEVER;
 	fs_session_init(&j->fs, NULL, &j->out, file_size_max);
 	list_init(&j->link);
@@ -451,6 +452,7 @@ static void open_files(struct ssh_job *j, nsec_t now)
 	}
 	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->file_size_max);
 	j->fs.lanes = ssh_fs_lanes(c->fs);
+	j->fs.root = j->root;
 	j->state = JOB_RUN;
 	if (j->kind == SSH_F_FS)
 		say(j, SSH_F_READY, nothing, nothing);

@@ -68,6 +68,7 @@ bool ssh_setup_read(struct ssh_reader *r, struct ssh_setup *s)
 	ssh_read_text(r, s->user, sizeof(s->user));
 	ssh_read_text(r, s->key_types, sizeof(s->key_types));
 	s->file_size_max = ssh_read_u64(r);
+	ssh_read_text(r, s->root, sizeof(s->root));
 	s->idle_s = ssh_read_u32(r);
 	s->has_agent = ssh_read_u32(r) != 0;
 	n = ssh_read_u32(r);

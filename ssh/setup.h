@@ -32,6 +32,7 @@ struct ssh_setup {
 	char host[64], user[64];
 	char key_types[256]; /* of the host's known keys, comma-separated: preferred */
 	uint64_t file_size_max;
+	char root[SSH_ROOT_MAX + 1]; /* no file operation leaves it; "" = none */
 	uint32_t idle_s;
 	bool has_agent;      /* the hub can reach one */
 	struct ssh_ident ids[N_IDENTITIES_MAX];

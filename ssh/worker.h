@@ -36,6 +36,7 @@ struct ssh_worker_config {
 	struct ssh_nursery *nursery; /* it comes from there; outlives it. NULL: started by itself */
 	const char *program;     /* started as the worker, with the argument "ssh-worker"; NULL = this program */
 	bool is_guest;           /* this process is another program's: nothing of the worker is seen as its child */
+	const char *root;        /* ssh.session_root: absolute, at most SSH_ROOT_MAX; file operations stay in it. NULL or "" = none */
 	unsigned idle_s;         /* end after so long without a session; 0 = 600 */
 	/* The worker wants a connection to the host: answer with ssh_worker_dialed(). */
 	void (*on_dial)(void *ctx, struct ssh_worker *w, uint32_t dial_id);

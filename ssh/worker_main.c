@@ -200,7 +200,7 @@ static void take_secret(struct process *p, struct ssh_reader *r)
 
 static void take_session(struct process *p, int *fd)
 {
-	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, p->file_size_max) : NULL;
+	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, p->file_size_max, p->setup.root[0] ? p->setup.root : NULL) : NULL;
 
 	p->n_sessions++;
 	p->idle_told = false;

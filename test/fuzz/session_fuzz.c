@@ -45,7 +45,7 @@ static void as_command(const uint8_t *data, size_t size)
 
 static void as_worker(const uint8_t *data, size_t size)
 {
-	struct ssh_job *j = ssh_job_new(pair_with(data, size), 1 << 20);
+	struct ssh_job *j = ssh_job_new(pair_with(data, size), 1 << 20, size & 1 ? "/root" : NULL);
 
 	if (!j)
 		abort();

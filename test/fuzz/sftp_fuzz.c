@@ -22,7 +22,8 @@ static void op(struct fs_session *s, uint32_t id, enum ssh_op kind)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const enum ssh_op kinds[] = { SSH_OP_GET, SSH_OP_PUT, SSH_OP_LS, SSH_OP_FIND, SSH_OP_RM, SSH_OP_DF, SSH_OP_MKDIR };
+	static const enum ssh_op kinds[] = { SSH_OP_GET, SSH_OP_PUT, SSH_OP_LS, SSH_OP_FIND, SSH_OP_RM, SSH_OP_DF, SSH_OP_MKDIR,
+					       SSH_OP_MV };
 	struct sftp_client *c = malloc(sizeof(*c));
 	struct ssh_buf out = { 0 };
 	struct sftp_reply r;
@@ -33,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!c || sftp_client_init(c, 0) != OK)
 		abort();
 	fs_session_init(&s, c, &out, 1 << 20);
-	/* The first byte says with which extensions, the second what is asked; the rest is what the server says. */
+	s.root = size > 0 && data[0] >> 6 & 1 ? "/r" : NULL;
+	/* The first byte says with which extensions and in a root or not, the second what is asked; the rest is what the server says. */
 	for (int x = 0; x < SFTP_X_N; x++)
 		c->has[x] = size > 0 && data[0] >> x & 1;
 	c->ready = size > 0 && data[0] >> 7;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/rng.h"
@@ -453,6 +454,151 @@ static void a_server_that_ends_ends_everything(void **state)
 	assert_int_equal(rig_wait(&rig, 3)->error, ERR_CLOSED);
 }
 
+/* ---- session roots ---- */
+
+static char root_path[300];
+
+static void make_root(void)
+{
+	char cmd[2000];
+
+	snprintf(root_path, sizeof(root_path), "%s/root", rig.dir);
+	snprintf(cmd, sizeof(cmd),
+		 "cd %s && rm -rf root out && mkdir -p root/sub root/deep/er out && echo in > root/sub/file && echo secret > out/secret && "
+		 "ln -s ../out root/link && ln -s ../out/secret root/filelink && ln -s sub root/inside && ln -s /etc/passwd root/abs && "
+		 "ln -s nowhere root/dangling && ln -s ../.. root/deep/up",
+		 rig.dir);
+	assert_int_equal(system(cmd), 0);
+	rig.session.root = root_path;
+}
+
+static enum err run_op(enum ssh_op op, const char *path, const char *second, uint32_t number)
+{
+	struct ssh_buf f = { 0 };
+
+	if (second)
+		assert_int_equal(ssh_put_string(&f, second, strlen(second)), OK);
+	for (int k = 0; k < 8; k++)
+		assert_int_equal(ssh_put_u32(&f, op == SSH_OP_GET && k > 1 ? UINT32_MAX : op == SSH_OP_GET ? 0 : number), OK);
+	rig_op(&rig, 1, op, path, &f);
+	if (op == SSH_OP_PUT)
+		rig_eof(&rig, 1, 0);
+	return rig_wait(&rig, 1)->error;
+}
+
+/* Everything that would touch what is outside, by any way there: refused, and nothing there changes. */
+static void nothing_leaves_a_session_root(void **state)
+{
+	static const enum ssh_op ops[] = { SSH_OP_GET, SSH_OP_PUT, SSH_OP_LS,	   SSH_OP_FIND, SSH_OP_STAT,	SSH_OP_LSTAT,
+					   SSH_OP_RM,  SSH_OP_MKDIR, SSH_OP_SETSTAT, SSH_OP_DF,   SSH_OP_REALPATH, SSH_OP_READLINK };
+	static const char *const paths[] = { "link/secret", "../out/secret", "sub/../../out/secret", "deep/up/out/secret", "/etc/passwd",
+					     "link/../out/secret" };
+
+	NEED_SERVER();
+	make_root();
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
+		for (size_t k = 0; k < ARRAY_SIZE(paths); k++) {
+			enum err e = run_op(ops[i], paths[k], NULL, 1);
+
+			if (e != ERR_PERMISSION)
+				fail_msg("operation %d on %s: %s", ops[i], paths[k], err_name(e));
+			assert_non_null(strstr(rig.results[1].message, "ssh.session_root"));
+			assert_int_equal(ssh_buf_used(&rig.results[1].bytes), 0);
+		}
+	assert_int_equal(run_op(SSH_OP_GET, "filelink", NULL, 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_GET, "abs", NULL, 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_LS, "link", NULL, 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_LS, "..", NULL, 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_MV, "sub/file", "link/taken", 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_MV, "link/secret", "taken", 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_LINK, "hard", "../out/secret", 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_SYMLINK, "new", "/etc", 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_SYMLINK, "new", "../out", 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_SYMLINK, "new", "x/../../out", 0), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_MKDIR, "link/a/b", NULL, SSH_MKDIR_PARENTS), ERR_PERMISSION);
+	assert_int_equal(run_op(SSH_OP_MKDIR, "a/../../b", NULL, SSH_MKDIR_PARENTS), ERR_PERMISSION);
+	assert_file("out/secret", "secret\n", 7);
+	assert_int_equal(access(path_of("out/a"), F_OK), -1);
+	assert_int_equal(n_partials(), 0);
+	rig.session.root = NULL;
+}
+
+static void inside_a_session_root_everything_works(void **state)
+{
+	static const struct {
+		enum ssh_op op;
+		const char *path, *second;
+		uint32_t number;
+	} rows[] = {
+		{ SSH_OP_GET, "sub/file", NULL, 0 },	     { SSH_OP_GET, "inside/file", NULL, 0 },	 { SSH_OP_LS, ".", NULL, 0 },
+		{ SSH_OP_LS, "deep/..", NULL, 0 },	     { SSH_OP_FIND, ".", NULL, 0 },		 { SSH_OP_LSTAT, "link", NULL, 0 },
+		{ SSH_OP_READLINK, "link", NULL, 0 },	     { SSH_OP_STAT, "", NULL, 0 },		 { SSH_OP_DF, ".", NULL, 0 },
+		{ SSH_OP_MKDIR, "sub/new", NULL, 0 },	     { SSH_OP_MKDIR, "a/b/c", NULL, SSH_MKDIR_PARENTS },
+		{ SSH_OP_MKDIR, "a//b/./c/", NULL, SSH_MKDIR_PARENTS },	     { SSH_OP_MKDIR, "inside/p/q", NULL, SSH_MKDIR_PARENTS },
+		{ SSH_OP_SYMLINK, "sub/l", "../sub/file", 0 }, { SSH_OP_LINK, "hard", "sub/file", 0 },
+		{ SSH_OP_MV, "sub/l", "inside/m", 0 },	     { SSH_OP_RM, "sub/m", NULL, 0 },		 { SSH_OP_RM, "link", NULL, 0 },
+		{ SSH_OP_RM, "a", NULL, SSH_RM_RECURSIVE },  { SSH_OP_PUT, "inside/put", NULL, 0 },	 { SSH_OP_RM, "dangling", NULL, 0 },
+	};
+	char whole[400];
+
+	NEED_SERVER();
+	make_root();
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		enum err e = run_op(rows[i].op, rows[i].path, rows[i].second, rows[i].number);
+
+		if (e != OK)
+			fail_msg("operation %d on %s: %s (%s)", rows[i].op, rows[i].path, err_name(e), rig.results[1].message);
+	}
+	assert_int_equal(access(path_of("root/sub/p/q"), F_OK), 0);
+	assert_int_equal(access(path_of("root/sub/put"), F_OK), 0);
+	assert_int_equal(access(path_of("root/a"), F_OK), -1);
+	assert_int_equal(access(path_of("out/secret"), F_OK), 0);
+	snprintf(whole, sizeof(whole), "%s/sub/file", root_path);
+	assert_int_equal(run_op(SSH_OP_GET, whole, NULL, 0), OK);
+	assert_int_equal(run_op(SSH_OP_GET, "sub/none", NULL, 0), ERR_NOT_FOUND);
+	assert_int_equal(rig_put_whole(&rig, 1, "sub/large", content, sizeof(content))->error, OK);
+	assert_file("root/sub/large", content, sizeof(content));
+	rig.session.root = NULL;
+}
+
+/* Somebody at the host turns a folder into a link and back, while files in it are read and written. */
+static void races_leave_a_session_root_nowhere(void **state)
+{
+	unsigned n_ok = 0;
+	char cmd[400];
+	pid_t pid;
+
+	NEED_SERVER();
+	make_root();
+	snprintf(cmd, sizeof(cmd), "cp %s/out/secret %s/out/file; echo outside > %s/out/file", rig.dir, rig.dir, rig.dir);
+	assert_int_equal(system(cmd), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (chdir(root_path) != 0)
+			_exit(1);
+		for (unsigned i = 0;; i++) {
+			if (rename("sub", "kept") != 0 || symlink("../out", "sub") != 0 || unlink("sub") != 0 || rename("kept", "sub") != 0)
+				_exit(1);
+			if (i % 8 == 0)
+				usleep(500); /* some get through */
+		}
+	}
+	for (int i = 0; i < 1000; i++) {
+		enum err e = run_op(i % 2 ? SSH_OP_PUT : SSH_OP_GET, i % 2 ? "sub/made" : "sub/file", NULL, 0);
+		const struct rig_result *res = &rig.results[1];
+
+		n_ok += e == OK;
+		if (i % 2 == 0 && e == OK)
+			assert_memory_equal(res->bytes.p, "in\n", 3);
+		assert_int_equal(access(path_of("out/made"), F_OK), -1);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	assert_true(n_ok > 0);
+	rig.session.root = NULL;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -463,6 +609,9 @@ int main(void)
 		cmocka_unit_test(a_put_is_resumed),		   cmocka_unit_test(reading_has_a_limit),
 		cmocka_unit_test(errors_are_told_by_name),	   cmocka_unit_test(folders_are_made_listed_and_removed),
 		cmocka_unit_test(wide_and_deep_trees),		   cmocka_unit_test(the_rest),
+		cmocka_unit_test(nothing_leaves_a_session_root),
+		cmocka_unit_test(inside_a_session_root_everything_works),
+		cmocka_unit_test(races_leave_a_session_root_nowhere),
 		cmocka_unit_test(a_server_that_ends_ends_everything),
 	};
 
