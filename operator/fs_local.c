@@ -259,7 +259,7 @@ int fs_out_write(struct fs_out *o, uint64_t offset, struct bytes data)
 	uint64_t before = o->size;
 
 	for (size_t at = 0; at < data.len;) {
-		bool zero;
+		bool zero = false;
 		size_t n = run_of(offset + at, data.p + at, data.len - at, &zero);
 		int e = zero ? 0 : write_all_at(o->fd, offset + at, data.p + at, n);
 

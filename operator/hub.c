@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <sodium.h>
@@ -218,6 +219,25 @@ static void write_pid(const struct hub *h)
 	close(fd);
 }
 
+/*
+ * A peer heeds one handshake of ours in 20 ms, and the next try is 5 s later. The state file was last written when the hub
+ * before us began one, so who opens again right after a close waits for that little rather than for the 5 s.
+ */
+static void let_handshakes_settle(const struct hub *h)
+{
+	struct stat st;
+	uint64_t now = os_wall_now(), written;
+	struct timespec pause = { 0, 0 };
+
+	if (stat(h->paths.state, &st) != 0)
+		return;
+	written = (uint64_t)st.st_mtim.tv_sec * NSEC_PER_SEC + (uint64_t)st.st_mtim.tv_nsec;
+	if (written > now || now - written >= HUB_SETTLE)
+		return;
+	pause.tv_nsec = (long)(HUB_SETTLE - (now - written));
+	nanosleep(&pause, NULL);
+}
+
 static enum err open_tunnel(struct hub *h, struct hub_failure *f)
 {
 	struct tunnel_config cfg = {
@@ -237,6 +257,7 @@ static enum err open_tunnel(struct hub *h, struct hub_failure *f)
 	enum err e;
 
 	memcpy(cfg.addrs, h->addrs, sizeof(cfg.addrs));
+	let_handshakes_settle(h);
 	e = tunnel_open(h->loop, &cfg, &h->tunnel);
 	sodium_memzero(&cfg.private_key, sizeof(cfg.private_key));
 	if (e == ERR_IN_USE)

@@ -21,6 +21,7 @@
 #define HUB_PEERS_MAX 4096
 #define HUB_LINGER (200 * NSEC_PER_MSEC)
 #define HUB_FIRST_CLIENT (5 * NSEC_PER_SEC) /* a transient hub that nobody reaches ends after this */
+#define HUB_SETTLE (25 * NSEC_PER_MSEC) /* after the last handshake of the hub before: peers heed one in 20 ms */
 #define HUB_DIAL_MAX (10 * NSEC_PER_SEC)
 #define HUB_PING_MAX (3 * NSEC_PER_SEC)
 #define HUB_PERSIST_EVERY (10 * NSEC_PER_SEC)
