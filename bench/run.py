@@ -337,7 +337,8 @@ def run_direct(opt, server_port, skipped):
 
 
 def run_paths(opt, server_port, skipped):
-    cells, shared = dict(PATHS, **LONG_PATHS) if opt.long else dict(PATHS), dict(SHARED)
+    cells = dict(PATHS, **LONG_PATHS) if opt.long else dict(PATHS)
+    shared = {k: v for k, v in SHARED.items() if opt.long or opt.cells or v[0] == 50}
     if opt.cells:
         wanted = opt.cells.split(";")
         cells = {k: v for k, v in cells.items() if k in wanted}
