@@ -38,6 +38,13 @@ for line in "Connecting to operator at 127.0.0.1:$ENROLL_PORT..." "Direct enroll
 	"Config written to $T/web/agent.yaml"; do
 	check "transcript: $line" grep -qF "$line" "$T/out"
 done
+# the whole of it, line by line and in this order
+sed -E 's/SHA256:[A-Za-z0-9+/]{43}/SHA256:.../' "$T/out" >"$T/transcript"
+printf '%s\n' "Connecting to operator at 127.0.0.1:$ENROLL_PORT..." "Direct enrollment succeeded." "Validating invite token... OK" \
+	"Key exchange... OK" "VPN tunnel established 10.99.0.2" "SSH host key registered SHA256:..." "Enrollment successful!" \
+	"Config written to $T/web/agent.yaml" >"$T/transcript.want"
+check "the transcript: $(diff "$T/transcript.want" "$T/transcript")" cmp -s "$T/transcript.want" "$T/transcript"
+check "nothing on standard error" equal "$(cat "$T/err")" ""
 wait $INVITE || fail "invite: $(cat "$T/invite.out")"
 check "invite says who came" grep -q '^web enrolled from 127.0.0.1' "$T/invite.out"
 check "state after it" equal "$(status_of web)" active
@@ -78,6 +85,7 @@ check "one host" equal "$(grep -c 'id: lost' "$NEFIA_HOME/nefia.yaml")" 1
 sed 's/.$//' "$T/lost.token" >"$T/cut.token"
 expect 1 "a cut token" enroll bad "$T/cut.token"
 check "a cut token" contains "$ERR" "invalid token signature"
+check "a cut token: next step" contains "$ERR" "Try: Copy the full token again."
 expect 0 "a short-lived one" invite --name late --listen=false --ttl 1s --token-out "$T/late.token"
 expect 0 "superseded" invite --name twice --listen=false --token-out "$T/old.token"
 expect 0 "reinvite" nefia vpn reinvite --name twice --endpoint "$EP" --listen=false --token-out "$T/new.token"
@@ -85,6 +93,9 @@ check "reinvite keeps the address" equal "$(nefia vpn token-info --token-file "$
 	"$(nefia vpn token-info --token-file "$T/old.token" 2>/dev/null | grep '^VPN')"
 expect 1 "a superseded token" enroll twice "$T/old.token"
 check "a superseded token" contains "$ERR" "validation failed"
+check "a superseded token: next step" contains "$ERR" "Try: The reason is in the operator's log: nefia hub logs"
+check "and the log has attempts by the beginning of the nonce" grep -qE 'enrollment .* nonce=[0-9a-f]{8}( |$)' "$NEFIA_HOME/hub.log"
+check "no whole nonce in the log" equal "$(grep -cE '[0-9a-f]{32}' "$NEFIA_HOME/hub.log")" 0
 expect 0 "the new one" enroll twice "$T/new.token"
 sleep 1
 expect 1 "an expired token" enroll late "$T/late.token"
@@ -94,6 +105,36 @@ expect 0 "status of an expired invite" nefia vpn enroll-status --name late
 check "it is said" contains "$ERR" "nefia vpn reinvite --name late"
 expect 0 "token-info of it" nefia vpn token-info --token-file "$T/late.token"
 check "it is said" contains "$OUT" "[EXPIRED]"
+# tokens that nobody makes: without a nonce; signed by somebody else. The agent's checksum (BLAKE2s) is right in both.
+forge='
+import base64, hashlib, json, sys
+text, kind = open(sys.argv[1]).read().strip(), sys.argv[2]
+part = lambda s: base64.urlsafe_b64decode(s + "=" * (-len(s) % 4))
+body, sig = part(text.split(".")[0]), bytearray(part(text.split(".")[1])[:32])
+if kind == "nonce":
+    j = json.loads(body); del j["nonce"]; body = json.dumps(j).encode()
+else:
+    sig[0] ^= 1
+total = hashlib.blake2s(b"nefia token" + body + bytes(sig)).digest()[:4]
+enc = lambda b: base64.urlsafe_b64encode(b).decode().rstrip("=")
+print(enc(body) + "." + enc(bytes(sig) + total))'
+if command -v python3 >/dev/null; then
+	expect 0 "for forgeries" invite --name forged --listen=false --token-out "$T/forged.token"
+	for kind in nonce signature; do python3 -c "$forge" "$T/forged.token" $kind >"$T/$kind.token" || fail "forging"; done
+	expect 1 "a token without a nonce" enroll forged "$T/nonce.token"
+	check "without a nonce" contains "$ERR" "Error: enrollment nonce must not be empty"
+	check "without a nonce: next step" contains "$ERR" "Try: Ask the operator for a new token."
+	expect 1 "another's signature" enroll forged "$T/signature.token"
+	check "another's signature: the operator says so" contains "$ERR" "Error: invalid token signature"
+	check "another's signature: next step" contains "$ERR" "Try: Copy the full token again."
+	check "the forged host stays pending" equal "$(status_of forged)" pending
+fi
+# somebody else at the port
+expect 0 "an invite to sshd" nefia vpn invite --name nowhere --os linux --endpoint "$EP" --enroll-port "$SSH_PORT" --listen=false \
+	--token-out "$T/ssh.token"
+expect 1 "somebody else there" enroll nowhere "$T/ssh.token"
+check "somebody else there" contains "$ERR" "whoever answered is not the operator of this token"
+check "somebody else there: next step" contains "$ERR" "nefia vpn token-info"
 expect 2 "both" "$AGENT" enroll --token x --token-file y
 expect 2 "no name" nefia vpn invite --os linux --endpoint "$EP"
 expect 2 "no os" nefia vpn invite --name x --endpoint "$EP"
@@ -149,7 +190,12 @@ expect 0 "another invite" invite --name more --listen=false --token-out "$T/more
 for _ in 1 2 3 4 5 6 7 8; do (exec 3<>"/dev/tcp/127.0.0.1/$ENROLL_PORT" && printf '%0140d' 0 >&3 && cat <&3) >/dev/null 2>&1; done
 expect 1 "shut out" enroll more "$T/more.token"
 check "shut out" contains "$ERR" "too many enrollment requests"
+check "shut out: next step" contains "$ERR" "Wait 30 seconds"
 stop_pid "$HUB_PID"
+
+# ---- nobody is there, which takes its ten seconds
+{ enroll nowhere2 "$T/more.token" 2>&1; echo "status $?"; } >"$T/nobody.out" &
+NOBODY=$!
 
 # ---- the port is somebody else's
 expect 1 "a port in use" invite --name other --enroll-port "$SSH_PORT"
@@ -166,5 +212,9 @@ for p in $pids; do wait "$p" || fail "an invite of fifty failed: $(cat "$T"/flee
 check "fifty addresses" equal "$(sed -n '/id: fleet/,/addr:/s/^ *addr: //p' "$NEFIA_HOME/nefia.yaml" | sort -u | wc -l)" 50
 check "comments stay" equal "$(grep -c '^# my hosts' "$NEFIA_HOME/nefia.yaml")" 1
 expect 0 "the file loads" nefia host list
+wait $NOBODY
+for line in "Error: the operator cannot be reached" "nefia vpn listen" "status 1"; do
+	check "nobody there: $line" contains "$(cat "$T/nobody.out")" "$line"
+done
 expect 1 "fleet1 again" invite --name fleet1 --listen=false
 done_all

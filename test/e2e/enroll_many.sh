@@ -27,7 +27,7 @@ for i in $(seq $N); do
 done
 for p in $pids; do wait "$p" || fail "an agent failed: $(grep -h -A1 Error "$T"/e*.out)"; done
 ms=$(($(now_ms) - begin))
-echo "$N agents enrolled in $ms ms, $((N * 1000 / ms)) a second; hub RSS $(awk '/^VmRSS/ {print $2}' "/proc/$HUB_PID/status") KiB"
+echo "figures: $N agents enrolled in $ms ms, $((N * 1000 / ms)) a second; hub RSS with $N peers $(awk '/^VmRSS/ {print $2}' "/proc/$HUB_PID/status") KiB"
 check "every host is active" equal "$(nefia host list --json | grep -c '"state": "active"')" $N
 check "each has an address of its own" equal "$(cat "$T"/a*/agent.yaml | sed -n 's/^address: //p' | sort -u | wc -l)" $N
 

@@ -1,0 +1,112 @@
+#!/bin/bash
+# The README leads a newcomer from nothing to a shell on a second machine: its lines, word for word, run by two ordinary users in
+# two network namespaces. "operator$" lines run at 192.0.2.1, "web1$" lines on the other machine; in place of 'eyJo...' stands the
+# line that `invite` printed. It must take less than two minutes, most of which is typing.
+set -u
+umask 022
+HERE=$(cd "$(dirname "$0")" && pwd)
+BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
+README=$HERE/../../README.md
+TEST_NAME=readme
+OP=nefia-ro$$ WEB=nefia-rw$$
+T=
+N_CHECKS=0
+skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
+fail() {
+	echo "FAIL $TEST_NAME: $*"
+	tail -n 12 "$T"/*.out "$T"/sshd.log 2>/dev/null
+	exit 1
+}
+ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
+now_ms() { date +%s%3N; }
+cleanup() {
+	status=$?
+	trap - EXIT
+	for ns in $OP $WEB; do
+		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
+		ip netns del $ns 2>/dev/null
+	done
+	[ -z "$T" ] || rm -rf "$T"
+	exit $status
+}
+until_true() {
+	local end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.05; done
+}
+PATH=$PATH:/usr/sbin:/sbin
+[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
+for tool in ip unshare setpriv script ssh-keygen ssh-keyscan sshd; do command -v $tool >/dev/null || skip "$tool is not installed"; done
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+T=$(mktemp -d /tmp/nefia-readme.XXXXXX)
+chmod 755 "$T"
+mkdir "$T/bin"
+cp "$BUILD/nefia" "$BUILD/nefia-agent" "$T/bin"
+for ns in $OP $WEB; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done
+ip link add e0 netns $OP type veth peer name e0 netns $WEB || fail "veth"
+ip -n $OP addr add 192.0.2.1/24 dev e0 && ip -n $OP link set e0 up
+ip -n $WEB addr add 192.0.2.7/24 dev e0 && ip -n $WEB link set e0 up
+
+# Two people: ann works at the operator's machine and has an account on web1, where bob runs the agent.
+ANN=64931 BOB=64932
+for u in ann-op ann-web bob; do mkdir -m 700 "$T/$u"; done
+people() { cat /etc/passwd; echo "ann:x:$ANN:$ANN::$T/$1:/bin/sh"; echo "bob:x:$BOB:$BOB::$T/bob:/bin/sh"; }
+people ann-op >"$T/passwd-op"
+people ann-web >"$T/passwd-web"
+at() { # at NAMESPACE PASSWD COMMAND... : on that machine, whose /etc/passwd it is
+	local ns=$1 passwd=$2
+	shift 2
+	ip netns exec "$ns" unshare --mount sh -c 'mount --bind "$0" /etc/passwd && exec "$@"' "$passwd" "$@"
+}
+person() { # person NAMESPACE PASSWD UID HOME COMMAND-LINE
+	at "$1" "$2" setpriv --reuid "$3" --regid "$3" --clear-groups --no-new-privs \
+		env -i HOME="$4" USER="$([ "$3" = $ANN ] && echo ann || echo bob)" PATH="$T/bin:$PATH" TERM=dumb sh -c "$5"
+}
+operator() { person $OP "$T/passwd-op" $ANN "$T/ann-op" "$1"; }
+web1() { person $WEB "$T/passwd-web" $BOB "$T/bob" "$1"; }
+
+# What every machine with ssh has already: an sshd, and ann's key in her account there.
+mkdir -m 700 "$T/ann-op/.ssh" "$T/ann-web/.ssh"
+ssh-keygen -q -t ed25519 -N '' -f "$T/ann-op/.ssh/id_ed25519"
+cp "$T/ann-op/.ssh/id_ed25519.pub" "$T/ann-web/.ssh/authorized_keys"
+chown -R $ANN:$ANN "$T/ann-op" "$T/ann-web"
+chown $BOB:$BOB "$T/bob"
+ssh-keygen -q -t ed25519 -N '' -f "$T/host_key"
+mkdir -p -m 755 /run/sshd
+printf '%s\n' "Port 22" "ListenAddress 127.0.0.1" "HostKey $T/host_key" "StrictModes no" "UsePAM no" "PidFile none" >"$T/sshd_config"
+at $WEB "$T/passwd-web" "$(command -v sshd)" -D -e -f "$T/sshd_config" 2>"$T/sshd.log" &
+
+# The lines, as they stand there.
+sed -n '/^operator\$ nefia init/,/^```/p' "$README" | grep -E '^(operator|web1)\$' >"$T/lines"
+[ "$(wc -l <"$T/lines")" = 5 ] || fail "the README's lines: $(cat "$T/lines")"
+begin=$(now_ms)
+n=0
+while IFS= read -r line <&3; do
+	n=$((n + 1))
+	what=$(sed -E 's/^[a-z0-9]*\$ +//' <<<"$line")
+	case $line in
+	*' invite '*)
+		operator "$what" >"$T/invite.out" 2>&1 &
+		INVITE=$!
+		until_true 10 grep -q '^Listening' "$T/invite.out" || fail "$line"
+		pasted=$(sed -n "s/^ *\(echo '.*\)/\1/p" "$T/invite.out")
+		;;
+	"web1$"*"echo 'eyJo...'"*)
+		[ "$(sed "s/'eyJ[^']*'/'eyJo...'/" <<<"$pasted")" = "$what" ] || fail "invite prints another line than the README: $pasted"
+		web1 "$pasted" >"$T/web1.out" 2>&1 &
+		until_true 10 grep -q '^Enrollment successful!' "$T/web1.out" || fail "$line"
+		wait $INVITE || fail "invite does not end well"
+		;;
+	*' shell '*)
+		# a terminal, as a person has one
+		operator "(sleep 1; echo 'echo here is \$(id -un)'; sleep 1; echo exit) | script -qefc '$what' /dev/null" >"$T/$n.out" 2>&1
+		grep -q 'here is ann' "$T/$n.out" || fail "$line"
+		;;
+	*) operator "$what" >"$T/$n.out" 2>&1 || fail "$line" ;;
+	esac
+	ok "$(($(now_ms) - begin)) ms  $line"
+done 3<"$T/lines"
+grep -q 'load average' "$T/4.out" || fail "uptime"
+[ $(($(now_ms) - begin)) -lt 120000 ] || fail "it took longer than two minutes"
+echo "PASS $TEST_NAME ($N_CHECKS checks)"
