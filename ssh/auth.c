@@ -104,13 +104,21 @@ static void offer_agent(struct ssh_auth *a, struct ssh_ident *id, const struct s
 	}
 }
 
+static bool is_public_name(const char *path)
+{
+	size_t n = strlen(path);
+
+	return n > 4 && strcmp(path + n - 4, ".pub") == 0;
+}
+
 static void offer_ident(struct ssh_auth *a, struct ssh_ident *id, const struct ssh_agent_key *keys, size_t n)
 {
 	struct bytes pub = ssh_blob_view(&id->key.pub);
 	bool by_agent = agent_has(keys, n, pub), by_file = id->key.private || ssh_ident_is_locked(id);
 
 	if (!by_agent && !by_file && !id->why[0])
-		snprintf(id->why, sizeof(id->why), "a public key, whose private half is not in ssh-agent");
+		snprintf(id->why, sizeof(id->why), "%s, whose private half is not in ssh-agent",
+			 is_public_name(id->path) ? "a public key" : "not found, beside a public key");
 	if (id->certificate.len && (by_agent || by_file))
 		offer(a, id, ssh_blob_view(&id->certificate), pub, by_agent);
 	/* What cannot be used has an offer too, without a key: it is noted in its turn. */

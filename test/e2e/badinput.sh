@@ -120,7 +120,8 @@ chmod 600 "$T/id"
 echo nonsense >"$T/id"
 try_identity "nonsense" "key"
 rm "$T/id"
-ssh-keygen -q -t ed25519 -N secret -f "$T/id" </dev/null
+cp "$T/id.good" "$T/id"
+ssh-keygen -q -p -P "" -N secret -f "$T/id" </dev/null
 try_identity "with a passphrase" "passphrase"
 rm -f "$T/id"
 try_identity "not there" "not found"
