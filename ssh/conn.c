@@ -542,7 +542,7 @@ static void check_health(struct ssh_conn *c, bool listened)
 	if (!listened) {
 		ssh_health_heard(&c->health, c->now);
 	} else if (ssh_health_is_dead(&c->health, c->now)) {
-		ssh_conn_fail(c, ERR_TIMEOUT, "the connection is dead: no answer for %u s",
+		ssh_conn_fail(c, ERR_RESET, "the connection was lost: no answer for %u s",
 			      (unsigned)((c->now - c->health.heard) / NSEC_PER_SEC));
 	} else if (ssh_health_wants_ask(&c->health, c->now, false)) {
 		c->n_idle_bytes = 0;
