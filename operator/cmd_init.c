@@ -42,6 +42,6 @@ int cmd_init(struct cli *cli, int argc, char **argv)
 	if (e != OK)
 		return cli_error(cli, 1006, "%s: %s", cli->config, err_text(e));
 	printf("Public key: %s\n", key_to_base64(pub.b, key));
-	fprintf(stderr, "Written to %s. Next: nefia host add NAME\n", cli->config);
+	fprintf(stderr, "Written to %s. Next, for each host: nefia vpn invite --name NAME --os OS --endpoint IP:PORT\n", cli->config);
 	return EXIT_OK;
 }

@@ -468,6 +468,9 @@ enum err os_listen_tcp(struct os_loop *loop, const struct endpoint *ep, void (*o
 	if (fd < 0)
 		return err_from_errno(errno);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* One family a listener: else [::] takes IPv4's port too, or cannot be had beside 0.0.0.0. */
+	if (sa.sa.sa_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
 	if (bind(fd, &sa.sa, len) != 0 || listen(fd, SOMAXCONN) != 0) {
 		enum err e = err_from_errno(errno);
 
