@@ -19,6 +19,7 @@
 #include "os/file.h"
 #include "os/loop.h"
 #include "os/proc.h"
+#include "tunnel/tunnel.h"
 
 void agent_path_beside(const char *config, const char *name, char *ret, size_t size)
 {
@@ -59,17 +60,32 @@ static const char *ssh_name(enum agent_ssh ssh)
 	return names[ssh];
 }
 
+static json_t *gauges(const struct tunnel *t)
+{
+	struct tunnel_gauge g[TUNNEL_N_GAUGES];
+	size_t n = tunnel_gauges(t, g, ARRAY_SIZE(g));
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(o, g[i].name, json_integer(g[i].value));
+	return o;
+}
+
 json_t *agent_health_json(const struct agent_health *h, nsec_t now)
 {
 	char rebuilt[32], written[32];
+	json_t *o;
 
-	return json_pack("{s:i, s:s, s:b, s:I, s:s, s:i, s:s, s:i, s:s, s:s, s:i, s:s}", "v", 1, "status",
+	o = json_pack("{s:i, s:s, s:b, s:I, s:s, s:i, s:s, s:i, s:s, s:s, s:i, s:s}", "v", 1, "status",
 			 agent_health_status(h), "vpn_connected", h->vpn_connected, "uptime_seconds",
 			 (json_int_t)((now - h->started) / NSEC_PER_SEC), "version", "v" NEFIA_VERSION, "rebuild_count",
 			 (int)h->rebuild_count, "last_rebuild",
 			 rfc3339(h->last_rebuild_wall, rebuilt, sizeof(rebuilt)), "goroutines", (int)os_thread_count(),
 			 "last_config_error", h->last_config_error, "ssh", ssh_name(h->ssh), "pid", (int)getpid(),
 			 "written_at", rfc3339(os_wall_now(), written, sizeof(written)));
+	if (o && h->tunnel)
+		json_object_set_new(o, "udp", gauges(h->tunnel));
+	return o;
 }
 
 /* FNV-1a over what the report says. */

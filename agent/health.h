@@ -10,8 +10,11 @@
 
 enum agent_ssh { AGENT_SSH_UNKNOWN, AGENT_SSH_REACHABLE, AGENT_SSH_UNREACHABLE };
 
+struct tunnel;
+
 struct agent_health {
 	char path[4096];
+	const struct tunnel *tunnel; /* whose gauges are told; NULL: none */
 	nsec_t started;
 	bool vpn_connected;
 	bool vpn_expected;         /* somebody should answer us */

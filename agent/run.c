@@ -110,6 +110,7 @@ static enum err start_tunnel(struct agent *a)
 	}
 	memcpy(cfg.addrs, a->cfg.addrs, sizeof(cfg.addrs));
 	e = tunnel_open(a->loop, &cfg, &a->tunnel);
+	a->health.tunnel = a->tunnel;
 	if (e == ERR_IN_USE)
 		fprintf(stderr, "nefia-agent: UDP port %u is in use by another program (listen_port)\n", cfg.listen_port);
 	else if (e != OK)

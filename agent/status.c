@@ -60,6 +60,23 @@ static bool is_running(const json_t *j, long long age)
 	return !json_is_false(json_object_get(j, "running")) && age <= (long long)(3 * AGENT_HEALTH_EVERY / NSEC_PER_SEC);
 }
 
+static double a_call(const json_t *udp, const char *datagrams, const char *calls)
+{
+	json_int_t n = json_integer_value(json_object_get(udp, calls));
+
+	return n > 0 ? (double)json_integer_value(json_object_get(udp, datagrams)) / (double)n : 0;
+}
+
+static void print_udp(const json_t *udp)
+{
+	if (!json_is_object(udp))
+		return;
+	printf("UDP: segmentation %s, joining %s, %.1f datagrams a call out, %.1f in, %" JSON_INTEGER_FORMAT " dropped\n",
+	       json_integer_value(json_object_get(udp, "gso")) ? "on" : "off",
+	       json_integer_value(json_object_get(udp, "gro")) ? "on" : "off", a_call(udp, "tx_datagrams", "tx_calls"),
+	       a_call(udp, "rx_datagrams", "rx_calls"), json_integer_value(json_object_get(udp, "rx_dropped")));
+}
+
 static void print_human(const json_t *j)
 {
 	char uptime[DURATION_STR_MAX];
@@ -73,6 +90,7 @@ static void print_human(const json_t *j)
 	printf("Rebuild Count: %" JSON_INTEGER_FORMAT "\n", json_integer_value(json_object_get(j, "rebuild_count")));
 	printf("Last Rebuild: %s\n", get_text(j, "last_rebuild")[0] ? get_text(j, "last_rebuild") : "never");
 	printf("Goroutines: %" JSON_INTEGER_FORMAT "\n", json_integer_value(json_object_get(j, "goroutines")));
+	print_udp(json_object_get(j, "udp"));
 	if (get_text(j, "last_config_error")[0])
 		printf("Config Error: %s\n", get_text(j, "last_config_error"));
 }

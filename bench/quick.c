@@ -27,7 +27,6 @@
 #define N_CALIBRATIONS 4000
 
 static int counter = -1; /* of instructions; -1: this machine does not tell */
-static uint8_t block[1 << 16];
 
 static void open_counter(void)
 {
@@ -60,24 +59,15 @@ struct stream {
 static void on_from(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 {
 	if (ev == NET_TCP_CONNECTED || ev == NET_TCP_WRITABLE)
-		while (net_tcp_write(c, block, sizeof(block)) == sizeof(block))
-			;
+		netpair_fill(c, 1 << 16);
 }
 
 static void on_to(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 {
 	struct stream *s = ctx;
-	struct iovec iov[32];
-	int n;
 
-	while (ev == NET_TCP_READABLE && (n = net_tcp_peek(c, iov, 32)) > 0) {
-		size_t sum = 0;
-
-		for (int i = 0; i < n; i++)
-			sum += iov[i].iov_len;
-		net_tcp_consume(c, sum);
-		s->got += sum;
-	}
+	if (ev == NET_TCP_READABLE)
+		s->got += netpair_drain(c);
 	if (net_tcp_at_eof(c)) {
 		net_tcp_close(c);
 		s->n_open--;
@@ -109,6 +99,18 @@ static struct net_tcp *dial(struct stream *s, net_tcp_fn fn)
 	return c;
 }
 
+static struct net_listener *begin(struct stream *s, uint64_t seed)
+{
+	struct net_listener *l;
+
+	netpair_init(&s->p, seed);
+	s->p.unwatched = true;
+	s->p.delay = 50 * NSEC_PER_USEC;
+	if (net_tcp_listen(s->p.b.nif, 22, 64, on_syn, s, &l) != OK)
+		exit(1);
+	return l;
+}
+
 static double segments(void)
 {
 	struct stream s = { .want = (uint64_t)N_PACKETS * 1380 };
@@ -116,11 +118,7 @@ static double segments(void)
 	struct net_tcp *c;
 	double cost;
 
-	netpair_init(&s.p, 1);
-	s.p.unwatched = true;
-	s.p.delay = 50 * NSEC_PER_USEC;
-	if (net_tcp_listen(s.p.b.nif, 22, 64, on_syn, &s, &l) != OK)
-		exit(1);
+	l = begin(&s, 1);
 	c = dial(&s, on_from);
 	s.want /= 4; /* slow start, and the caches */
 	if (!netpair_run(&s.p, 60 * NSEC_PER_SEC, got_all, &s))
@@ -154,11 +152,7 @@ static double connections(void)
 	struct net_listener *l;
 	double cost;
 
-	netpair_init(&s.p, 2);
-	s.p.unwatched = true;
-	s.p.delay = 50 * NSEC_PER_USEC;
-	if (net_tcp_listen(s.p.b.nif, 22, 64, on_syn, &s, &l) != OK)
-		exit(1);
+	l = begin(&s, 2);
 	cost = spent();
 	for (int i = 0; i < N_CONNECTIONS; i++) {
 		struct net_tcp *c = dial(&s, on_short);
@@ -219,11 +213,11 @@ static double handshakes(void)
 static double calibration(void)
 {
 	static const uint8_t key[32], nonce[12];
-	static uint8_t out[1400 + 16];
+	static uint8_t plain[1400], out[1400 + 16];
 	double cost = spent();
 
 	for (int i = 0; i < N_CALIBRATIONS; i++)
-		crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, block, 1400, NULL, 0, NULL, nonce, key);
+		crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, plain, 1400, NULL, 0, NULL, nonce, key);
 	return (spent() - cost) / N_CALIBRATIONS;
 }
 

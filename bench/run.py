@@ -11,6 +11,7 @@ Parts:
     stack   source and sink on net.h in two processes, and the ceiling of cryptography and UDP alone (bench/stack)
     exec    `nefia exec true` beside OpenSSH's own client over plain loopback
     files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy
+    hosts   fifty hosts at once beside parallel-ssh; the memory of a hundred pooled connections
 
 One tool runs at a time; a round measures each tool once, and the order turns with every round, so that a machine that
 slows down slows all. Printed: medians, spread, and ratios. Everything goes to bench/results/NAME.{md,json}, raw samples
@@ -28,6 +29,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import hosts  # noqa: E402
 import tools as T  # noqa: E402
 from files import measure_files  # noqa: E402
 from login import measure_exec  # noqa: E402
@@ -310,6 +312,31 @@ def run_exec(opt, server_port, skipped):
     return r, "\n".join(lines) + "\n"
 
 
+def run_hosts(opt, server_port, skipped):
+    try:
+        r = hosts.measure_exec(opt.rounds or (10 if opt.long else 3))
+        r["pool"] = hosts.measure_pool()
+    except (T.Skip, subprocess.SubprocessError, OSError) as e:
+        skipped["hosts"] = str(e)
+        return {}, ""
+    if not r["pssh"]:
+        skipped["parallel-ssh"] = "not installed (Debian package pssh)"
+    rows = [("`exec 'sleep 1'`, to one host", r["all"], r["one"], 1.3), ("`exec true`, pooled, to parallel-ssh", r["warm"], r["pssh"], 0.7),
+            ("`exec true`, hub just started, to parallel-ssh", r["cold"], r["pssh"], None),
+            ("`exec true`, pooled, to parallel-ssh over kept connections", r["warm"], r["pssh_mux"], None)]
+    lines = [f"| {hosts.N_EXEC} hosts of one machine, ms | nefia | the other | ratio | at most |", "|---" * 5 + "|"]
+    for name, ours, other, most in rows:
+        if other:
+            ratio = statistics.median(ours) / statistics.median(other)
+            lines.append(f"| {name} | {shown(ours)} | {shown(other)} | {ratio:.2f}x | {most or '-'} |")
+    m = r["pool"]
+    together = "unknown (needs root)" if m["together"] is None else f"{m['together']:.1f} MiB"
+    lines.append(f"\nHub and SSH workers with {hosts.N_POOL} pooled connections to as many hosts, {m['processes']} processes: resident "
+                 f"together (a page that several map once) {together}, at most 96; PSS {m['pss']:.1f} MiB; RSS added up, in which what "
+                 f"they share counts {m['processes']} times, {m['rss']:.1f} MiB; private {m['private']:.1f} MiB.")
+    return r, "\n".join(lines) + "\n"
+
+
 def run_files(opt, server_port, skipped):
     try:
         r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long)
@@ -333,7 +360,7 @@ def machine():
             "avx512": "avx512f" in open("/proc/cpuinfo").read(), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
-PARTS = {"direct": run_direct, "paths": run_paths, "stack": run_stack, "exec": run_exec, "files": run_files}
+PARTS = {"direct": run_direct, "paths": run_paths, "stack": run_stack, "exec": run_exec, "files": run_files, "hosts": run_hosts}
 
 
 def main():

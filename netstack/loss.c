@@ -13,6 +13,7 @@
  *	           pace at which segments arrive (RFC 6937). What is sent again can be lost again and is found so.
  *	timeout    nothing came for a retransmission timeout: all that was not SACKed is lost, the window is one segment. The
  *	           second time in a row SACKs are forgotten too, as RFC 2018 wants.
+ *	           A large segment that timed out twice makes all of them small (hole.c).
  *	probe      nothing came for two round trips: one segment more, new or the last one again, so that its answer
  *	           shows what is missing instead of the timeout (RFC 8985 section 7).
  *
@@ -255,6 +256,7 @@ static void take_cumulative(struct net_pcb *n, struct reading *r)
 
 	r->progress = una != s->una;
 	s->una = una;
+	s->requeued = s->requeued && SEQ_LT(una, s->requeued_to);
 	while (net_sent_count(&s->log) > 0 && SEQ_LEQ(net_sent_at(&s->log, s->log.head)->to, una)) {
 		struct net_sent *e = net_sent_at(&s->log, s->log.head);
 
@@ -410,6 +412,24 @@ static void undo(struct net_sender *s)
 	net_g.stats.n_undone++;
 }
 
+/* Nothing is in the network any more, as far as we know; all of it is queued to be sent. */
+static void forget_sent(struct net_pcb *n)
+{
+	struct net_sender *s = n->snd;
+
+	net_sent_fini(&s->log);
+	net_scoreboard_clear(&s->board);
+	s->in_flight = s->lost = 0;
+	s->lost_from = 0;
+	s->rack_at = 0;
+	s->requeued = true;
+	s->requeued_to = n->pcb->snd_nxt;
+	s->cc.mss = n->pcb->mss;
+	/* Nobody's queue was too long; but whether the path carries anything is not known either. */
+	s->cc.ops->undo(&s->cc);
+	s->cc.cwnd = MIN(s->cc.cwnd, NET_CWND_FIRST * s->cc.mss);
+}
+
 static void on_timeout(struct net_pcb *n)
 {
 	struct net_sender *s = n->snd;
@@ -424,6 +444,8 @@ static void on_timeout(struct net_pcb *n)
 		s->may_be_spurious = false;
 		forget_sacks(s);
 	}
+	if (net_hole_suspected(n) && net_hole_shrink(n))
+		forget_sent(n);
 	while (s->log.oldest != NET_SENT_NONE)
 		mark_lost(s, s->log.oldest);
 	s->phase = NET_TIMEOUT;
@@ -570,6 +592,7 @@ uint32_t net_loss_note_sent(struct net_pcb *n)
 		if (!e)
 			break;
 		e->seg = seg;
+		e->resent = s->requeued && SEQ_LT(from, s->requeued_to);
 		e->first_at = s->first_sent_at;
 		e->delivered = s->delivered;
 		e->delivered_at = s->delivered_at;

@@ -50,6 +50,8 @@ struct net_sender {
 	uint8_t phase, backoff, reorder, n_true, n_dup;
 	bool rough_rtt;         /* from the handshake, which the other side may have held */
 	bool probing, probe_was_old, limited, may_be_spurious;
+	bool requeued;          /* bytes up to @requeued_to go from the queue of new ones a second time */
+	uint32_t requeued_to;
 };
 
 struct net_pcb {
@@ -93,6 +95,14 @@ void net_loss_handshake(struct net_pcb *n, nsec_t rtt, bool rough);
 
 /* ---- ooseq.c ---- */
 void net_ooseq_fini(struct net_pcb *n);
+
+/* ---- hole.c ---- */
+/** net_hole_connected() - the segments of a new connection are small where that is known to be needed */
+void net_hole_connected(struct net_pcb *n);
+/** net_hole_suspected() - on a timeout: does the path swallow what is large? */
+bool net_hole_suspected(const struct net_pcb *n);
+/** net_hole_shrink() - small segments from now on, what is under way is in the queue again; false: not now */
+bool net_hole_shrink(struct net_pcb *n);
 
 /* ---- output.c ---- */
 /** net_output_push() - send what may be sent, as far as one turn goes */

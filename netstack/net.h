@@ -183,6 +183,7 @@ struct net_stats {
 	uint64_t n_filtered;       /* dropped by the pre-filter */
 	uint64_t n_rx, n_tx, n_tx_blocked, n_refused_full;
 	uint64_t n_resent, n_recoveries, n_undone;
+	uint64_t n_holes;          /* connections whose segments were made small: the path swallowed larger ones */
 	uint64_t n_reneged;        /* out-of-order queues given up for want of buffers */
 	uint64_t mem_bytes;
 };

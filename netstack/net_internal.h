@@ -70,6 +70,12 @@ struct echo_bucket {
 	unsigned n;
 };
 
+/* A remote address to which large packets do not get (hole.c). */
+struct net_hole {
+	struct ip_addr ip;
+	nsec_t until;
+};
+
 struct net_if {
 	struct list link;
 	struct netif lw;
@@ -82,6 +88,8 @@ struct net_if {
 	struct net_share *shares[NET_N_SHARES];
 	const struct net_cc_ops *cc;
 	nsec_t rto_min;
+	struct net_hole holes[16];
+	unsigned next_hole;
 	bool blocked, closing;
 };
 

@@ -78,15 +78,21 @@ static void to_the_end(struct net_pcb *n)
 	list_add_tail(&net_g.dirty, &n->turn);
 }
 
+/* How far the queue of new data was sent. Behind what was sent before when that was put back (hole.c). */
+static uint32_t sent_so_far(const struct tcp_pcb *pcb)
+{
+	return (pcb->unsent ? lwip_ntohl(pcb->unsent->tcphdr->seqno) : pcb->snd_nxt) - pcb->lastack;
+}
+
 static uint32_t send_new(struct net_pcb *n, uint32_t budget)
 {
 	struct tcp_pcb *pcb = n->pcb;
 	uint32_t sent;
 
-	pcb->cwnd = pcb->snd_nxt - pcb->lastack + budget;
+	pcb->cwnd = sent_so_far(pcb) + budget;
 	tcp_output(pcb);
 	sent = net_loss_note_sent(n);
-	pcb->cwnd = pcb->snd_nxt - pcb->lastack;
+	pcb->cwnd = sent_so_far(pcb);
 	return sent;
 }
 

@@ -171,6 +171,7 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 	c->connected = true;
 	/* lwIP went by the MTU of whichever interface its routing finds first. */
 	pcb->mss = tcp_eff_send_mss_netif(pcb->mss, &c->nif->lw, &pcb->remote_ip);
+	net_hole_connected(pcb->net);
 	if (pcb->net->tries == 0)
 		net_loss_handshake(pcb->net, net_g.now - pcb->net->since, pcb->state == ESTABLISHED && !c->listener);
 	net_window_start(c);

@@ -88,6 +88,7 @@ static void view_breaker(struct status_peer *p, const json_t *b)
 
 static void view_live(struct status_view *v)
 {
+	v->s.udp = json_object_get(v->status, "udp");
 	const json_t *o;
 	size_t i;
 

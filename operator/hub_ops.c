@@ -400,6 +400,17 @@ static json_t *peer_status(struct hub *h, struct hub_host *hh)
 	return o;
 }
 
+static json_t *gauges(const struct hub *h)
+{
+	struct tunnel_gauge g[TUNNEL_N_GAUGES];
+	size_t n = tunnel_gauges(h->tunnel, g, ARRAY_SIZE(g));
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(o, g[i].name, json_integer(g[i].value));
+	return o;
+}
+
 static void op_status(struct hub_conn *c, const json_t *req)
 {
 	struct hub *h = hub_conn_hub(c);
@@ -410,11 +421,11 @@ static void op_status(struct hub_conn *c, const json_t *req)
 		if (!h->hosts[i]->gone)
 			json_array_append_new(peers, peer_status(h, h->hosts[i]));
 	hub_conn_reply(c,
-		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o}", "pid", (int)getpid(), "version",
+		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o, s:o}", "pid", (int)getpid(), "version",
 				 NEFIA_VERSION, "transient", h->opt.transient, "port", (int)tunnel_port(h->tunnel),
 				 "uptime_ms", (json_int_t)((os_now() - h->started) / NSEC_PER_MSEC), "aead",
 				 tunnel_aead(h->tunnel), "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
-				 "peers", peers),
+				 "peers", peers, "udp", gauges(h)),
 		       -1);
 }
 

@@ -192,10 +192,13 @@ static json_t *dns_json(const struct status *s)
 
 json_t *status_json(const struct status *s)
 {
-	json_t *peers = json_array();
+	json_t *peers = json_array(), *o;
 
 	for (size_t i = 0; i < s->n_peers; i++)
 		json_array_append_new(peers, peer_json(s, &s->peers[i]));
-	return json_pack("{s:i, s:b, s:b, s:o, s:I, s:o}", "version", 1, "enabled", 1, "probed", s->live || s->pinged,
+	o = json_pack("{s:i, s:b, s:b, s:o, s:I, s:o}", "version", 1, "enabled", 1, "probed", s->live || s->pinged,
 			 "peers", peers, "stale", (json_int_t)count_stale(s), "magic_dns", dns_json(s));
+	if (s->udp)
+		json_object_set(o, "udp", s->udp);
+	return o;
 }

@@ -39,6 +39,7 @@ struct status {
 	bool magic_dns;
 	const char *domain;
 	const char *operator_addr; /* NULL = none yet */
+	json_t *udp;               /* the hub's gauges; NULL = it was not asked. Borrowed */
 };
 
 /** status_mark() - "", "WARN" or "STALE" */

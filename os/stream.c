@@ -36,7 +36,11 @@ static void on_stream_ready(void *ctx, int events)
 
 static void set_nonblocking(int fd)
 {
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	int flags = fcntl(fd, F_GETFL);
+
+	/* What we opened is so from the first. */
+	if (!(flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 

@@ -441,7 +441,7 @@ static void raise_buffer(int fd, int force, int plain, int *ret)
 
 static void set_options(struct os_udp *u, int fd, int family)
 {
-	int one = 1, probe = 0;
+	int one = 1, probe = 0, dont = IP_PMTUDISC_DONT;
 
 	setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &one, sizeof(one));
 	raise_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, &u->stats.rcvbuf_bytes);
@@ -451,6 +451,8 @@ static void set_options(struct os_udp *u, int fd, int family)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one, sizeof(one));
 	} else {
 		setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one));
+		/* Routers may cut: with DF a path whose MTU is smaller than ours, and which does not say so, would carry nothing. */
+		setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &dont, sizeof(dont));
 	}
 	u->gro = setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one)) == 0;
 	u->gso = u->gso && setsockopt(fd, SOL_UDP, UDP_SEGMENT, &probe, sizeof(probe)) == 0;

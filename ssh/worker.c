@@ -32,7 +32,18 @@
 #define DIALS_MAX 32    /* under way; the worker's own limit */
 #define DIALS_A_MINUTE 120
 
+#define QUEUE_MAX 128  /* messages: more than dials and questions that it may have under way */
+
+/* A message that did not fit into the socket; its descriptor is ours until it has left. */
+struct waiting {
+	struct list link;
+	struct ssh_buf b;
+	int fd; /* -1 none */
+};
+
 struct ssh_worker {
+	struct list queue; /* struct waiting: a worker that is busy for a moment */
+	unsigned n_queued;
 	struct os_loop *loop;
 	struct ssh_worker_config cfg;
 	char host[64], user[64], vpn_addr[64], known_hosts[4096];
@@ -94,14 +105,63 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 	end(w, why);
 }
 
-/* ---- host keys ---- */
+/* ---- to the worker ---- */
 
-static void send_buf(struct ssh_worker *w, struct ssh_buf *b, const int *fds, size_t n_fds)
+static void waiting_free(struct ssh_worker *w, struct waiting *m)
 {
-	if (os_send_fds(w->ctl, b->p + b->off, ssh_buf_used(b), fds, n_fds) != OK)
+	ssh_buf_fini(&m->b);
+	if (m->fd >= 0)
+		close(m->fd);
+	list_del(&m->link);
+	w->n_queued--;
+	free(m);
+}
+
+static enum err send_now(struct ssh_worker *w, const struct ssh_buf *b, const int *fd)
+{
+	return os_send_fds(w->ctl, b->p + b->off, ssh_buf_used(b), fd, *fd >= 0 ? 1 : 0);
+}
+
+/* In order, as far as it takes them. */
+static void flush(struct ssh_worker *w)
+{
+	struct list *it;
+	enum err e = OK;
+
+	while (e == OK && (it = list_first(&w->queue))) {
+		struct waiting *m = container_of(it, struct waiting, link);
+
+		e = send_now(w, &m->b, &m->fd);
+		if (e == OK)
+			waiting_free(w, m);
+	}
+	if (e != OK && e != ERR_AGAIN)
+		end(w, "it does not listen any more");
+	if (!w->ended)
+		os_watch_set(w->watch, OS_READ | (w->n_queued ? OS_WRITE : 0));
+}
+
+/* Takes @b and @fd (-1: none). What a busy worker has no room for waits; one that never takes it is as good as dead. */
+static void send_buf(struct ssh_worker *w, struct ssh_buf *b, int fd)
+{
+	enum err e = w->n_queued ? ERR_AGAIN : send_now(w, b, &fd);
+	struct waiting *m = e == ERR_AGAIN && !w->ended && w->n_queued < QUEUE_MAX ? calloc(1, sizeof(*m)) : NULL;
+
+	if (m) {
+		*m = (struct waiting){ .b = *b, .fd = fd };
+		list_add_tail(&w->queue, &m->link);
+		w->n_queued++;
+		os_watch_set(w->watch, OS_READ | OS_WRITE);
+		return;
+	}
+	if (e != OK)
 		end(w, "it does not listen any more");
 	ssh_buf_fini(b);
+	if (fd >= 0)
+		close(fd);
 }
+
+/* ---- host keys ---- */
 
 /* A key that was asked about and could not be judged at once, because another process writes known_hosts. */
 struct question {
@@ -126,7 +186,7 @@ static void send_verdict(struct ssh_worker *w, uint32_t id, enum err e, const ch
 
 	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
 	    ssh_put_string(&b, why, strlen(why)) == OK)
-		send_buf(w, &b, NULL, 0);
+		send_buf(w, &b, -1);
 }
 
 /* False: not yet. */
@@ -198,7 +258,7 @@ void ssh_worker_agent_said(struct ssh_worker *w, uint32_t dial_id, enum err e, s
 
 	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
 	    ssh_put_string(&b, answer.p, e == OK ? answer.len : 0) == OK)
-		send_buf(w, &b, NULL, 0);
+		send_buf(w, &b, -1);
 }
 
 /* It may try to log in with nothing but the user's name and a key that the agent has. */
@@ -230,7 +290,7 @@ static void answer_secret(struct ssh_worker *w, const struct ssh_question *q)
 	if (!known)
 		known = "";
 	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, q->id) == OK && ssh_put_string(&b, known, strlen(known)) == OK)
-		send_buf(w, &b, NULL, 0);
+		send_buf(w, &b, -1);
 }
 
 /* ---- messages ---- */
@@ -252,14 +312,20 @@ static void pass_dial(struct ssh_worker *w, uint32_t id)
 	w->cfg.on_dial(w->cfg.ctx, w, id);
 }
 
-static void on_readable(void *ctx, int events)
+static void on_ready(void *ctx, int events)
 {
 	static uint8_t buf[SSH_CONTROL_MAX];
 	struct ssh_worker *w = ctx;
 	int fds[OS_FDS_MAX];
 	size_t n = 0, n_fds = 0;
 	struct ssh_question q = { 0 };
-	enum err e = os_recv_fds(w->ctl, buf, sizeof(buf), &n, fds, &n_fds);
+	enum err e;
+
+	if (events & OS_WRITE)
+		flush(w);
+	if (w->ended)
+		return;
+	e = os_recv_fds(w->ctl, buf, sizeof(buf), &n, fds, &n_fds);
 
 	if (e == ERR_AGAIN)
 		return;
@@ -297,23 +363,28 @@ void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const
 	w->n_questions += e == OK;
 	if (ssh_buf_add(&b, &kind, 1) == OK && ssh_put_u32(&b, dial_id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK &&
 	    ssh_put_string(&b, why ? why : "", why ? strlen(why) : 0) == OK)
-		send_buf(w, &b, &fd, e == OK ? 1 : 0);
-	if (e == OK)
+		send_buf(w, &b, e == OK ? fd : -1);
+	else if (e == OK)
 		close(fd);
 }
 
 void ssh_worker_retire(struct ssh_worker *w)
 {
+	struct ssh_buf b = { 0 };
 	uint8_t kind = SSH_C_RETIRE;
 
-	if (!w->ended && os_send_fds(w->ctl, &kind, 1, NULL, 0) != OK)
-		log_debug("ssh worker is too busy to close idle connections host=%s", w->host);
+	/* It is said again every second; once is enough for one that is busy. */
+	if (w->ended || w->n_queued)
+		return;
+	if (ssh_buf_add(&b, &kind, 1) == OK)
+		send_buf(w, &b, -1);
 }
 
 enum err ssh_worker_attach(struct ssh_worker *w, int fd)
 {
 	uint8_t kind = SSH_C_SESSION;
-	enum err e = w->ended ? ERR_CLOSED : os_send_fds(w->ctl, &kind, 1, &fd, 1);
+	/* Behind what waits already. */
+	enum err e = w->ended ? ERR_CLOSED : w->n_queued ? ERR_AGAIN : os_send_fds(w->ctl, &kind, 1, &fd, 1);
 
 	close(fd);
 	w->n_sessions += e == OK;
@@ -438,6 +509,7 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 	keep_paths(w, cfg);
 	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
 	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
+	list_init(&w->queue);
 	os_timer_init(&w->end_timer, loop, on_end_timer, w);
 	os_timer_init(&w->question_timer, loop, on_questions, w);
 	list_init(&w->questions);
@@ -448,7 +520,7 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 		close(pair[1]);
 	}
 	if (e == OK)
-		e = os_watch_new(loop, w->ctl, on_readable, w, &w->watch);
+		e = os_watch_new(loop, w->ctl, on_ready, w, &w->watch);
 	if (e == OK)
 		e = send_config(w, cfg);
 	if (e != OK) {
@@ -468,6 +540,8 @@ void ssh_worker_free(struct ssh_worker *w)
 	os_timer_cancel(&w->question_timer);
 	list_for_each_safe(it, &w->questions)
 		drop_question(container_of(it, struct question, link));
+	while (w->n_queued)
+		waiting_free(w, container_of(list_first(&w->queue), struct waiting, link));
 	os_watch_free(w->watch);
 	ssh_birth_drop(w->birth);
 	os_child_free(w->child);

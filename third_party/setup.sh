@@ -45,6 +45,7 @@ interop c:python3 python3 python3
 interop c:vim vim vim-enhanced
 interop c:mandoc mandoc mandoc
 interop c:gpg gnupg gnupg2
+interop c:parallel-ssh pssh pssh
 fuzz c:clang clang clang
 fuzz s:fuzzer libclang-rt-$llvm-dev compiler-rt
 T

@@ -51,6 +51,14 @@ void tunnel_close(struct tunnel *t);
 uint16_t tunnel_port(const struct tunnel *t);
 /** tunnel_aead() - the provider in use now */
 const char *tunnel_aead(const struct tunnel *t);
+
+#define TUNNEL_N_GAUGES 16
+struct tunnel_gauge {
+	const char *name;
+	int64_t value; /* flags are 0 and 1 */
+};
+/** tunnel_gauges() - counters of the socket, and of TCP in the whole process. Return: how many */
+size_t tunnel_gauges(const struct tunnel *t, struct tunnel_gauge *ret, size_t max);
 struct wg_device *tunnel_device(struct tunnel *t);
 struct net_if *tunnel_if(struct tunnel *t);
 

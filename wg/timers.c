@@ -55,7 +55,11 @@ void wg_timers_fini(struct wg_peer *peer)
 	heap_remove(&peer->dev->timers, &peer->timer_node);
 }
 
-static void traversal(struct wg_peer *peer, nsec_t now)
+/*
+ * Only what we send starts it anew. Other implementations let what comes do it too; with keepalives of both sides one would
+ * always be first, and a NAT that goes by outbound packets alone (RFC 4787, REQ-6) would forget the other.
+ */
+static void restart_persistent(struct wg_peer *peer, nsec_t now)
 {
 	if (peer->keepalive_s)
 		set(peer, WG_TIMER_PERSISTENT, now + wg_scaled(peer->dev, peer->keepalive_s * NSEC_PER_SEC));
@@ -79,13 +83,12 @@ void wg_timers_data_received(struct wg_peer *peer, nsec_t now)
 void wg_timers_authenticated_sent(struct wg_peer *peer, nsec_t now)
 {
 	wg_timers_stop(peer, WG_TIMER_KEEPALIVE);
-	traversal(peer, now);
+	restart_persistent(peer, now);
 }
 
 void wg_timers_authenticated_received(struct wg_peer *peer, nsec_t now)
 {
 	wg_timers_stop(peer, WG_TIMER_NEW_HANDSHAKE);
-	traversal(peer, now);
 }
 
 void wg_timers_handshake_initiated(struct wg_peer *peer, nsec_t now)
@@ -115,7 +118,7 @@ void wg_timers_keepalive_changed(struct wg_peer *peer, nsec_t now)
 	}
 	/* Turning it on is a wish for a mapping now. */
 	wg_send_keepalive(peer, now);
-	traversal(peer, now);
+	restart_persistent(peer, now);
 }
 
 static void on_retransmit(struct wg_peer *peer, nsec_t now)
@@ -169,7 +172,7 @@ static void fire(struct wg_peer *peer, enum wg_timer t, nsec_t now)
 		break;
 	case WG_TIMER_PERSISTENT:
 		wg_send_keepalive(peer, now);
-		traversal(peer, now);
+		restart_persistent(peer, now);
 		break;
 	case WG_N_TIMERS:
 		break;

@@ -38,7 +38,10 @@ healthy() { agent status --config "$CONF" >/dev/null; }
 check "healthy" wait_until 2 healthy
 expect 0 "as JSON" agent status --json --config "$CONF"
 check "running" contains "$OUT" '"running": true'
+check "the socket's gauges" contains "$OUT" '"gso_off_paths": 0'
 check "connected" contains "$OUT" '"vpn_connected": true'
+expect 0 "for people" agent status --config "$CONF"
+check "batches" contains "$OUT" "datagrams a call out"
 stop_sshd
 nefia nc web 22 </dev/null >/dev/null 2>&1
 unreachable() { agent status --json --config "$CONF" | grep -q '"ssh": "unreachable"'; }

@@ -57,35 +57,34 @@ there() { pgrep -u "$(id -u)" -f "^sleep $1\$"; }
 expect 124 "a time limit" nefia exec --target web --timeout 1s -- sleep 61.25
 check "ends the remote command" wait_until 3 gone 61.25
 
+# begin_exec SCRIPT SLEEP: in the background as $pid, until SLEEP is seen to run there
+begin_exec() {
+	"$NEFIA" exec --target web -- "$1" >"$T/int" 2>&1 &
+	pid=$!
+	check "it runs" wait_until 5 there "$2"
+	begin=$(now_ms)
+}
+# ends_with STATUS MS "what": $pid does so, within so many milliseconds
+ends_with() {
+	wait $pid
+	check "$3" equal $? "$1"
+	check "$3 in time" test $(($(now_ms) - begin)) -lt "$2"
+}
+
 # Ctrl-C once: the remote command gets it, and we end within 2 s
-"$NEFIA" exec --target web -- 'trap "echo interrupted; exit 5" INT; sleep 62.25' >"$T/int" 2>&1 &
-pid=$!
-check "it runs" wait_until 5 there 62.25
-begin=$(now_ms)
+begin_exec 'trap "echo interrupted; exit 5" INT; sleep 62.25' 62.25
 kill -INT $pid
-wait $pid
-check "Ctrl-C" equal $? 130
-check "in time" test $(($(now_ms) - begin)) -lt 2500
+ends_with 130 2500 "Ctrl-C"
 check "the remote command got it" wait_until 3 gone 62.25
 # a remote command that does not heed it is left behind after 2 s, or at once at the second
-"$NEFIA" exec --target web -- 'trap "" INT TERM HUP; sleep 3.25; sleep 0.25' >"$T/int" 2>&1 &
-pid=$!
-check "it runs" wait_until 5 there 3.25
-begin=$(now_ms)
+begin_exec 'trap "" INT TERM HUP; sleep 3.25; sleep 0.25' 3.25
 kill -INT $pid
-wait $pid
-check "Ctrl-C" equal $? 130
-check "within 2 s" test $(($(now_ms) - begin)) -lt 2500
-"$NEFIA" exec --target web -- 'trap "" INT TERM HUP; sleep 3.75; sleep 0.25' >"$T/int" 2>&1 &
-pid=$!
-check "it runs" wait_until 5 there 3.75
-begin=$(now_ms)
+ends_with 130 2500 "Ctrl-C that is not heeded"
+begin_exec 'trap "" INT TERM HUP; sleep 3.75; sleep 0.25' 3.75
 kill -INT $pid
 sleep 0.2
 kill -INT $pid
-wait $pid
-check "Ctrl-C twice" equal $? 130
-check "at once" test $(($(now_ms) - begin)) -lt 1000
+ends_with 130 1000 "Ctrl-C twice"
 
 # a reader that leaves
 begin=$(now_ms)

@@ -18,8 +18,7 @@ check "its hint" contains "$ERR" "Try: Check that no other VPN or WireGuard inst
 
 # sshd is missing
 stop_sshd
-"$NEFIA" hub stop >/dev/null || fail "hub stop"
-start_hub
+restart_hub
 begin=$(now_ms)
 expect 255 "no sshd" nefia exec --target web -- true
 check "refused at once" test $(($(now_ms) - begin)) -lt 1500
@@ -45,8 +44,7 @@ expect 0 "a restarted agent" nefia exec --target web -- true
 check "is back in 3 s" test $(($(now_ms) - begin)) -le 3000
 
 # the hub restarts
-"$NEFIA" hub stop >/dev/null || fail "hub stop"
-start_hub
+restart_hub
 begin=$(now_ms)
 expect 0 "a restarted hub" nefia exec --target web -- true
 check "is back in 3 s" test $(($(now_ms) - begin)) -le 3000
@@ -61,8 +59,7 @@ expect 0 "a host added while the hub runs" nefia exec --target late -- true
 
 # an unreachable peer
 stop_pid "$LATE_PID" KILL
-"$NEFIA" hub stop >/dev/null || fail "hub stop"
-start_hub
+restart_hub
 begin=$(now_ms)
 expect 255 "an unreachable peer" nefia exec --target late -- true
 check "within 15 s" test $(($(now_ms) - begin)) -le 15000

@@ -187,6 +187,11 @@ start_hub() {
 	wait_until 5 test -S "$NEFIA_HOME/run/hub.sock" || fail "the hub does not start"
 }
 
+restart_hub() {
+	"$NEFIA" hub stop >/dev/null || fail "hub stop"
+	start_hub
+}
+
 setup() { # sshd, one agent "web", no hub
 	start_sshd
 	operator_init

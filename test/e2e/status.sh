@@ -12,6 +12,8 @@ expect 0 "live" nefia vpn status --live
 check "endpoint" contains "$OUT" "endpoint: 127.0.0.1:$AGENT_PORT_web"
 check "path" contains "$OUT" "path: direct"
 check "heard a moment ago" contains "$OUT" "s ago"
+expect 0 "live as JSON" nefia vpn status --live --json
+check "the socket's gauges" contains "$OUT" '"rx_dropped": 0'
 expect 0 "ping" nefia vpn status --ping
 check "reachable" contains "$OUT" "ping: reachable"
 wait_until 3 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "the transient hub did not end"

@@ -4,12 +4,7 @@
 # wireguard-go's timers are real, so a new handshake is forced on our side: an agent that takes another UDP port tells its
 # peer so by a keepalive and a handshake. The 120 s of the protocol are test/long/rekey.sh's.
 . "$(dirname "$0")/../lib/wgns.sh"
-namespaces
-keys
-agent_config
-start_server $OURS 127.0.0.1 $SERVER_PORT
-start_agent
-start_go
+agent_and_go
 
 handshake() { theirs wg show $WG latest-handshakes | cut -f2; }
 endpoint() { theirs wg show $WG endpoints | cut -f2; }

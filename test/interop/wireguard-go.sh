@@ -1,12 +1,7 @@
 #!/bin/bash
 # test/interop/wireguard-go.sh - our agent against wireguard-go: echo, bulk both ways, preshared key, restart of either.
 . "$(dirname "$0")/../lib/wgns.sh"
-namespaces
-keys
-agent_config
-start_server $OURS 127.0.0.1 $SERVER_PORT
-start_agent
-start_go
+agent_and_go
 ip netns exec $OURS python3 "$LIB/traffic.py" sniff $ONE >"$T/sniff" 2>&1 &
 SNIFF=$!
 PIDS="$PIDS $SNIFF"

@@ -90,7 +90,7 @@ static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcn
 	s->n_sent++;
 	if (rng_chance(&p->rng.rng, p->burst_ppm))
 		s->burst_until = p->now + p->burst;
-	if (s->drop_next > 0 || p->now < s->burst_until || rng_chance(&p->rng.rng, p->loss_ppm)) {
+	if ((p->len_max && len > p->len_max) || s->drop_next > 0 || p->now < s->burst_until || rng_chance(&p->rng.rng, p->loss_ppm)) {
 		s->drop_next -= s->drop_next > 0;
 		free(k);
 		return NET_OUTPUT_OK;
@@ -300,4 +300,30 @@ void netpair_fini(struct netpair *p)
 	net_fini();
 	wirewatch_fini(&p->watch);
 	pktpool_free(p->pool);
+}
+
+void netpair_fill(struct net_tcp *c, size_t chunk)
+{
+	static const uint8_t block[1 << 20];
+
+	ASSERT(chunk <= sizeof(block));
+	while (net_tcp_write(c, block, chunk) == chunk)
+		;
+}
+
+size_t netpair_drain(struct net_tcp *c)
+{
+	struct iovec iov[32];
+	size_t total = 0;
+	int n;
+
+	while ((n = net_tcp_peek(c, iov, ARRAY_SIZE(iov))) > 0) {
+		size_t sum = 0;
+
+		for (int i = 0; i < n; i++)
+			sum += iov[i].iov_len;
+		net_tcp_consume(c, sum);
+		total += sum;
+	}
+	return total;
 }

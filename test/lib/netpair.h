@@ -42,6 +42,7 @@ struct netpair {
 	nsec_t tick;      /* packets are handed over at multiples of it, 32 at once, as a busy receiver does; 0 = each by itself */
 	nsec_t stall_every, stall_for; /* a busy machine: nothing runs for up to that long, about so often; 0 = never */
 	nsec_t next_stall;
+	size_t len_max;   /* longer packets vanish; 0 = none do */
 	size_t queue_max; /* output answers "blocked" beyond; 0 = none */
 };
 
@@ -56,6 +57,10 @@ void netpair_drop_queue(struct netside *s);
 void netpair_fini(struct netpair *p);
 /** netpair_run() - until @done(ctx) or @limit of virtual time; return: was it done? */
 bool netpair_run(struct netpair *p, nsec_t limit, bool (*done)(void *ctx), void *ctx);
+/** netpair_fill() - a source without end: zeros in blocks of @chunk (at most 1 MiB), as long as they are taken whole */
+void netpair_fill(struct net_tcp *c, size_t chunk);
+/** netpair_drain() - a sink: throw away what has come. Return: how many bytes. */
+size_t netpair_drain(struct net_tcp *c);
 /** netpair_inject() - raw bytes to a side, as if decrypted */
 void netpair_inject(struct netpair *p, struct netside *to, const void *data, size_t len);
 /** wirecheck() - does an outgoing packet keep the rules: lengths, checksums, MTU, MSS? NULL = yes */

@@ -146,3 +146,13 @@ finish() {
 	wait "$1" || fail "$3: $(cat "$2")"
 	say "$3: $(tail -n 1 "$2")"
 }
+
+# Both ends, with an echo server behind the agent.
+agent_and_go() {
+	namespaces
+	keys
+	agent_config
+	start_server $OURS 127.0.0.1 $SERVER_PORT
+	start_agent
+	start_go
+}

@@ -168,6 +168,11 @@ bool os_udp_has(const struct os_udp *u, uint8_t family)
 	return true;
 }
 
+void os_udp_get_stats(const struct os_udp *u, struct os_udp_stats *ret)
+{
+	*ret = (struct os_udp_stats){ 0 };
+}
+
 uint16_t os_udp_port(const struct os_udp *u)
 {
 	return u->port;

@@ -7,13 +7,11 @@
 #include "os/file.h"
 #include "test/lib/testing.h"
 
-static char dir[64], config[128], file[128], why[256];
+static char dir[TEST_FOLDER_MAX], config[128], file[128], why[256];
 
 static int start(void **state)
 {
-	snprintf(dir, sizeof(dir), "/tmp/keyring.XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
+	test_folder_make(dir, "keyring");
 	snprintf(config, sizeof(config), "%s/agent.yaml", dir);
 	snprintf(file, sizeof(file), "%s/agent-keyring.json", dir);
 	unsetenv("DBUS_SESSION_BUS_ADDRESS");
@@ -22,10 +20,7 @@ static int start(void **state)
 
 static int stop(void **state)
 {
-	char cmd[128];
-
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd);
+	return test_folder_remove(dir);
 }
 
 static enum err get(const char *item, char ret[AGENT_SECRET_MAX])

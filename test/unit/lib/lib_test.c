@@ -48,7 +48,7 @@ static void a_wrong_configuration_is_said_at_once(void **state)
 	struct nefia_options o = NEFIA_OPTIONS_INIT;
 	struct nefia *n = NULL;
 
-	o.home = rig.folder;
+	o.home = rig_folder;
 	assert_int_equal(nefia_open(&o, &n), NEFIA_ERR_NOT_FOUND);
 	assert_non_null(strstr(nefia_error_detail(), "nefia.yaml"));
 	o.config_text = text;
@@ -71,7 +71,7 @@ static void a_text_is_a_configuration_too(void **state)
 	struct nefia_options o = NEFIA_OPTIONS_INIT;
 	struct nefia *a, *b;
 	char text[2048];
-	FILE *f = fopen(rig.config[ALICE], "r");
+	FILE *f = fopen(rig_config[ALICE], "r");
 	size_t len = fread(text, 1, sizeof(text), f);
 
 	fclose(f);
@@ -418,7 +418,7 @@ static void the_process_is_left_alone(void **state)
 	char path[128];
 	mode_t mask = umask(022);
 
-	snprintf(path, sizeof(path), "%s/stdio", rig.folder);
+	snprintf(path, sizeof(path), "%s/stdio", rig_folder);
 	fflush(NULL);
 	nefia_close(alice);
 	for (int i = 1; i < NSIG; i++)

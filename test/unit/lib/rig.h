@@ -29,11 +29,12 @@
 #define ALICE 0
 #define BOB 1
 
+static char rig_folder[64];
 static struct {
-	char folder[64];
-	char home[2][80], config[2][96];
+	char home[2][80];
 	unsigned port[2];
 } rig;
+static char rig_config[2][96];
 
 static unsigned free_udp_port(void)
 {
@@ -50,7 +51,7 @@ static unsigned free_udp_port(void)
 static void write_config(int who, char secret[2][64], char public[2][64])
 {
 	int other = !who;
-	FILE *f = fopen(rig.config[who], "w");
+	FILE *f = fopen(rig_config[who], "w");
 
 	assert_non_null(f);
 	fprintf(f,
@@ -68,8 +69,8 @@ static void rig_make(void)
 	char secret[2][64], public[2][64];
 
 	assert_true(sodium_init() >= 0);
-	strcpy(rig.folder, "/tmp/nefia-lib.XXXXXX");
-	assert_non_null(mkdtemp(rig.folder));
+	strcpy(rig_folder, "/tmp/nefia-lib.XXXXXX");
+	assert_non_null(mkdtemp(rig_folder));
 	for (int i = 0; i < 2; i++) {
 		unsigned char k[32], p[32];
 
@@ -77,8 +78,8 @@ static void rig_make(void)
 		sodium_bin2base64(secret[i], 64, k, 32, sodium_base64_VARIANT_ORIGINAL);
 		sodium_bin2base64(public[i], 64, p, 32, sodium_base64_VARIANT_ORIGINAL);
 		rig.port[i] = free_udp_port();
-		snprintf(rig.home[i], sizeof(rig.home[i]), "%s/%d", rig.folder, i);
-		snprintf(rig.config[i], sizeof(rig.config[i]), "%s/nefia.yaml", rig.home[i]);
+		snprintf(rig.home[i], sizeof(rig.home[i]), "%s/%d", rig_folder, i);
+		snprintf(rig_config[i], sizeof(rig_config[i]), "%s/nefia.yaml", rig.home[i]);
 		assert_int_equal(mkdir(rig.home[i], 0700), 0);
 	}
 	write_config(ALICE, secret, public);
@@ -89,7 +90,7 @@ static void rig_remove(void)
 {
 	char command[128];
 
-	snprintf(command, sizeof(command), "rm -rf %s", rig.folder);
+	snprintf(command, sizeof(command), "rm -rf %s", rig_folder);
 	assert_int_equal(system(command), 0);
 }
 
@@ -99,7 +100,7 @@ static struct nefia *rig_open(int who)
 	struct nefia *n = NULL;
 	int r;
 
-	opt.config = rig.config[who];
+	opt.config = rig_config[who];
 	opt.home = rig.home[who];
 	r = nefia_open(&opt, &n);
 	if (r != NEFIA_OK)

@@ -182,6 +182,18 @@ static void time_wait_lasts_while_data_are_sent_again(void **state)
 	close_pair(&w);
 }
 
+/* A's interface closes and comes back, and nobody knows the connection there. */
+static void forget_a(struct world *w)
+{
+	struct net_if_config cfg = { .n_addrs = 1, .addrs = { { ip_addr_v4(10, 99, 0, 1), 24 } }, .reset_closed = true };
+
+	net_if_close(w->p.a.nif);
+	net_tcp_close(w->a.c);
+	w->a.c = NULL;
+	netpair_reopen(&w->p, &w->p.a, &cfg);
+	w->p.a.drop_next = 0;
+}
+
 /* The other side is gone when the FIN comes again: a reset then is an end in order (RFC 9293 3.10.7.4). */
 static void a_reset_after_both_ends_is_no_error(void **state)
 {
@@ -195,15 +207,8 @@ static void a_reset_after_both_ends_is_no_error(void **state)
 	w.p.a.drop_next = UINT32_MAX;
 	net_tcp_shutdown(w.b.c);
 	run_ms(&w, 100);
-	/* Its interface closes and comes back: nobody knows the connection there. */
-	struct net_if_config cfg = { .n_addrs = 1, .addrs = { { ip_addr_v4(10, 99, 0, 1), 24 } }, .reset_closed = true };
-
 	assert_true(w.a.eof);
-	net_if_close(w.p.a.nif);
-	net_tcp_close(w.a.c);
-	w.a.c = NULL;
-	netpair_reopen(&w.p, &w.p.a, &cfg);
-	w.p.a.drop_next = 0;
+	forget_a(&w);
 	run_ms(&w, 10000);
 	assert_true(w.b.eof);
 	assert_false(w.b.failed);
@@ -214,7 +219,6 @@ static void a_reset_after_both_ends_is_no_error(void **state)
 static void a_reset_before_the_data_are_acknowledged_is_an_error(void **state)
 {
 	struct world w;
-	struct net_if_config cfg = { .n_addrs = 1, .addrs = { { ip_addr_v4(10, 99, 0, 1), 24 } }, .reset_closed = true };
 
 	open_pair(&w, 11, NSEC_PER_MSEC);
 	net_tcp_shutdown(w.a.c);
@@ -223,11 +227,7 @@ static void a_reset_before_the_data_are_acknowledged_is_an_error(void **state)
 	assert_int_equal(net_tcp_write(w.b.c, block, 5000), 5000);
 	net_tcp_shutdown(w.b.c);
 	run_ms(&w, 100);
-	net_if_close(w.p.a.nif);
-	net_tcp_close(w.a.c);
-	w.a.c = NULL;
-	netpair_reopen(&w.p, &w.p.a, &cfg);
-	w.p.a.drop_next = 0;
+	forget_a(&w);
 	run_ms(&w, 10000);
 	assert_true(w.b.failed);
 	assert_int_equal(w.b.error, ERR_RESET);

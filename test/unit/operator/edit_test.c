@@ -83,11 +83,11 @@ static enum err add_numbered(const char *text, size_t len, const struct config *
 /* A child adds hosts until it is killed; what is on the disk loads each time. */
 static void a_kill_leaves_a_file_that_loads(void **state)
 {
-	char dir[] = "/tmp/nefia-edit-XXXXXX", file[64], path[80], why[256];
+	char dir[TEST_FOLDER_MAX], file[80], path[96], why[256];
 	size_t added = 0;
 	struct config cfg;
 
-	assert_non_null(mkdtemp(dir));
+	test_folder_make(dir, "edit");
 	snprintf(file, sizeof(file), "%s/nefia.yaml", dir);
 	snprintf(path, sizeof(path), "%s.lock", file);
 	for (int i = 0; i < 40; i++) {
@@ -108,8 +108,7 @@ static void a_kill_leaves_a_file_that_loads(void **state)
 		config_free(&cfg);
 	}
 	assert_true(added > 0);
-	snprintf(why, sizeof(why), "rm -rf '%s'", dir);
-	assert_int_equal(system(why), 0);
+	assert_int_equal(test_folder_remove(dir), 0);
 }
 
 int main(void)

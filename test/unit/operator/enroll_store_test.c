@@ -25,12 +25,11 @@ static const char start[] = "version: 1\n"
 			    "\n"
 			    "  # the end\n";
 
-static char dir[64], file[96];
+static char dir[TEST_FOLDER_MAX], file[96];
 
 static int setup(void **state)
 {
-	strcpy(dir, "/tmp/enroll_store.XXXXXX");
-	assert_non_null(mkdtemp(dir));
+	test_folder_make(dir, "enroll_store");
 	snprintf(file, sizeof(file), "%s/nefia.yaml", dir);
 	assert_int_equal(os_file_write_atomic(file, start, strlen(start), 0600), OK);
 	return 0;
@@ -38,10 +37,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char cmd[128];
-
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd);
+	return test_folder_remove(dir);
 }
 
 static void load(struct config *ret)

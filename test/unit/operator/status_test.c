@@ -99,9 +99,16 @@ static void test_json(void **state)
 	};
 	struct status s = { .peers = peers, .n_peers = 2, .magic_dns = true, .domain = "nefia",
 			    .operator_addr = "10.99.0.1" };
-	json_t *o = status_json(&s);
-	json_t *list = json_object_get(o, "peers");
+	json_t *udp = json_pack("{s:i}", "gso", 1), *o;
+	json_t *list;
 
+	o = status_json(&s);
+	assert_null(json_object_get(o, "udp"));
+	json_decref(o);
+	s.udp = udp;
+	o = status_json(&s);
+	list = json_object_get(o, "peers");
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "udp"), "gso")), 1);
 	assert_int_equal(json_integer_value(json_object_get(o, "version")), 1);
 	assert_int_equal(json_integer_value(json_object_get(o, "stale")), 1);
 	assert_true(json_is_false(json_object_get(o, "probed")));
@@ -110,6 +117,7 @@ static void test_json(void **state)
 	assert_null(json_object_get(json_array_get(list, 0), "endpoint"));
 	assert_int_equal(json_array_size(json_object_get(json_object_get(o, "magic_dns"), "records")), 3);
 	json_decref(o);
+	json_decref(udp);
 }
 
 int main(void)

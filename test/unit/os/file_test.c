@@ -10,23 +10,18 @@
 #define N_KILLS 150
 #define BODY 20000
 
-static char dir[64], path[96];
+static char dir[TEST_FOLDER_MAX], path[96];
 
 static int make_folder(void **state)
 {
-	strcpy(dir, "/tmp/nefia-file-XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
+	test_folder_make(dir, "file");
 	snprintf(path, sizeof(path), "%s/file", dir);
 	return 0;
 }
 
 static int remove_folder(void **state)
 {
-	char cmd[96];
-
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
-	return system(cmd);
+	return test_folder_remove(dir);
 }
 
 /* A file of one letter: a mixture of two writes shows. */

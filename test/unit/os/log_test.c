@@ -9,23 +9,20 @@
 #include "os/log.h"
 #include "test/lib/testing.h"
 
-static char dir[64], path[128];
+static char dir[TEST_FOLDER_MAX], path[128];
 
 static int start(void **state)
 {
-	snprintf(dir, sizeof(dir), "/tmp/log.XXXXXX");
-	snprintf(path, sizeof(path), "%s/sub/agent.log", mkdtemp(dir));
+	test_folder_make(dir, "log");
+	snprintf(path, sizeof(path), "%s/sub/agent.log", dir);
 	return 0;
 }
 
 static int stop(void **state)
 {
-	char cmd[128];
-
 	os_log_close();
 	log_set(LOG_INFO, NULL);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd);
+	return test_folder_remove(dir);
 }
 
 static size_t n_matching(const char *suffix)

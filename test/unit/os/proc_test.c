@@ -308,6 +308,74 @@ static void a_freed_child_is_killed(void **state)
 
 /* ---- what people read when a worker ends so ---- */
 
+/* ---- processes that somebody else forked for us ---- */
+
+/* A child of ours that forks a sibling of itself: ours to wait for. It sends the number and the descriptor over 3. */
+static int as_nursery(void)
+{
+	int pidfd = -1;
+	pid_t pid = os_fork_sibling(&pidfd);
+	uint64_t drawn;
+
+	rng_bytes(os_rng(), &drawn, sizeof(drawn));
+	if (pid == 0) {
+		os_set_name("a-sibling");
+		if (write(3, &drawn, sizeof(drawn)) != sizeof(drawn) || !os_wait_readable(3))
+			_exit(1);
+		_exit(44);
+	}
+	return pid > 0 && os_send_fds(3, &pid, sizeof(pid), &pidfd, 1) == OK ? 0 : 1;
+}
+
+/* Messages may come in either order. */
+static void receive_sibling(int fd, pid_t *ret_pid, int *ret_pidfd)
+{
+	struct pollfd pf = { fd, POLLIN, 0 };
+
+	*ret_pidfd = -1;
+	for (int i = 0; i < 2; i++) {
+		uint8_t buf[16];
+		size_t len, n_fds = 0;
+		int fds[OS_FDS_MAX];
+
+		assert_int_equal(poll(&pf, 1, 5000), 1);
+		assert_int_equal(os_recv_fds(fd, buf, sizeof(buf), &len, fds, &n_fds), OK);
+		if (n_fds == 1) {
+			memcpy(ret_pid, buf, sizeof(*ret_pid));
+			*ret_pidfd = fds[0];
+		}
+	}
+	assert_true(*ret_pidfd >= 0);
+}
+
+static void a_sibling_is_ours(void **state)
+{
+	const char *argv[] = { os_self_path(), "nursery", NULL };
+	int pair[2], pidfd;
+	struct os_child *nursery, *c;
+	pid_t pid = 0;
+
+	assert_int_equal(os_seqpacket_pair(pair), OK);
+	memset(&ended, 0, sizeof(ended));
+	loop = os_loop_new();
+	assert_int_equal(os_child_spawn(loop, &(struct os_spawn){ .argv = argv, .fds = { -1, 1, 2, pair[1] }, .n_fds = 4 },
+					on_exit_child, NULL, &nursery), OK);
+	receive_sibling(pair[0], &pid, &pidfd);
+	os_loop_run(loop); /* the nursery ends, the sibling stays */
+	assert_int_equal(ended.exit_code, 0);
+	assert_int_equal(kill(pid, 0), 0);
+	assert_int_equal(os_child_adopt(loop, pid, pidfd, false, on_exit_child, NULL, &c), OK);
+	assert_int_equal(write(pair[0], "x", 1), 1);
+	os_loop_run(loop);
+	assert_int_equal(ended.n, 2);
+	assert_int_equal(ended.exit_code, 44);
+	os_child_free(c);
+	os_child_free(nursery);
+	os_loop_free(loop);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static char why[256];
 
 static void on_dial(void *ctx, struct ssh_worker *w, uint32_t id)
@@ -374,12 +442,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test(what_cannot_be_started_says_why),
 		cmocka_unit_test(descriptors_are_placed_exactly),
 		cmocka_unit_test(a_freed_child_is_killed),
+		cmocka_unit_test(a_sibling_is_ours),
 		cmocka_unit_test(a_worker_that_breaks_out_ends_with_a_reason),
 	};
 
 	if (argc == 3)
 		_exit(in_the_sandbox(argv[2]));
 	if (argc == 2)
-		_exit(as_worker());
+		_exit(strcmp(argv[1], "nursery") == 0 ? as_nursery() : as_worker());
 	return RUN_TESTS(tests);
 }

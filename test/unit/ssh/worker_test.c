@@ -398,6 +398,111 @@ static void hostile_servers(void **state)
 	run_all(rows, ARRAY_SIZE(rows));
 }
 
+static void on_enough(void *ctx)
+{
+	os_loop_stop(loop);
+}
+
+static void run_for(nsec_t time)
+{
+	struct os_timer t;
+
+	os_timer_init(&t, loop, on_enough, NULL);
+	os_timer_set(&t, os_now() + time);
+	os_loop_run(loop);
+	os_timer_cancel(&t);
+}
+
+static void on_some_end(void *ctx, struct ssh_worker *w, const char *why)
+{
+	snprintf(ctx, 128, "%s", why ? why : "idle");
+}
+
+static void on_no_dial(void *ctx, struct ssh_worker *w, uint32_t id)
+{
+}
+
+static pid_t only_child(void)
+{
+	char cmd[64], text[32] = "";
+	FILE *f;
+
+	snprintf(cmd, sizeof(cmd), "pgrep -P %d -x nefia-ssh", (int)getpid());
+	f = popen(cmd, "r");
+	assert_non_null(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	pclose(f);
+	return (pid_t)atoi(text);
+}
+
+/* A worker that takes nothing for a moment is not ended for it: answers wait, with their descriptors, and reach it in order. */
+static void a_busy_worker_is_waited_for(void **state)
+{
+	char known[128], ended[128] = "", long_why[300];
+	struct ssh_worker_config cfg = { .host = "busy", .user = "u", .vpn_addr = "10.99.0.2", .ids = &identity, .n_ids = 1,
+					 .known_hosts = known, .on_dial = on_no_dial, .on_end = on_some_end, .ctx = ended };
+	struct ssh_worker *w;
+	enum err e = OK;
+	int pair[2], n = 0;
+	pid_t pid;
+
+	loop = os_loop_new();
+	snprintf(known, sizeof(known), "%s/known-busy", dir);
+	memset(long_why, 'x', sizeof(long_why) - 1);
+	long_why[sizeof(long_why) - 1] = '\0';
+	assert_int_equal(ssh_worker_start(loop, &cfg, &w), OK);
+	run_for(300 * NSEC_PER_MSEC);
+	pid = only_child();
+	kill(pid, SIGSTOP);
+	while (e == OK && n++ < 10000) {
+		assert_int_equal(os_socketpair(pair), OK);
+		e = ssh_worker_attach(w, pair[0]);
+		close(pair[1]);
+	}
+	assert_int_equal(e, ERR_AGAIN);
+	for (int i = 0; i < 60; i++)
+		ssh_worker_dialed(w, 1000 + (uint32_t)i, ERR_REFUSED, long_why, -1);
+	assert_int_equal(os_socketpair(pair), OK);
+	ssh_worker_dialed(w, 2000, OK, NULL, pair[0]);
+	ssh_worker_retire(w);
+	run_for(100 * NSEC_PER_MSEC);
+	assert_string_equal(ended, "");
+	kill(pid, SIGCONT);
+	run_for(500 * NSEC_PER_MSEC);
+	assert_string_equal(ended, "");
+	/* The descriptor went there, was for nobody, and was closed there; ours was closed when it left. */
+	assert_int_equal(recv(pair[1], long_why, 1, MSG_DONTWAIT), 0);
+	close(pair[1]);
+	assert_int_equal(os_socketpair(pair), OK);
+	assert_int_equal(ssh_worker_attach(w, pair[0]), OK);
+	close(pair[1]);
+	ssh_worker_free(w);
+	os_loop_free(loop);
+}
+
+/* One that never takes anything is given up when as much waits as it can ever have asked for. */
+static void a_stuck_worker_is_given_up(void **state)
+{
+	char known[128], ended[128] = "", long_why[300];
+	struct ssh_worker_config cfg = { .host = "stuck", .user = "u", .vpn_addr = "10.99.0.2", .ids = &identity, .n_ids = 1,
+					 .known_hosts = known, .on_dial = on_no_dial, .on_end = on_some_end, .ctx = ended };
+	struct ssh_worker *w;
+
+	loop = os_loop_new();
+	snprintf(known, sizeof(known), "%s/known-stuck", dir);
+	memset(long_why, 'x', sizeof(long_why) - 1);
+	long_why[sizeof(long_why) - 1] = '\0';
+	assert_int_equal(ssh_worker_start(loop, &cfg, &w), OK);
+	run_for(300 * NSEC_PER_MSEC);
+	kill(only_child(), SIGSTOP);
+	for (int i = 0; i < 5000; i++)
+		ssh_worker_dialed(w, 1000 + (uint32_t)i, ERR_REFUSED, long_why, -1);
+	run_for(100 * NSEC_PER_MSEC);
+	assert_string_equal(ended, "it does not listen any more");
+	ssh_worker_free(w);
+	os_loop_free(loop);
+}
+
 static int set_up(void **state)
 {
 	char cmd[256];
@@ -430,6 +535,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(terrapin),
 		cmocka_unit_test(hostile_servers),
+		cmocka_unit_test(a_busy_worker_is_waited_for),
+		cmocka_unit_test(a_stuck_worker_is_given_up),
 	};
 
 	if (argc > 1 && strcmp(argv[1], "ssh-worker") == 0)

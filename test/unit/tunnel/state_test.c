@@ -11,21 +11,18 @@
 #define KEY "BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 #define S NSEC_PER_SEC
 
-static char dir[64], path[128];
+static char dir[TEST_FOLDER_MAX], path[128];
 
 static int start(void **state)
 {
-	snprintf(dir, sizeof(dir), "/tmp/state.XXXXXX");
-	snprintf(path, sizeof(path), "%s/agent-state", mkdtemp(dir));
+	test_folder_make(dir, "state");
+	snprintf(path, sizeof(path), "%s/agent-state", dir);
 	return 0;
 }
 
 static int stop(void **state)
 {
-	char cmd[128];
-
-	snprintf(cmd, sizeof(cmd), "chmod 700 %s; rm -rf %s", dir, dir);
-	return system(cmd);
+	return test_folder_remove(dir);
 }
 
 static struct wg_public_key a_key(void)
