@@ -7,7 +7,9 @@ if [ -z "${NEFIA_TEST_USER:-}" ]; then
 fi
 . "${NEFIA_LIB:-$(dirname "$0")/e2e/lib.sh}"
 TEST_NAME=demo
-say() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+bold='' plain=''
+[ ! -t 1 ] || bold=$'\033[1m' plain=$'\033[0m'
+say() { printf '\n%s== %s%s\n' "$bold" "$*" "$plain"; }
 run() { printf '$ %s\n' "$*"; "$@" || fail "this command failed: $*"; }
 nefia() { "$NEFIA" "$@"; }
 
