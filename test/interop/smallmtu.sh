@@ -1,10 +1,10 @@
 #!/bin/bash
-# test/e2e/smallmtu.sh - operator and agent with a link of MTU 1300 between two routers, which say so, or say nothing and drop.
+# test/interop/smallmtu.sh - operator and agent with a link of MTU 1300 between two routers, which say so, or say nothing and drop.
 #
 #  $A operator      $R1                 $R2                  $B agent
 #  10.1.0.2 ------- 10.1.0.1, .2.1 ==== 10.2.0.2, 10.3.0.1 - 10.3.0.2
 #  fd01::2          fd01::1, fd02::1    fd02::2, fd03::1     fd03::2
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../e2e/lib.sh"
 [ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
 for tool in ip nft python3; do command -v $tool >/dev/null || skip "$tool is not installed"; done
 A=nsa$$ R1=nsq$$ R2=nsr$$ B=nsb$$
