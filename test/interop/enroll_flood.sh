@@ -122,7 +122,9 @@ wait $FOUR $SIX
 total=$(awk '{n += $1} END {print int(n)}' "$T/four.out" "$T/six.out")
 rate=$((total / SECONDS_OF_FLOOD))
 ok "a good one under $rate attempts a second ($(cut -d' ' -f1 "$T/four.out") from IPv4, $(cut -d' ' -f1 "$T/six.out") from IPv6 /64s, $(awk '{n += $2} END {print int(n)}' "$T/four.out" "$T/six.out") answered): $took ms; hub RSS $rss KiB"
-[ "$rss" -lt 65536 ] || fail "the hub takes $rss KiB"
+max=65536
+! ldd "$BUILD/nefia" | grep -q 'lib[at]san' || max=524288 # what is freed stays for a while, and has a shadow
+[ "$rss" -lt $max ] || fail "the hub takes $rss KiB"
 [ "$(cut -d' ' -f1 "$T/six.out")" -gt 500 ] && [ "$total" -gt 1000 ] || fail "the flood was none: $total attempts"
 kill -0 "$HUB_PID" || fail "the hub is gone"
 [ "$(wc -c <"$T/op/hub.log")" -lt 100000 ] || fail "the flood fills the log: $(wc -c <"$T/op/hub.log") bytes"
