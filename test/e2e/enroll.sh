@@ -158,9 +158,21 @@ check "no command line has it" equal "$(cat "$T/wl-copy.args" "$T/qrencode.args"
 
 # ---- revocation
 expect 0 "exec before" nefia exec --target web -- true
+"$NEFIA" exec --target web -- "touch $T/live; exec sleep 60" >"$T/live.out" 2>&1 </dev/null &
+LIVE=$!
+PIDS="$PIDS $LIVE"
+check "a command runs" wait_until 5 test -e "$T/live"
+revoked=$(now_ms)
 expect 0 "revoke" nefia vpn revoke --name web
 check "state" equal "$(status_of web)" revoked
+check "its session ends at once" wait_until 3 sh -c "! kill -0 $LIVE 2>/dev/null"
+wait "$LIVE" && fail "the revoked host's command succeeded"
+echo "a live session of a revoked host ended after $(($(now_ms) - revoked)) ms: $(tail -1 "$T/live.out")"
 expect 255 "exec after" nefia exec --target web --timeout 5s -- true
+stop_pid "$HUB_PID"
+start_hub
+expect 255 "exec after, with another hub" nefia exec --target web --timeout 5s -- true
+check "still revoked" equal "$(status_of web)" revoked
 expect 1 "a revoked one comes back" enroll again "$T/web.token"
 expect 0 "reinvite" nefia vpn reinvite --name web --endpoint "$EP" --listen=false --token-out "$T/web2.token"
 stop_pid "$AGENT_PID" KILL # else it waits for the session that the revocation cut
