@@ -251,7 +251,8 @@ static ssize_t take(struct ssh_buf *b, void *buf, size_t len)
 {
 	size_t n = MIN(ssh_buf_used(b), len);
 
-	memcpy(buf, b->p + b->off, n);
+	if (n > 0) /* of an empty buffer there is no pointer */
+		memcpy(buf, b->p + b->off, n);
 	ssh_buf_drop(b, n);
 	ssh_buf_release(b);
 	return (ssize_t)n;
