@@ -10,38 +10,10 @@ BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
 TEST_NAME=enroll_flood
 HUB=nefia-fh$$ BAD=nefia-fb$$ GOOD=nefia-fg$$
 SECONDS_OF_FLOOD=${FLOOD:-6}
-T=
-N_CHECKS=0
-skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
-fail() {
-	echo "FAIL $TEST_NAME: $*"
-	tail -n 12 "$T"/*.out 2>/dev/null
-	exit 1
-}
-ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
-now_ms() { date +%s%3N; }
-cleanup() {
-	status=$?
-	trap - EXIT
-	for ns in $HUB $BAD $GOOD; do
-		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
-		ip netns del $ns 2>/dev/null
-	done
-	[ -z "$T" ] || rm -rf "$T"
-	exit $status
-}
-until_true() {
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.05; done
-}
-PATH=$PATH:/usr/sbin:/sbin
-[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
-for tool in ip python3; do command -v $tool >/dev/null || skip "$tool is not installed"; done
-trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
-T=$(mktemp -d /tmp/nefia-flood.XXXXXX)
-for ns in $HUB $BAD $GOOD; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done
+NAMESPACES="$HUB $BAD $GOOD"
+LOGS="*.out"
+NEEDS="python3"
+. "$HERE/../lib/netns.sh"
 ip link add e0 netns $HUB type veth peer name e0 netns $BAD || fail "veth"
 ip link add e1 netns $HUB type veth peer name e0 netns $GOOD || fail "veth"
 ip -n $HUB addr add 10.3.0.1/24 dev e0 && ip -n $HUB -6 addr add fd77::1/64 dev e0 nodad && ip -n $HUB link set e0 up

@@ -10,38 +10,10 @@ BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
 TEST_NAME=enroll_nat
 OP=nefia-eo$$ R1=nefia-er$$ R2=nefia-es$$ AG=nefia-ea$$
 OP_UID=64911 AG_UID=64912
-T=
-N_CHECKS=0
-skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
-fail() {
-	echo "FAIL $TEST_NAME: $*"
-	tail -n 15 "$T"/*.out "$T"/op/hub.log "$T"/sshd.log 2>/dev/null
-	exit 1
-}
-ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
-now_ms() { date +%s%3N; }
-cleanup() {
-	status=$?
-	trap - EXIT
-	for ns in $OP $R1 $R2 $AG; do
-		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
-		ip netns del $ns 2>/dev/null
-	done
-	[ -z "$T" ] || rm -rf "$T"
-	exit $status
-}
-until_true() {
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.05; done
-}
-
-PATH=$PATH:/usr/sbin:/sbin
-[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
-for tool in ip nft setpriv ssh-keygen ssh-keyscan sshd; do command -v $tool >/dev/null || skip "$tool is not installed"; done
-trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
-T=$(mktemp -d /tmp/nefia-enroll.XXXXXX)
+NAMESPACES="$OP $R1 $R2 $AG"
+LOGS="*.out op/hub.log sshd.log"
+NEEDS="nft setpriv ssh-keygen ssh-keyscan sshd"
+. "$HERE/../lib/netns.sh"
 chmod 755 "$T"
 mkdir "$T/bin"
 cp "$BUILD/nefia" "$BUILD/nefia-agent" "$T/bin"
@@ -52,7 +24,6 @@ wire() {
 	ip -n "$1" addr add "$3" dev "$2" && ip -n "$1" link set "$2" up
 	ip -n "$4" addr add "$6" dev "$5" && ip -n "$4" link set "$5" up
 }
-for ns in $OP $R1 $R2 $AG; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done
 wire $OP e0 10.1.0.2/24 $R1 in 10.1.0.1/24
 wire $R1 out 203.0.113.1/24 $R2 out 203.0.113.2/24
 wire $R2 in 10.2.0.1/24 $AG e0 10.2.0.2/24

@@ -9,41 +9,13 @@ BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
 README=$HERE/../../README.md
 TEST_NAME=readme
 OP=nefia-ro$$ WEB=nefia-rw$$
-T=
-N_CHECKS=0
-skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
-fail() {
-	echo "FAIL $TEST_NAME: $*"
-	tail -n 12 "$T"/*.out "$T"/sshd.log 2>/dev/null
-	exit 1
-}
-ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
-now_ms() { date +%s%3N; }
-cleanup() {
-	status=$?
-	trap - EXIT
-	for ns in $OP $WEB; do
-		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
-		ip netns del $ns 2>/dev/null
-	done
-	[ -z "$T" ] || rm -rf "$T"
-	exit $status
-}
-until_true() {
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.05; done
-}
-PATH=$PATH:/usr/sbin:/sbin
-[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
-for tool in ip unshare setpriv script ssh-keygen ssh-keyscan sshd; do command -v $tool >/dev/null || skip "$tool is not installed"; done
-trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
-T=$(mktemp -d /tmp/nefia-readme.XXXXXX)
+NAMESPACES="$OP $WEB"
+LOGS="*.out sshd.log"
+NEEDS="unshare setpriv script ssh-keygen ssh-keyscan sshd"
+. "$HERE/../lib/netns.sh"
 chmod 755 "$T"
 mkdir "$T/bin"
 cp "$BUILD/nefia" "$BUILD/nefia-agent" "$T/bin"
-for ns in $OP $WEB; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done
 ip link add e0 netns $OP type veth peer name e0 netns $WEB || fail "veth"
 ip -n $OP addr add 192.0.2.1/24 dev e0 && ip -n $OP link set e0 up
 ip -n $WEB addr add 192.0.2.7/24 dev e0 && ip -n $WEB link set e0 up

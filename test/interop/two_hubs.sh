@@ -10,38 +10,10 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
 TEST_NAME=two_hubs
 SW=nefia-hs$$ AG=nefia-hg$$ A=nefia-ha$$ B=nefia-hb$$
-T=
-N_CHECKS=0
-skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
-fail() {
-	echo "FAIL $TEST_NAME: $*"
-	tail -n 12 "$T"/*.out "$T"/[ab]/hub.log 2>/dev/null
-	exit 1
-}
-ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
-now_ms() { date +%s%3N; }
-cleanup() {
-	status=$?
-	trap - EXIT
-	for ns in $SW $AG $A $B; do
-		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
-		ip netns del $ns 2>/dev/null
-	done
-	[ -z "$T" ] || rm -rf "$T"
-	exit $status
-}
-until_true() {
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.1; done
-}
-PATH=$PATH:/usr/sbin:/sbin
-[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
-for tool in ip ssh-keygen ssh-keyscan sshd; do command -v $tool >/dev/null || skip "$tool is not installed"; done
-trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
-T=$(mktemp -d /tmp/nefia-two.XXXXXX)
-for ns in $SW $AG $A $B; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done
+NAMESPACES="$SW $AG $A $B"
+LOGS="*.out a/hub.log b/hub.log"
+NEEDS="ssh-keygen ssh-keyscan sshd"
+. "$HERE/../lib/netns.sh"
 ip -n $SW link add br0 type bridge || skip "no bridge here"
 ip -n $SW link set br0 up
 i=2

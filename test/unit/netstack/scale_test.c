@@ -115,7 +115,8 @@ static void idle_connections_cost_an_exchange_nothing(void **state)
 	static struct many m;
 	double few = 1e9, lots = 1e9;
 
-	for (int round = 0; round < 3; round++) {
+	/* Others on the machine only add: the least counts, and more rounds are measured while it is not reached. */
+	for (int round = 0; round < 3 || (round < 10 && lots > COST_MAX * few); round++) {
 		begin(&m);
 		open_up_to(&m, 10);
 		for (int i = 0; i < N_ROUNDS / 3; i++)

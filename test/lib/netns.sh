@@ -1,0 +1,38 @@
+# test/lib/netns.sh - what scripts with network namespaces of their own begin with. Sourced, after
+#   TEST_NAME   of the script
+#   NAMESPACES  their names, unique to this run; what runs in them is killed at the end
+#   LOGS        files under $T, patterns, whose ends are shown when it fails
+#   NEEDS       programs; one that is missing is a skip
+# Gives $T, a folder that goes at the end, and the namespaces with loopback up.
+T=
+N_CHECKS=0
+skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
+fail() {
+	echo "FAIL $TEST_NAME: $*"
+	(cd "$T" && tail -n 12 $LOGS 2>/dev/null)
+	exit 1
+}
+ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
+now_ms() { date +%s%3N; }
+cleanup() {
+	status=$?
+	trap - EXIT
+	for ns in $NAMESPACES; do
+		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
+		ip netns del $ns 2>/dev/null
+	done
+	[ -z "$T" ] || rm -rf "$T"
+	exit $status
+}
+until_true() { # until_true SECONDS COMMAND...
+	local end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.05; done
+}
+PATH=$PATH:/usr/sbin:/sbin
+[ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
+for tool in ip $NEEDS; do command -v $tool >/dev/null || skip "$tool is not installed"; done
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+T=$(mktemp -d "/tmp/nefia-$TEST_NAME.XXXXXX")
+for ns in $NAMESPACES; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done
