@@ -407,15 +407,16 @@ static enum err listener_new(struct os_loop *loop, int fd, void (*on_accept)(voi
 	return OK;
 }
 
-/* Does somebody answer on this Unix socket? */
-static bool unix_answers(const union sock_addr *sa, socklen_t len)
+/* A socket whose process is gone. connect() is refused by every other file too, and those are not ours to remove. */
+static bool is_stale(const union sock_addr *sa, socklen_t len)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool yes = fd >= 0 && (connect(fd, &sa->sa, len) == 0 || errno == EAGAIN);
+	bool refused = fd >= 0 && connect(fd, &sa->sa, len) != 0 && errno == ECONNREFUSED;
+	struct stat st;
 
 	if (fd >= 0)
 		close(fd);
-	return yes;
+	return refused && lstat(sa->un.sun_path, &st) == 0 && S_ISSOCK(st.st_mode);
 }
 
 static enum err bind_unix(int fd, const char *path)
@@ -423,17 +424,15 @@ static enum err bind_unix(int fd, const char *path)
 	union sock_addr sa;
 	socklen_t len;
 	enum err e = from_path(path, &sa, &len);
-	int r;
 
 	if (e != OK)
 		return e;
 	/* The file gets the socket's mode (less the umask, which belongs to all threads of the process). */
 	if (fchmod(fd, 0600) != 0)
 		return err_from_errno(errno);
-	r = bind(fd, &sa.sa, len);
-	if (r != 0 && errno == EADDRINUSE && !unix_answers(&sa, len) && unlink(path) == 0)
-		r = bind(fd, &sa.sa, len);
-	e = r == 0 ? OK : err_from_errno(errno);
+	e = bind(fd, &sa.sa, len) == 0 ? OK : err_from_errno(errno);
+	if (e == ERR_IN_USE && is_stale(&sa, len) && unlink(path) == 0)
+		e = bind(fd, &sa.sa, len) == 0 ? OK : err_from_errno(errno);
 	if (e == OK && (chmod(path, 0600) != 0 || listen(fd, 128) != 0))
 		e = err_from_errno(errno);
 	return e;

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "os/stream.h"
@@ -244,6 +245,35 @@ static void a_reset_behind_data_is_told(void **state)
 	close(listener);
 }
 
+/* What stands at the path is only replaced when it is a socket on which nobody answers. */
+static void only_a_stale_socket_is_replaced(void **state)
+{
+	struct room r = { .loop = os_loop_new() };
+	char dir[TEST_FOLDER_MAX], path[TEST_FOLDER_MAX + 8];
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd;
+
+	test_folder_make(dir, "stream");
+	snprintf(path, sizeof(path), "%s/s", dir);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+	assert_int_equal(write(fd, "keep", 4), 4);
+	close(fd);
+	assert_int_equal(os_listen_unix(r.loop, path, on_accept, &r, &r.listener), ERR_IN_USE);
+	fd = open(path, O_RDONLY);
+	assert_int_equal(lseek(fd, 0, SEEK_END), 4);
+	close(fd);
+	assert_int_equal(unlink(path), 0);
+	/* Bound, and its process gone. */
+	strcpy(un.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	close(fd);
+	assert_int_equal(os_listen_unix(r.loop, path, on_accept, &r, &r.listener), OK);
+	os_listener_close(r.listener);
+	os_loop_free(r.loop);
+	test_folder_remove(dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +282,7 @@ int main(void)
 		cmocka_unit_test(descriptors_travel_and_too_many_are_refused),
 		cmocka_unit_test(half_close_leaves_the_other_direction),
 		cmocka_unit_test(a_reset_behind_data_is_told),
+		cmocka_unit_test(only_a_stale_socket_is_replaced),
 	};
 
 	return RUN_TESTS(tests);
