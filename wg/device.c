@@ -166,7 +166,7 @@ struct wg_device *wg_device_new(const struct wg_config *cfg, nsec_t now, uint64_
 	list_init(&dev->free_runs);
 	list_init(&dev->events);
 	heap_init(&dev->timers);
-	wg_device_set_wall(dev, wall_ns);
+	wg_device_set_wall(dev, now, wall_ns);
 	return dev;
 fail:
 	free(dev);
@@ -199,9 +199,9 @@ void wg_device_free(struct wg_device *dev)
 	free(dev);
 }
 
-void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns)
+void wg_device_set_wall(struct wg_device *dev, nsec_t now, uint64_t wall_ns)
 {
-	dev->wall_offset = wall_ns - dev->clock;
+	dev->wall_offset = wall_ns - now;
 }
 
 bool wg_device_set_aead(struct wg_device *dev, const char *name)
