@@ -436,7 +436,6 @@ bool wg_peer_is_up(const struct wg_device *dev, wg_peer_id id, nsec_t now)
 bool wg_peer_get_info(const struct wg_device *dev, wg_peer_id id, nsec_t now, struct wg_peer_info *ret)
 {
 	const struct wg_peer *peer = wg_peer_get(dev, id);
-	struct ip_prefix one;
 
 	if (!peer)
 		return false;
@@ -456,8 +455,6 @@ bool wg_peer_get_info(const struct wg_device *dev, wg_peer_id id, nsec_t now, st
 		.n_staged = peer->n_staged,
 		.is_up = wg_session_usable(peer->current, now),
 	};
-	while (wg_allowedips_list(&dev->allowed, peer, ret->n_allowed, &one, 1) == 1)
-		ret->n_allowed++;
 	return true;
 }
 

@@ -146,7 +146,7 @@ struct wg_peer_info {
 	uint64_t rx_bytes, tx_bytes;   /* as `wg show transfer`: whole messages incl. handshakes, no UDP header */
 	uint64_t n_bad_source;         /* inner source not allowed */
 	uint64_t n_replayed, n_auth_failed;
-	uint32_t n_allowed, n_staged;
+	uint32_t n_staged;
 	bool is_up;
 };
 /** wg_peer_get_info() - false when the peer is gone; wipe @ret->psk after use */
