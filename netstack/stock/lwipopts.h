@@ -31,8 +31,6 @@
 #define TCP_SND_BUF (4u << 20)
 #undef LWIP_TCP_SACK_OUT
 #define LWIP_TCP_SACK_OUT 0
-/* It hands out 16,384 ports for the whole process: as long in TIME_WAIT as ours at least. */
-#define TCP_MSL 1500
 #undef LWIP_TCP_PCB_NUM_EXT_ARGS
 #define LWIP_TCP_PCB_NUM_EXT_ARGS 1
 
