@@ -157,7 +157,7 @@ def table(title, samples, names, rivals, rows, against):
 class Path:
     """One cell: what lies between, what is measured, by whom. Seeds of one tool run side by side where they need little."""
 
-    def __init__(self, options, mode="up", seconds=8, flows=1, seeds=1, tools=("nefia", "wireguard-go TUN")):
+    def __init__(self, options, mode="up", seconds=8, flows=1, seeds=1, tools=("nefia", "stock lwIP", "wireguard-go TUN")):
         self.options, self.mode, self.seconds, self.flows, self.seeds, self.tools = options.split(), mode, seconds, flows, seeds, tools
 
 
@@ -323,7 +323,7 @@ def run_direct(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
     samples = {}
     also = [T.Nefia.of_build(*pair.split("=", 1)) for pair in opt.also]
-    tools = prepared((T.Nefia, *also, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
+    tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
                      opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)
     try:
         rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
@@ -333,7 +333,7 @@ def run_direct(opt, server_port, skipped):
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    rivals = [n for n in names if n not in ("nefia", "loopback", *(t.name for t in also)) and "TUN" not in n]
+    rivals = [n for n in names if n not in ("nefia", T.Stock.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
     return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
 
 
@@ -345,7 +345,7 @@ def run_paths(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in wanted}
         shared = {k: v for k, v in shared.items() if k in wanted}
     samples = {}
-    tools = prepared((T.Nefia, T.NefiaBbr, T.WireguardGo, T.WireguardGoBbr, T.Netstack), opt.only and opt.only.split(","),
+    tools = prepared((T.Nefia, T.NefiaBbr, T.Stock, T.WireguardGo, T.WireguardGoBbr, T.Netstack), opt.only and opt.only.split(","),
                      server_port, skipped)
     try:
         for name, cell in cells.items():
