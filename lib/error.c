@@ -38,18 +38,22 @@ static const int numbers[ERR_N] = {
 	[ERR_FLOOD] = NEFIA_ERR_FULL,
 	[ERR_STALE] = NEFIA_ERR_TIMEOUT,
 	[ERR_HOST_KEY] = NEFIA_ERR_HOST_KEY,
+	[ERR_ALGORITHM] = NEFIA_ERR_ALGORITHM,
+	[ERR_FORBIDDEN] = NEFIA_ERR_FORBIDDEN,
 	[ERR_PROTOCOL] = NEFIA_ERR_PROTOCOL,
 	[ERR_VERSION] = NEFIA_ERR_VERSION,
 	[ERR_NO_SPACE] = NEFIA_ERR_NO_SPACE,
 	[ERR_IO] = NEFIA_ERR_IO,
 	[ERR_UNSUPPORTED] = NEFIA_ERR_UNSUPPORTED,
+	[ERR_PAUSED] = NEFIA_ERR_PAUSED,
 	[ERR_CANCELLED] = NEFIA_ERR_CANCELLED,
 	[ERR_INTERNAL] = NEFIA_ERR_INTERNAL,
 };
 
 static int number_of(enum err e)
 {
-	return (unsigned)e < ERR_N ? numbers[e] : NEFIA_ERR_INTERNAL;
+	/* One that the table has not must not look like success. */
+	return e == OK || ((unsigned)e < ERR_N && numbers[e]) ? numbers[e] : NEFIA_ERR_INTERNAL;
 }
 
 const char *nefia_strerror(int error)
