@@ -19,6 +19,7 @@
 	X(1015, "The hub did not answer", "See 'nefia hub logs'; 'nefia hub stop' ends a hub that hangs.") \
 	X(1016, "The port could not be opened", "Choose another port, or 0 for one that is free.") \
 	X(1017, "No such forward", "See 'nefia forward --list' for those in the background.") \
+	X(1018, "The host cannot reach the target", "Check that something listens there, and how the host knows it by name.") \
 	X(1021, "No such host", "See 'nefia host list' for the hosts, groups and tags there are.")       \
 	X(1022, "The host exists already", "Choose another name, or remove it with 'nefia host remove'.") \
 	X(1023, "The key is not valid", "A key is 44 characters of base64, as 'nefia-agent keygen' prints it.") \

@@ -255,6 +255,8 @@ unsigned session_ecode_of(enum err e, bool is_file)
 		return 1037;
 	case ERR_PAUSED:
 		return 1038;
+	case ERR_TARGET:
+		return 1018;
 	case ERR_ALGORITHM:
 		return 1039;
 	case ERR_FORBIDDEN:

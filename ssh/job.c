@@ -173,8 +173,10 @@ static void fail_refused_channel(struct ssh_job *j)
 		fail(j, ERR_FORBIDDEN, "the server opens no session for us (MaxSessions)");
 	else if (text && strstr(text, "prohibited"))
 		fail(j, ERR_FORBIDDEN, "the server forbids this forward (AllowTcpForwarding, PermitOpen)");
+	else if (j->arg[0] == '/')
+		fail(j, ERR_TARGET, "the host could not connect to %s", j->arg);
 	else
-		fail_by_library(j, "the server opened no channel");
+		fail(j, ERR_TARGET, "the host could not connect to %s port %u", j->arg, j->number);
 }
 
 /* Terminal and command are asked for one after the other; the library's words tell which was refused. */
