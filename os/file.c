@@ -66,7 +66,7 @@ enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 	if (fd < 0)
 		return err_from_errno(errno);
 	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
-		e = ERR_INVALID;
+		e = ERR_IS_FOLDER;
 	else
 		e = read_fd(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, max, ret, ret_len);
 	close(fd);

@@ -2,6 +2,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -245,33 +248,56 @@ static void a_reset_behind_data_is_told(void **state)
 	close(listener);
 }
 
-/* What stands at the path is only replaced when it is a socket on which nobody answers. */
-static void only_a_stale_socket_is_replaced(void **state)
+static void ignore_accept(void *ctx, int fd)
 {
-	struct room r = { .loop = os_loop_new() };
-	char dir[TEST_FOLDER_MAX], path[TEST_FOLDER_MAX + 8];
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	close(fd);
+}
+
+/* What stands at a Unix socket's path goes only when it is a socket that nobody has: a misspelt path must cost nobody a file. */
+static void a_path_in_use_stays(void **state)
+{
+	char dir[] = "/tmp/stream_test.XXXXXX", file[64], link[64], live[64], stale[64], buf[8];
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct os_loop *loop = os_loop_new();
+	struct os_listener *first, *l;
 	int fd;
 
-	test_folder_make(dir, "stream");
-	snprintf(path, sizeof(path), "%s/s", dir);
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
-	assert_int_equal(write(fd, "keep", 4), 4);
+	assert_non_null(mkdtemp(dir));
+	snprintf(file, sizeof(file), "%s/file", dir);
+	snprintf(link, sizeof(link), "%s/link", dir);
+	snprintf(live, sizeof(live), "%s/live", dir);
+	snprintf(stale, sizeof(stale), "%s/stale", dir);
+	fd = open(file, O_CREAT | O_WRONLY, 0600);
+	assert_int_equal(write(fd, "dear", 4), 4);
 	close(fd);
-	assert_int_equal(os_listen_unix(r.loop, path, on_accept, &r, &r.listener), ERR_IN_USE);
-	fd = open(path, O_RDONLY);
-	assert_int_equal(lseek(fd, 0, SEEK_END), 4);
+	assert_int_equal(symlink(file, link), 0);
+	assert_int_equal(os_listen_unix(loop, file, ignore_accept, NULL, &l), ERR_IN_USE);
+	assert_int_equal(os_listen_unix(loop, link, ignore_accept, NULL, &l), ERR_IN_USE);
+	assert_int_equal(os_listen_unix(loop, dir, ignore_accept, NULL, &l), ERR_IN_USE);
+	assert_int_equal(access(link, F_OK), 0);
+	fd = open(file, O_RDONLY);
+	assert_int_equal(read(fd, buf, sizeof(buf)), 4);
 	close(fd);
-	assert_int_equal(unlink(path), 0);
-	/* Bound, and its process gone. */
-	strcpy(un.sun_path, path);
+
+	assert_int_equal(os_listen_unix(loop, live, ignore_accept, NULL, &first), OK);
+	assert_int_equal(os_listen_unix(loop, live, ignore_accept, NULL, &l), ERR_IN_USE);
+
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	strcpy(sa.sun_path, stale);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
 	close(fd);
-	assert_int_equal(os_listen_unix(r.loop, path, on_accept, &r, &r.listener), OK);
-	os_listener_close(r.listener);
-	os_loop_free(r.loop);
-	test_folder_remove(dir);
+	assert_int_equal(os_listen_unix(loop, stale, ignore_accept, NULL, &l), OK);
+	os_listener_close(l);
+	assert_int_not_equal(access(stale, F_OK), 0);
+
+	/* Somebody else took the place meanwhile. */
+	assert_int_equal(rename(file, live), 0);
+	os_listener_close(first);
+	assert_int_equal(access(live, F_OK), 0);
+	unlink(live);
+	unlink(link);
+	assert_int_equal(rmdir(dir), 0);
+	os_loop_free(loop);
 }
 
 int main(void)
@@ -282,7 +308,7 @@ int main(void)
 		cmocka_unit_test(descriptors_travel_and_too_many_are_refused),
 		cmocka_unit_test(half_close_leaves_the_other_direction),
 		cmocka_unit_test(a_reset_behind_data_is_told),
-		cmocka_unit_test(only_a_stale_socket_is_replaced),
+		cmocka_unit_test(a_path_in_use_stays),
 	};
 
 	return RUN_TESTS(tests);
