@@ -1,10 +1,14 @@
 /*
- * os/loop.c - the event loop.
+ * os/loop.c - the event loop, on epoll.
  *
- * libuv supplies readiness and signals. Its timers count milliseconds, so ours stand in a heap whose first
- * deadline is armed on one timerfd, watched like any descriptor. A turn is: uv polls and calls back, due timers run
- * (those that were due when the turn began: a timer that re-arms itself cannot starve the rest), then the
- * turn hook flushes what the callbacks queued. The clock is read before the first callback, and when uv returns from polling.
+ * A turn is: ask the kernel, call back, run due timers (those that were due when the turn's timers began: one that
+ * re-arms itself cannot starve the rest), then the turn hook flushes what all of these queued. The clock is read before the
+ * first callback, and again before the timers. Timers stand in a heap whose first deadline is armed on one timerfd, watched like
+ * any descriptor.
+ *
+ * What a watch wants is told to the kernel once a turn, before it is asked: streams change their mind several times in
+ * between (full, not full; opened, ended), and most of that has cancelled out by then. A short connection costs one call to
+ * come and one to go.
  *
  * Going to sleep and being woken on another core costs more than a packet's whole way through us (about 30 us against 5
  * in a virtual machine). So the loop asks for a while before it sleeps, as long as that pays: it begins after a few
@@ -14,58 +18,62 @@
 #include "os/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
-#include <pthread.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <uv.h>
+#include "base/list.h"
 
 #define N_SIGNALS_MAX 8
+#define N_BATCH 256 /* events of one turn */
 #define ASK_FOR (50 * NSEC_PER_USEC)
 #define SHORT_SLEEP (4 * ASK_FOR) /* one that asking would have found the end of, its own cost taken away */
 #define N_SHORT 8		  /* so many of them begin it */
 #define CREDIT_MAX 8		  /* an answer earns one, asking in vain costs two */
 
 struct on_signal {
-	uv_signal_t handle;
-	struct os_loop *loop;
+	int signum;
 	void (*fn)(void *ctx, int signum);
 	void *ctx;
 };
 
+struct os_watch {
+	struct os_loop *loop;
+	struct list change; /* in loop->changes while wanted and told may differ */
+	int fd;
+	int wanted, told; /* OS_*; told to the kernel, 0: it does not know the descriptor */
+	void (*fn)(void *ctx, int events);
+	void *ctx;
+};
+
 struct os_loop {
-	uv_loop_t uv;
-	uv_poll_t timer_poll;
-	uv_prepare_t prepare;
-	uv_check_t check;
-	int timer_fd;
+	int epoll_fd, timer_fd;
+	struct os_watch *timer_watch;
 	nsec_t armed; /* what the timerfd is set to */
 	nsec_t now;
 	struct heap timers;
 	void (*turn)(void *ctx);
 	void *turn_ctx;
+	struct list changes;
+	size_t n_watches;
+	struct epoll_event batch[N_BATCH];
+	int n_batch, at; /* of the batch that is being told */
+	int signal_pipe[2];
+	struct os_watch *signal_watch;
 	struct on_signal signals[N_SIGNALS_MAX];
 	size_t n_signals;
-	bool running, stopped, may_ask;
-	int credit;	    /* asking goes on while it is above 0 */
-	unsigned n_short;   /* short sleeps since asking ended */
-	uint64_t n_events;  /* of descriptors */
-	nsec_t sleeps_from; /* 0 while the loop only asks */
-	bool awake;	    /* the clock was read since uv began to poll */
-};
-
-struct os_watch {
-	struct os_loop *loop;
-	uv_poll_t poll;
-	void (*fn)(void *ctx, int events);
-	void *ctx;
-	int events;
+	bool stopped, may_ask;
+	int credit;	   /* asking goes on while it is above 0 */
+	unsigned n_short;  /* short sleeps since asking ended */
+	uint64_t n_events; /* of descriptors, but for the timerfd */
 };
 
 static nsec_t read_clock(clockid_t id)
@@ -174,22 +182,12 @@ static void run_timers(struct os_loop *loop)
 	}
 }
 
-/* uv calls back while it polls, before on_check: the first one finds the time of before the sleep. */
-static void wake(struct os_loop *loop)
+static void on_timer_fd(void *ctx, int events)
 {
-	if (loop->awake)
-		return;
-	loop->awake = true;
-	loop->now = os_now();
-}
-
-static void on_timer_fd(uv_poll_t *poll, int status, int events)
-{
-	struct os_loop *loop = poll->data;
+	struct os_loop *loop = ctx;
 	uint64_t n;
 
-	wake(loop);
-
+	loop->n_events--;
 	if (read(loop->timer_fd, &n, sizeof(n)) == sizeof(n))
 		loop->armed = 0;
 }
@@ -216,29 +214,115 @@ void os_timer_cancel(struct os_timer *t)
 		heap_remove(&t->loop->timers, &t->node);
 }
 
-/* ---- the turn ---- */
+/* ---- descriptors ---- */
 
-static void on_prepare(uv_prepare_t *prepare)
+static uint32_t to_epoll(int events)
 {
-	struct os_loop *loop = prepare->data;
-
-	run_timers(loop);
-	if (loop->turn)
-		loop->turn(loop->turn_ctx);
-	arm(loop);
-	loop->awake = false;
-	if (loop->sleeps_from)
-		loop->sleeps_from = os_now();
+	return (events & OS_READ ? EPOLLIN : 0u) | (events & OS_WRITE ? EPOLLOUT : 0u) | (events & OS_HANGUP ? EPOLLRDHUP : 0u);
 }
 
-static void on_check(uv_check_t *check)
+/* What the kernel says, as far as it was asked. An error, or a hangup that came alone, is for whoever asked for anything. */
+static int from_epoll(uint32_t events, int wanted)
 {
-	struct os_loop *loop = check->data;
+	int ev = (events & EPOLLIN ? OS_READ : 0) | (events & EPOLLOUT ? OS_WRITE : 0) | (events & EPOLLRDHUP ? OS_HANGUP : 0);
+
+	if (events & EPOLLERR)
+		return wanted ? wanted | OS_HANGUP : 0;
+	return (events & EPOLLHUP) && !ev ? wanted : ev & wanted;
+}
+
+static int tell_kernel(struct os_watch *w)
+{
+	int op = w->wanted == 0 ? EPOLL_CTL_DEL : w->told == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+	struct epoll_event ev = { .events = to_epoll(w->wanted), .data.ptr = w };
+
+	w->told = w->wanted;
+	return epoll_ctl(w->loop->epoll_fd, op, w->fd, &ev);
+}
+
+static void tell_changes(struct os_loop *loop)
+{
+	struct list *first;
+
+	while ((first = list_first(&loop->changes))) {
+		struct os_watch *w = container_of(first, struct os_watch, change);
+		bool ends = w->wanted == 0;
+
+		list_del(&w->change);
+		if (w->wanted == w->told)
+			continue;
+		/* Out of memory here would mean a watch that never fires: better to end. */
+		ASSERT(tell_kernel(w) == 0 || ends);
+	}
+}
+
+void os_watch_set(struct os_watch *w, int events)
+{
+	w->wanted = events;
+	if (w->wanted != w->told && list_empty(&w->change))
+		list_add_tail(&w->loop->changes, &w->change);
+}
+
+/* The kernel is told at once, to learn whether it can be watched; nearly all want to read first. */
+enum err os_watch_new(struct os_loop *loop, int fd, void (*fn)(void *ctx, int events), void *ctx,
+		      struct os_watch **ret)
+{
+	struct os_watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return ERR_NOMEM;
+	*w = (struct os_watch){ .loop = loop, .fd = fd, .wanted = OS_READ, .fn = fn, .ctx = ctx };
+	list_init(&w->change);
+	if (tell_kernel(w) != 0) {
+		free(w);
+		return ERR_INVALID;
+	}
+	loop->n_watches++;
+	os_watch_set(w, 0);
+	*ret = w;
+	return OK;
+}
+
+void os_watch_free(struct os_watch *w)
+{
+	struct os_loop *loop;
+
+	if (!w)
+		return;
+	loop = w->loop;
+	w->wanted = 0;
+	if (w->told)
+		tell_kernel(w);
+	for (int i = loop->at; i < loop->n_batch; i++)
+		if (loop->batch[i].data.ptr == w)
+			loop->batch[i].data.ptr = NULL;
+	list_del(&w->change);
+	loop->n_watches--;
+	free(w);
+}
+
+/* Asks the kernel, which may sleep for @ms (-1: until something comes), and tells whom it concerns. */
+static void gather(struct os_loop *loop, int ms)
+{
+	int n = epoll_wait(loop->epoll_fd, loop->batch, N_BATCH, ms);
 
 	loop->now = os_now();
-	if (loop->sleeps_from)
-		loop->n_short += loop->now - loop->sleeps_from < SHORT_SLEEP;
+	ASSERT(n >= 0 || errno == EINTR);
+	loop->n_batch = MAX(n, 0);
+	for (loop->at = 0; loop->at < loop->n_batch;) {
+		const struct epoll_event *e = &loop->batch[loop->at++];
+		struct os_watch *w = e->data.ptr;
+		int ev = w ? from_epoll(e->events, w->wanted) : 0;
+
+		if (!ev)
+			continue;
+		loop->n_events++;
+		w->fn(w->ctx, ev);
+	}
+	loop->n_batch = 0;
 }
+
+/* ---- the turn ---- */
 
 nsec_t os_loop_now(const struct os_loop *loop)
 {
@@ -251,44 +335,47 @@ void os_loop_set_turn(struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
 	loop->turn_ctx = ctx;
 }
 
+static void close_fd(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
 struct os_loop *os_loop_new(void)
 {
 	struct os_loop *loop = calloc(1, sizeof(*loop));
 
 	if (!loop)
 		return NULL;
+	list_init(&loop->changes);
+	heap_init(&loop->timers);
+	loop->signal_pipe[0] = loop->signal_pipe[1] = -1;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (loop->timer_fd < 0 || uv_loop_init(&loop->uv) != 0) {
-		if (loop->timer_fd >= 0)
-			close(loop->timer_fd);
+	if (loop->epoll_fd < 0 || loop->timer_fd < 0 ||
+	    os_watch_new(loop, loop->timer_fd, on_timer_fd, loop, &loop->timer_watch) != OK) {
+		close_fd(loop->epoll_fd);
+		close_fd(loop->timer_fd);
 		free(loop);
 		return NULL;
 	}
-	heap_init(&loop->timers);
+	os_watch_set(loop->timer_watch, OS_READ);
 	loop->now = os_now();
-	uv_prepare_init(&loop->uv, &loop->prepare);
-	uv_check_init(&loop->uv, &loop->check);
-	ASSERT(uv_poll_init(&loop->uv, &loop->timer_poll, loop->timer_fd) == 0);
-	loop->prepare.data = loop->check.data = loop->timer_poll.data = loop;
-	uv_prepare_start(&loop->prepare, on_prepare);
-	uv_check_start(&loop->check, on_check);
-	uv_poll_start(&loop->timer_poll, UV_READABLE, on_timer_fd);
 	return loop;
 }
+
+static void forget_signals(struct os_loop *loop);
 
 void os_loop_free(struct os_loop *loop)
 {
 	if (!loop)
 		return;
-	uv_close((uv_handle_t *)&loop->prepare, NULL);
-	uv_close((uv_handle_t *)&loop->check, NULL);
-	uv_close((uv_handle_t *)&loop->timer_poll, NULL);
-	for (size_t i = 0; i < loop->n_signals; i++)
-		uv_close((uv_handle_t *)&loop->signals[i].handle, NULL);
-	uv_run(&loop->uv, UV_RUN_NOWAIT);
+	forget_signals(loop);
+	os_watch_free(loop->timer_watch);
 	/* A watch that its owner did not free is our own bug. */
-	ASSERT(uv_loop_close(&loop->uv) == 0);
+	ASSERT(loop->n_watches == 0);
 	close(loop->timer_fd);
+	close(loop->epoll_fd);
 	heap_fini(&loop->timers);
 	free(loop);
 }
@@ -298,6 +385,13 @@ static bool several_cores(void)
 	cpu_set_t set;
 
 	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
+}
+
+static bool timer_is_due(const struct os_loop *loop)
+{
+	const struct heap_node *first = heap_first(&loop->timers);
+
+	return first && first->key <= loop->now;
 }
 
 /* Asks until something came; false: in vain, or it does not pay now. */
@@ -311,132 +405,123 @@ static bool ask(struct os_loop *loop)
 	if (loop->credit <= 0 || !loop->may_ask)
 		return false;
 	loop->n_short = 0;
-	loop->sleeps_from = 0;
 	from = os_now();
 	do {
-		uv_run(&loop->uv, UV_RUN_NOWAIT);
-		if (loop->n_events != before || loop->stopped) {
+		gather(loop, 0);
+		if (loop->n_events != before) {
 			loop->credit = MIN(loop->credit + 1, CREDIT_MAX);
 			return true;
 		}
+		if (timer_is_due(loop))
+			return true;
 		sched_yield();
 	} while (loop->now - from < ASK_FOR);
 	loop->credit -= 2;
 	return false;
 }
 
-void os_loop_run(struct os_loop *loop)
+static void sleep_till_called(struct os_loop *loop)
+{
+	nsec_t from = os_now();
+
+	gather(loop, -1);
+	loop->n_short += loop->now - from < SHORT_SLEEP;
+}
+
+/* What the callbacks left to do. False: the loop shall stop. */
+static bool end_turn(struct os_loop *loop)
 {
 	loop->now = os_now();
+	run_timers(loop);
+	if (loop->turn)
+		loop->turn(loop->turn_ctx);
+	tell_changes(loop);
+	arm(loop);
+	return !loop->stopped;
+}
+
+void os_loop_run(struct os_loop *loop)
+{
 	loop->may_ask = several_cores();
-	loop->running = true;
-	while (!loop->stopped && uv_loop_alive(&loop->uv)) {
-		if (ask(loop))
-			continue;
-		loop->sleeps_from = loop->now;
-		uv_run(&loop->uv, UV_RUN_ONCE);
-	}
-	loop->running = loop->stopped = false;
+	while (!loop->stopped && end_turn(loop))
+		if (!ask(loop))
+			sleep_till_called(loop);
+	loop->stopped = false;
 }
 
 void os_loop_stop(struct os_loop *loop)
 {
 	loop->stopped = true;
-	if (loop->running)
-		uv_stop(&loop->uv); /* a timer or the turn hook may say so just before uv sleeps */
-}
-
-/* ---- descriptors ---- */
-
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-	struct os_watch *w = poll->data;
-	int ev = 0, wanted = w->events;
-
-	wake(w->loop);
-	w->loop->n_events++;
-	if (status < 0) {
-		/* libuv stops watching at an error. What came before it may be unread yet, so that is taken back. */
-		ev = wanted | OS_HANGUP;
-		w->events = 0;
-		os_watch_set(w, wanted);
-	}
-	if (events & UV_READABLE)
-		ev |= OS_READ;
-	if (events & UV_WRITABLE)
-		ev |= OS_WRITE;
-	if (events & UV_DISCONNECT)
-		ev |= OS_HANGUP;
-	w->fn(w->ctx, ev);
-}
-
-enum err os_watch_new(struct os_loop *loop, int fd, void (*fn)(void *ctx, int events), void *ctx,
-		      struct os_watch **ret)
-{
-	struct os_watch *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		return ERR_NOMEM;
-	w->loop = loop;
-	w->fn = fn;
-	w->ctx = ctx;
-	if (uv_poll_init(&loop->uv, &w->poll, fd) != 0) {
-		free(w);
-		return ERR_INVALID;
-	}
-	w->poll.data = w;
-	*ret = w;
-	return OK;
-}
-
-void os_watch_set(struct os_watch *w, int events)
-{
-	int ev = (events & OS_READ ? UV_READABLE : 0) | (events & OS_WRITE ? UV_WRITABLE : 0) |
-		 (events & OS_HANGUP ? UV_DISCONNECT : 0);
-
-	if (events == w->events)
-		return;
-	w->events = events;
-	if (ev)
-		uv_poll_start(&w->poll, ev, on_poll);
-	else
-		uv_poll_stop(&w->poll);
-}
-
-static void on_watch_closed(uv_handle_t *h)
-{
-	free(h->data);
-}
-
-void os_watch_free(struct os_watch *w)
-{
-	if (w)
-		uv_close((uv_handle_t *)&w->poll, on_watch_closed);
 }
 
 /* ---- signals ---- */
 
-static void on_uv_signal(uv_signal_t *handle, int signum)
-{
-	struct on_signal *s = handle->data;
+/* Where a signal's number is written, by its handler; 0: nobody wants it (that descriptor is never ours). */
+static struct {
+	volatile sig_atomic_t fd[NSIG];
+	pid_t owner; /* a child that has not called exec yet must not write to its parent */
+} pipes;
 
-	wake(s->loop);
-	s->fn(s->ctx, signum);
+static void on_caught(int signum)
+{
+	uint8_t byte = (uint8_t)signum;
+	int was = errno;
+
+	if (getpid() == pipes.owner && write(pipes.fd[signum], &byte, 1) < 0) {
+		/* The pipe is full: who reads it will look soon, whatever it says. */
+	}
+	errno = was;
+}
+
+static void on_signal_pipe(void *ctx, int events)
+{
+	struct os_loop *loop = ctx;
+	uint8_t caught[64];
+	ssize_t n = read(loop->signal_pipe[0], caught, sizeof(caught));
+
+	for (ssize_t i = 0; i < n; i++)
+		for (size_t k = 0; k < loop->n_signals; k++)
+			if (loop->signals[k].signum == caught[i])
+				loop->signals[k].fn(loop->signals[k].ctx, caught[i]);
+}
+
+static enum err open_signals(struct os_loop *loop)
+{
+	enum err e;
+
+	if (loop->signal_watch)
+		return OK;
+	if (pipe2(loop->signal_pipe, O_NONBLOCK | O_CLOEXEC) != 0)
+		return err_from_errno(errno);
+	e = os_watch_new(loop, loop->signal_pipe[0], on_signal_pipe, loop, &loop->signal_watch);
+	if (e == OK)
+		os_watch_set(loop->signal_watch, OS_READ);
+	return e;
+}
+
+static void forget_signals(struct os_loop *loop)
+{
+	for (size_t i = 0; i < loop->n_signals; i++) {
+		signal(loop->signals[i].signum, SIG_DFL);
+		pipes.fd[loop->signals[i].signum] = 0;
+	}
+	os_watch_free(loop->signal_watch);
+	close_fd(loop->signal_pipe[0]);
+	close_fd(loop->signal_pipe[1]);
 }
 
 enum err os_signal_on(struct os_loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx)
 {
-	struct on_signal *s;
+	struct sigaction action = { .sa_handler = on_caught, .sa_flags = SA_RESTART };
+	enum err e = loop->n_signals == N_SIGNALS_MAX ? ERR_FULL : signum < 1 || signum >= NSIG ? ERR_INVALID : open_signals(loop);
 
-	if (loop->n_signals == N_SIGNALS_MAX)
-		return ERR_FULL;
-	s = &loop->signals[loop->n_signals];
-	s->fn = fn;
-	s->ctx = ctx;
-	s->loop = loop;
-	if (uv_signal_init(&loop->uv, &s->handle) != 0)
-		return ERR_NOMEM;
-	s->handle.data = s;
-	loop->n_signals++;
-	return uv_signal_start(&s->handle, on_uv_signal, signum) == 0 ? OK : ERR_INVALID;
+	if (e != OK)
+		return e;
+	pipes.fd[signum] = loop->signal_pipe[1];
+	pipes.owner = getpid();
+	sigfillset(&action.sa_mask);
+	if (sigaction(signum, &action, NULL) != 0)
+		return ERR_INVALID;
+	loop->signals[loop->n_signals++] = (struct on_signal){ signum, fn, ctx };
+	return OK;
 }
