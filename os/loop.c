@@ -2,7 +2,7 @@
  * os/loop.c - the event loop, on epoll.
  *
  * A turn is: ask the kernel, call back, run due timers (those that were due when the turn's timers began: one that
- * re-arms itself cannot starve the rest), then the turn hook flushes what all of these queued. The clock is read before the
+ * re-arms itself cannot starve the rest), then those who asked for it flush what all of these queued. The clock is read before the
  * first callback, and again before the timers. Timers stand in a heap whose first deadline is armed on one timerfd, watched like
  * any descriptor.
  *
@@ -29,8 +29,6 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "base/list.h"
 
 #define N_SIGNALS_MAX 8
 #define N_BATCH 256 /* events of one turn */
@@ -60,8 +58,7 @@ struct os_loop {
 	nsec_t armed; /* what the timerfd is set to */
 	nsec_t now;
 	struct heap timers;
-	void (*turn)(void *ctx);
-	void *turn_ctx;
+	struct list lates, late_mark; /* those behind the mark are of the next turn */
 	struct list changes;
 	size_t n_watches;
 	struct epoll_event batch[N_BATCH];
@@ -329,10 +326,36 @@ nsec_t os_loop_now(const struct os_loop *loop)
 	return loop->now;
 }
 
-void os_loop_set_turn(struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
+void os_late_init(struct os_late *l, struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
 {
-	loop->turn = fn;
-	loop->turn_ctx = ctx;
+	*l = (struct os_late){ .loop = loop, .fn = fn, .ctx = ctx };
+	list_init(&l->link);
+}
+
+void os_late_ask(struct os_late *l)
+{
+	if (list_empty(&l->link))
+		list_add_tail(&l->loop->lates, &l->link);
+}
+
+void os_late_cancel(struct os_late *l)
+{
+	if (l->loop)
+		list_del(&l->link);
+}
+
+static void run_lates(struct os_loop *loop)
+{
+	struct list *first;
+
+	list_add_tail(&loop->lates, &loop->late_mark);
+	while ((first = list_first(&loop->lates)) != &loop->late_mark) {
+		struct os_late *l = container_of(first, struct os_late, link);
+
+		list_del(first);
+		l->fn(l->ctx);
+	}
+	list_del(&loop->late_mark);
 }
 
 static void close_fd(int fd)
@@ -348,6 +371,8 @@ struct os_loop *os_loop_new(void)
 	if (!loop)
 		return NULL;
 	list_init(&loop->changes);
+	list_init(&loop->lates);
+	list_init(&loop->late_mark);
 	heap_init(&loop->timers);
 	loop->signal_pipe[0] = loop->signal_pipe[1] = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -428,24 +453,28 @@ static void sleep_till_called(struct os_loop *loop)
 	loop->n_short += loop->now - from < SHORT_SLEEP;
 }
 
-/* What the callbacks left to do. False: the loop shall stop. */
-static bool end_turn(struct os_loop *loop)
+/* What the callbacks left to do. */
+static void end_turn(struct os_loop *loop)
 {
 	loop->now = os_now();
 	run_timers(loop);
-	if (loop->turn)
-		loop->turn(loop->turn_ctx);
+	run_lates(loop);
 	tell_changes(loop);
 	arm(loop);
-	return !loop->stopped;
 }
 
 void os_loop_run(struct os_loop *loop)
 {
 	loop->may_ask = several_cores();
-	while (!loop->stopped && end_turn(loop))
-		if (!ask(loop))
+	while (!loop->stopped) {
+		end_turn(loop);
+		if (!list_empty(&loop->lates))
+			gather(loop, 0);
+		else if (!loop->stopped && !ask(loop))
 			sleep_till_called(loop);
+	}
+	/* Who says stop may have queued its last words before. */
+	run_lates(loop);
 	loop->stopped = false;
 }
 
