@@ -87,7 +87,8 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 
 # Programs. LIBS_<folder> names the foreign libraries of that folder.
-FOREIGN_LIBS = $(foreach f,$(1),$(LIBS_$(f)))
+# Distributions call libuv's static archive libuv_a.a.
+FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),-l:libuv_a.a,$(foreach f,$(1),$(LIBS_$(f))))
 AGENT_PARTS := agent tunnel transport enroll netstack wg os base
 NEFIA_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 programs: $(B)/nefia $(B)/nefia-agent library

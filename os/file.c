@@ -348,7 +348,7 @@ int os_lock_fd(const struct os_lock *l)
 #ifdef NEFIA_STATIC
 /*
  * A static glibc would load the system's name service modules, perhaps another glibc's, and the linker warns of it. So
- * its function is replaced: the password file alone is read.
+ * its function is replaced, for libuv too: the password file alone is read.
  */
 int getpwuid_r(uid_t uid, struct passwd *pw, char *buf, size_t size, struct passwd **ret)
 {

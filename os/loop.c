@@ -1,14 +1,16 @@
 /*
- * os/loop.c - the event loop, on epoll.
+ * os/loop.c - the event loop.
  *
- * A turn is: ask the kernel, call back, run due timers (those that were due when the turn's timers began: one that
- * re-arms itself cannot starve the rest), then those who asked for it flush what all of these queued. The clock is read before the
- * first callback, and again before the timers. Timers stand in a heap whose first deadline is armed on one timerfd, watched like
- * any descriptor.
+ * libuv sleeps, wakes and has the signals. Its timers count milliseconds, so ours stand in a heap whose first
+ * deadline is armed on one timerfd that it watches. A turn is: descriptors call back, due timers run (those that were due when the
+ * turn's timers began: one that re-arms itself cannot starve the rest), then those who asked for it flush what all of these
+ * queued. The clock is read before the first callback, and again before the timers.
  *
- * What a watch wants is told to the kernel once a turn, before it is asked: streams change their mind several times in
- * between (full, not full; opened, ended), and most of that has cancelled out by then. A short connection costs one call to
- * come and one to go.
+ * Descriptors are in one epoll set, which libuv watches as a single one. So what a watch wants is told to the kernel once a
+ * turn, before it is asked: streams change their mind several times in between (full, not full; opened, ended), and most
+ * of that has cancelled out by then. A short connection costs one call to come and one to go; uv_poll alone takes three
+ * to come. While there is something to do the set is asked directly; libuv's turn comes when there is nothing, before sleeping,
+ * and every UV_EVERY for signals.
  *
  * Going to sleep and being woken on another core costs more than a packet's whole way through us (about 30 us against 5
  * in a virtual machine). So the loop asks for a while before it sleeps, as long as that pays: it begins after a few
@@ -18,7 +20,6 @@
 #include "os/loop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -30,15 +31,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 #define N_SIGNALS_MAX 8
 #define N_BATCH 256 /* events of one turn */
+#define UV_EVERY NSEC_PER_MSEC
 #define ASK_FOR (50 * NSEC_PER_USEC)
 #define SHORT_SLEEP (4 * ASK_FOR) /* one that asking would have found the end of, its own cost taken away */
 #define N_SHORT 8		  /* so many of them begin it */
 #define CREDIT_MAX 8		  /* an answer earns one, asking in vain costs two */
 
 struct on_signal {
-	int signum;
+	uv_signal_t handle;
+	struct os_loop *loop;
 	void (*fn)(void *ctx, int signum);
 	void *ctx;
 };
@@ -53,8 +58,9 @@ struct os_watch {
 };
 
 struct os_loop {
+	uv_loop_t uv;
+	uv_poll_t set_poll, timer_poll;
 	int epoll_fd, timer_fd;
-	struct os_watch *timer_watch;
 	nsec_t armed; /* what the timerfd is set to */
 	nsec_t now;
 	struct heap timers;
@@ -63,14 +69,13 @@ struct os_loop {
 	size_t n_watches;
 	struct epoll_event batch[N_BATCH];
 	int n_batch, at; /* of the batch that is being told */
-	int signal_pipe[2];
-	struct os_watch *signal_watch;
 	struct on_signal signals[N_SIGNALS_MAX];
 	size_t n_signals;
 	bool stopped, may_ask;
 	int credit;	   /* asking goes on while it is above 0 */
 	unsigned n_short;  /* short sleeps since asking ended */
-	uint64_t n_events; /* of descriptors, but for the timerfd */
+	uint64_t n_events; /* of descriptors */
+	nsec_t uv_at;	   /* its last turn */
 };
 
 static nsec_t read_clock(clockid_t id)
@@ -150,14 +155,15 @@ struct rng *os_rng(void)
 
 /* ---- timers ---- */
 
+/* Before a sleep. */
 static void arm(struct os_loop *loop)
 {
 	struct heap_node *first = heap_first(&loop->timers);
 	nsec_t at = first ? MAX(first->key, 1ULL) : 0;
 	struct itimerspec its = { .it_value = { (time_t)(at / NSEC_PER_SEC), (long)(at % NSEC_PER_SEC) } };
 
-	/* A deadline that moved away leaves the earlier one armed: one wake for nothing is cheaper than a call each turn. */
-	if (at == 0 || (loop->armed && loop->armed <= at))
+	/* A deadline that moved away leaves the earlier one armed: one wake for nothing is cheaper than a call each time. */
+	if (at == 0 || (loop->armed > loop->now && loop->armed <= at))
 		return;
 	loop->armed = at;
 	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);
@@ -179,12 +185,11 @@ static void run_timers(struct os_loop *loop)
 	}
 }
 
-static void on_timer_fd(void *ctx, int events)
+static void on_timer_fd(uv_poll_t *poll, int status, int events)
 {
-	struct os_loop *loop = ctx;
+	struct os_loop *loop = poll->data;
 	uint64_t n;
 
-	loop->n_events--;
 	if (read(loop->timer_fd, &n, sizeof(n)) == sizeof(n))
 		loop->armed = 0;
 }
@@ -298,10 +303,11 @@ void os_watch_free(struct os_watch *w)
 	free(w);
 }
 
-/* Asks the kernel, which may sleep for @ms (-1: until something comes), and tells whom it concerns. */
-static void gather(struct os_loop *loop, int ms)
+/* Asks the set, without sleeping, and tells whom it concerns. False: nothing. */
+static bool look(struct os_loop *loop)
 {
-	int n = epoll_wait(loop->epoll_fd, loop->batch, N_BATCH, ms);
+	uint64_t before = loop->n_events;
+	int n = epoll_wait(loop->epoll_fd, loop->batch, N_BATCH, 0);
 
 	loop->now = os_now();
 	ASSERT(n >= 0 || errno == EINTR);
@@ -317,6 +323,12 @@ static void gather(struct os_loop *loop, int ms)
 		w->fn(w->ctx, ev);
 	}
 	loop->n_batch = 0;
+	return loop->n_events != before;
+}
+
+static void on_set(uv_poll_t *poll, int status, int events)
+{
+	look(poll->data);
 }
 
 /* ---- the turn ---- */
@@ -358,10 +370,14 @@ static void run_lates(struct os_loop *loop)
 	list_del(&loop->late_mark);
 }
 
-static void close_fd(int fd)
+/* The two descriptors that libuv knows of. */
+static void watch_own(struct os_loop *loop)
 {
-	if (fd >= 0)
-		close(fd);
+	ASSERT(uv_poll_init(&loop->uv, &loop->set_poll, loop->epoll_fd) == 0);
+	ASSERT(uv_poll_init(&loop->uv, &loop->timer_poll, loop->timer_fd) == 0);
+	loop->set_poll.data = loop->timer_poll.data = loop;
+	uv_poll_start(&loop->set_poll, UV_READABLE, on_set);
+	uv_poll_start(&loop->timer_poll, UV_READABLE, on_timer_fd);
 }
 
 struct os_loop *os_loop_new(void)
@@ -370,37 +386,38 @@ struct os_loop *os_loop_new(void)
 
 	if (!loop)
 		return NULL;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	loop->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (loop->epoll_fd < 0 || loop->timer_fd < 0 || uv_loop_init(&loop->uv) != 0) {
+		if (loop->epoll_fd >= 0)
+			close(loop->epoll_fd);
+		if (loop->timer_fd >= 0)
+			close(loop->timer_fd);
+		free(loop);
+		return NULL;
+	}
 	list_init(&loop->changes);
 	list_init(&loop->lates);
 	list_init(&loop->late_mark);
 	heap_init(&loop->timers);
-	loop->signal_pipe[0] = loop->signal_pipe[1] = -1;
-	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	loop->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (loop->epoll_fd < 0 || loop->timer_fd < 0 ||
-	    os_watch_new(loop, loop->timer_fd, on_timer_fd, loop, &loop->timer_watch) != OK) {
-		close_fd(loop->epoll_fd);
-		close_fd(loop->timer_fd);
-		free(loop);
-		return NULL;
-	}
-	os_watch_set(loop->timer_watch, OS_READ);
 	loop->now = os_now();
+	watch_own(loop);
 	return loop;
 }
-
-static void forget_signals(struct os_loop *loop);
 
 void os_loop_free(struct os_loop *loop)
 {
 	if (!loop)
 		return;
-	forget_signals(loop);
-	os_watch_free(loop->timer_watch);
+	uv_close((uv_handle_t *)&loop->set_poll, NULL);
+	uv_close((uv_handle_t *)&loop->timer_poll, NULL);
+	for (size_t i = 0; i < loop->n_signals; i++)
+		uv_close((uv_handle_t *)&loop->signals[i].handle, NULL);
+	uv_run(&loop->uv, UV_RUN_NOWAIT);
 	/* A watch that its owner did not free is our own bug. */
-	ASSERT(loop->n_watches == 0);
-	close(loop->timer_fd);
+	ASSERT(uv_loop_close(&loop->uv) == 0 && loop->n_watches == 0);
 	close(loop->epoll_fd);
+	close(loop->timer_fd);
 	heap_fini(&loop->timers);
 	free(loop);
 }
@@ -422,18 +439,16 @@ static bool timer_is_due(const struct os_loop *loop)
 /* Asks until something came; false: in vain, or it does not pay now. */
 static bool ask(struct os_loop *loop)
 {
-	uint64_t before = loop->n_events;
 	nsec_t from;
 
 	if (loop->credit <= 0 && loop->n_short >= N_SHORT)
 		loop->credit = CREDIT_MAX / 2;
 	if (loop->credit <= 0 || !loop->may_ask)
-		return false;
+		return look(loop);
 	loop->n_short = 0;
 	from = os_now();
 	do {
-		gather(loop, 0);
-		if (loop->n_events != before) {
+		if (look(loop)) {
 			loop->credit = MIN(loop->credit + 1, CREDIT_MAX);
 			return true;
 		}
@@ -445,11 +460,18 @@ static bool ask(struct os_loop *loop)
 	return false;
 }
 
+static void run_uv(struct os_loop *loop, uv_run_mode mode)
+{
+	uv_run(&loop->uv, mode);
+	loop->uv_at = loop->now = os_now();
+}
+
 static void sleep_till_called(struct os_loop *loop)
 {
 	nsec_t from = os_now();
 
-	gather(loop, -1);
+	arm(loop);
+	run_uv(loop, UV_RUN_ONCE);
 	loop->n_short += loop->now - from < SHORT_SLEEP;
 }
 
@@ -460,17 +482,19 @@ static void end_turn(struct os_loop *loop)
 	run_timers(loop);
 	run_lates(loop);
 	tell_changes(loop);
-	arm(loop);
 }
 
 void os_loop_run(struct os_loop *loop)
 {
 	loop->may_ask = several_cores();
+	loop->uv_at = 0; /* signals of before come first */
 	while (!loop->stopped) {
 		end_turn(loop);
-		if (!list_empty(&loop->lates))
-			gather(loop, 0);
-		else if (!loop->stopped && !ask(loop))
+		if (loop->stopped)
+			break;
+		if (!list_empty(&loop->lates) || loop->now - loop->uv_at > UV_EVERY)
+			run_uv(loop, UV_RUN_NOWAIT);
+		else if (!ask(loop))
 			sleep_till_called(loop);
 	}
 	/* Who says stop may have queued its last words before. */
@@ -485,72 +509,27 @@ void os_loop_stop(struct os_loop *loop)
 
 /* ---- signals ---- */
 
-/* Where a signal's number is written, by its handler; 0: nobody wants it (that descriptor is never ours). */
-static struct {
-	volatile sig_atomic_t fd[NSIG];
-	pid_t owner; /* a child that has not called exec yet must not write to its parent */
-} pipes;
-
-static void on_caught(int signum)
+static void on_uv_signal(uv_signal_t *handle, int signum)
 {
-	uint8_t byte = (uint8_t)signum;
-	int was = errno;
+	struct on_signal *s = handle->data;
 
-	if (getpid() == pipes.owner && write(pipes.fd[signum], &byte, 1) < 0) {
-		/* The pipe is full: who reads it will look soon, whatever it says. */
-	}
-	errno = was;
-}
-
-static void on_signal_pipe(void *ctx, int events)
-{
-	struct os_loop *loop = ctx;
-	uint8_t caught[64];
-	ssize_t n = read(loop->signal_pipe[0], caught, sizeof(caught));
-
-	for (ssize_t i = 0; i < n; i++)
-		for (size_t k = 0; k < loop->n_signals; k++)
-			if (loop->signals[k].signum == caught[i])
-				loop->signals[k].fn(loop->signals[k].ctx, caught[i]);
-}
-
-static enum err open_signals(struct os_loop *loop)
-{
-	enum err e;
-
-	if (loop->signal_watch)
-		return OK;
-	if (pipe2(loop->signal_pipe, O_NONBLOCK | O_CLOEXEC) != 0)
-		return err_from_errno(errno);
-	e = os_watch_new(loop, loop->signal_pipe[0], on_signal_pipe, loop, &loop->signal_watch);
-	if (e == OK)
-		os_watch_set(loop->signal_watch, OS_READ);
-	return e;
-}
-
-static void forget_signals(struct os_loop *loop)
-{
-	for (size_t i = 0; i < loop->n_signals; i++) {
-		signal(loop->signals[i].signum, SIG_DFL);
-		pipes.fd[loop->signals[i].signum] = 0;
-	}
-	os_watch_free(loop->signal_watch);
-	close_fd(loop->signal_pipe[0]);
-	close_fd(loop->signal_pipe[1]);
+	s->loop->now = os_now();
+	s->fn(s->ctx, signum);
 }
 
 enum err os_signal_on(struct os_loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx)
 {
-	struct sigaction action = { .sa_handler = on_caught, .sa_flags = SA_RESTART };
-	enum err e = loop->n_signals == N_SIGNALS_MAX ? ERR_FULL : signum < 1 || signum >= NSIG ? ERR_INVALID : open_signals(loop);
+	struct on_signal *s;
 
-	if (e != OK)
-		return e;
-	pipes.fd[signum] = loop->signal_pipe[1];
-	pipes.owner = getpid();
-	sigfillset(&action.sa_mask);
-	if (sigaction(signum, &action, NULL) != 0)
-		return ERR_INVALID;
-	loop->signals[loop->n_signals++] = (struct on_signal){ signum, fn, ctx };
-	return OK;
+	if (loop->n_signals == N_SIGNALS_MAX)
+		return ERR_FULL;
+	s = &loop->signals[loop->n_signals];
+	s->fn = fn;
+	s->ctx = ctx;
+	s->loop = loop;
+	if (uv_signal_init(&loop->uv, &s->handle) != 0)
+		return ERR_NOMEM;
+	s->handle.data = s;
+	loop->n_signals++;
+	return uv_signal_start(&s->handle, on_uv_signal, signum) == 0 ? OK : ERR_INVALID;
 }

@@ -1,5 +1,5 @@
 /*
- * os/loop.h - the event loop: readiness of descriptors, nanosecond timers, signals. epoll underneath.
+ * os/loop.h - the event loop: readiness of descriptors, nanosecond timers, signals. libuv underneath.
  *
  * One loop a process, one thread. The clock is read once a turn (CLOCK_BOOTTIME: it counts suspend) and
  * passed on. Timers come from one timerfd, so that pacing below 10 ms is exact.

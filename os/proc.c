@@ -1,7 +1,7 @@
 /*
  * os/proc.c - child processes, hardening, the worker's sandbox.
  *
- * Children are started with fork and exec rather than posix_spawn: we need exact descriptor placement and to learn
+ * Children are started with fork and exec rather than uv_spawn: we need exact descriptor placement and to learn
  * why exec failed, which a close-on-exec pipe tells. A child's end is noticed by its pidfd becoming readable. Where we are
  * a guest in another program's process (libnefia), children are orphans: that program's SIGCHLD and wait() stay its own.
  */

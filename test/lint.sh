@@ -41,7 +41,7 @@ fence() {
 }
 fence 'lwip/' netstack
 fence 'libssh2' ssh
-fence 'sys/epoll\.h' os
+fence 'uv\.h' os
 fence 'sodium\.h' base wg enroll netstack tunnel agent operator # keys, base64, wiping; never os/ or ssh/
 fence 'jansson' base enroll operator agent lib
 fence 'yaml\.h' base

@@ -22,6 +22,7 @@ build c:perl perl perl
 build c:patch patch patch
 build c:gpgv gpgv gnupg2
 build h:sodium.h libsodium-dev libsodium-devel
+build h:uv.h libuv1-dev libuv-devel
 build h:yaml.h libyaml-dev libyaml-devel
 build h:jansson.h libjansson-dev jansson-devel
 build h:seccomp.h libseccomp-dev libseccomp-devel
