@@ -60,6 +60,8 @@ static void a_replay_steals_an_endpoint_for_a_while(void **state)
 	for (int i = 0; i < 20; i++)
 		wg_device_expire(tunnel_device(t), now += STEP);
 	tunnel_kick(t);
+	os_loop_stop(loop);
+	os_loop_run(loop);
 	assert_true(wg_peer_get_info(tunnel_device(t), id, now, &info));
 	assert_true(endpoint_equal(&info.endpoint, &peer.endpoint));
 	tunnel_close(t);
