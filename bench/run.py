@@ -10,7 +10,8 @@ Parts:
     paths   the same with a seeded path (bench/path) between the two ends
     stack   source and sink on net.h in two processes, and the ceiling of cryptography and UDP alone (bench/stack)
     exec    `nefia exec true` beside OpenSSH's own client over plain loopback
-    files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy
+    files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy; --cells 'near;many;far' names
+            which: one large file, many small ones at 10 ms, one large file at 50 ms
     hosts   fifty hosts at once beside parallel-ssh; the memory of a hundred pooled connections
 
 One tool runs at a time; a round measures each tool once, and the order turns with every round, so that a machine that
@@ -33,7 +34,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hosts  # noqa: E402
 import tools as T  # noqa: E402
-from files import measure_files  # noqa: E402
+from files import CELLS as FILE_CELLS, measure_files  # noqa: E402
 from login import measure_exec  # noqa: E402
 
 
@@ -438,7 +439,8 @@ def run_hosts(opt, server_port, skipped):
 
 def run_files(opt, server_port, skipped):
     try:
-        r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long)
+        only = [k for k in FILE_CELLS if not opt.cells or k in opt.cells.split(";")]
+        r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long, only)
     except (T.Skip, subprocess.SubprocessError, OSError) as e:
         skipped["files"] = str(e)
         return {}, ""

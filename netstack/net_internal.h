@@ -139,7 +139,6 @@ struct net_syn {
 	struct endpoint local, remote;
 	uint32_t seq;
 	nsec_t until;
-	bool shown;
 	void (*on_gone)(void *ctx);
 	void *gone_ctx;
 };
