@@ -358,7 +358,8 @@ struct os_listener {
 	struct os_watch *watch;
 	struct os_timer pause;
 	int fd, reserve_fd; /* reserve_fd is -1 while there is none */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of a Unix socket */
+	struct stat made; /* the file that we made there */
 	void (*on_accept)(void *ctx, int fd);
 	void *ctx;
 };
@@ -433,12 +434,17 @@ static enum err listener_new(struct os_loop *loop, int fd, void (*on_accept)(voi
 	return OK;
 }
 
-/* Does somebody answer on this Unix socket? */
-static bool unix_answers(const union sock_addr *sa, socklen_t len)
+/* A socket that nobody has any more. Whatever else stands at that path is a person's, who misspelt it. */
+static bool is_stale(const union sock_addr *sa, socklen_t len)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool yes = fd >= 0 && (connect(fd, &sa->sa, len) == 0 || errno == EAGAIN);
+	struct stat st;
+	bool yes;
+	int fd;
 
+	if (lstat(sa->un.sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	yes = fd >= 0 && connect(fd, &sa->sa, len) != 0 && errno == ECONNREFUSED;
 	if (fd >= 0)
 		close(fd);
 	return yes;
@@ -457,7 +463,7 @@ static enum err bind_unix(int fd, const char *path)
 	if (fchmod(fd, 0600) != 0)
 		return err_from_errno(errno);
 	r = bind(fd, &sa.sa, len);
-	if (r != 0 && errno == EADDRINUSE && !unix_answers(&sa, len) && unlink(path) == 0)
+	if (r != 0 && errno == EADDRINUSE && is_stale(&sa, len) && unlink(path) == 0)
 		r = bind(fd, &sa.sa, len);
 	e = r == 0 ? OK : err_from_errno(errno);
 	if (e == OK && (chmod(path, 0600) != 0 || listen(fd, 128) != 0))
@@ -479,7 +485,7 @@ enum err os_listen_unix(struct os_loop *loop, const char *path, void (*on_accept
 		return e;
 	}
 	e = listener_new(loop, fd, on_accept, ctx, ret);
-	if (e == OK)
+	if (e == OK && lstat(path, &(*ret)->made) == 0)
 		strcpy((*ret)->path, path);
 	return e;
 }
@@ -519,6 +525,8 @@ uint16_t os_listener_port(const struct os_listener *l)
 
 void os_listener_close(struct os_listener *l)
 {
+	struct stat st;
+
 	if (!l)
 		return;
 	os_timer_cancel(&l->pause);
@@ -526,7 +534,8 @@ void os_listener_close(struct os_listener *l)
 	close(l->fd);
 	if (l->reserve_fd >= 0)
 		close(l->reserve_fd);
-	if (l->path[0])
+	/* Another may have taken our place. */
+	if (l->path[0] && lstat(l->path, &st) == 0 && st.st_ino == l->made.st_ino && st.st_dev == l->made.st_dev)
 		unlink(l->path);
 	free(l);
 }

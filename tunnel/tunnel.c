@@ -144,7 +144,7 @@ static void on_timer(void *ctx)
 	struct tunnel *t = ctx;
 	nsec_t now = os_loop_now(t->loop);
 
-	wg_device_set_wall(t->dev, os_wall_now());
+	wg_device_set_wall(t->dev, now, os_wall_now());
 	wg_device_expire(t->dev, now);
 	net_expire(now);
 	tunnel_kick(t);
@@ -157,7 +157,7 @@ static void on_recv(void *ctx, const struct os_udp_dgram *d, size_t n)
 	nsec_t now = os_loop_now(t->loop);
 
 	net_set_now(now);
-	wg_device_set_wall(t->dev, os_wall_now());
+	wg_device_set_wall(t->dev, now, os_wall_now());
 	while (n > 0) {
 		size_t m = MIN(n, (size_t)N_BATCH);
 
