@@ -31,6 +31,9 @@
 #define PROBE_RTT_TIME (200 * NSEC_PER_MSEC)
 #define LOSS_MUCH 20000       /* of a million */
 #define LOSS_SHORT_QUEUE 5000 /* beyond what is usual on an empty path, while a queue is seen */
+#define LOSS_FEW 6            /* segments; with so few their share says nothing */
+#define GUILTY 0.65
+#define DOUBT (1.0 / 16)
 #define N_PHASES 8
 #define CWND_LEAST 4 /* segments */
 
@@ -106,6 +109,56 @@ static void update_model(struct net_cc *cc, const struct net_cc_ack *a)
 	}
 }
 
+/* How much more was acknowledged at once than the model's rate explains: a window must hold that too. */
+static void note_burst(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+	uint64_t expected = (uint64_t)((double)bw(b) * (double)(a->now - b->burst_at) / 1e9);
+
+	if (b->round - b->burst_round >= BW_ROUNDS / 2) {
+		b->burst_round = b->round;
+		b->burst_max[1] = b->burst_max[0];
+		b->burst_max[0] = 0;
+	}
+	if (b->burst_acked <= expected) {
+		b->burst_at = a->now;
+		b->burst_acked = expected = 0;
+	}
+	b->burst_acked += a->acked;
+	b->burst_max[0] = MAX(b->burst_max[0], (uint32_t)MIN(b->burst_acked - expected, (uint64_t)cc->cwnd));
+}
+
+static uint32_t burst(const struct net_bbr *b)
+{
+	return MAX(b->burst_max[0], b->burst_max[1]);
+}
+
+/* ---- are losses late? ---- */
+
+static void note_rtt(struct net_bbr *b, nsec_t rtt)
+{
+	b->rtts[b->n_rtts++ % NET_BBR_RTTS] = (uint32_t)MIN(rtt / NSEC_PER_USEC, (nsec_t)UINT32_MAX);
+}
+
+/* The place of @rtt among those of the last rounds: 0 none was shorter, 1 all were. */
+static float rank_of(const struct net_bbr *b, nsec_t rtt)
+{
+	uint32_t us = (uint32_t)MIN(rtt / NSEC_PER_USEC, (nsec_t)UINT32_MAX), n = MIN(b->n_rtts, NET_BBR_RTTS), twice = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		twice += b->rtts[i] < us ? 2 : b->rtts[i] == us;
+	return n > 0 ? (float)twice / (float)(2 * n) : 1;
+}
+
+/* Losses that meet short round trips as often as long ones are not a queue's. */
+static void judge_loss(struct net_bbr *b, const struct net_cc_ack *a)
+{
+	if (a->lost == 0 || a->rtt == 0 || b->judged)
+		return;
+	b->judged = true;
+	b->guilt += (float)DOUBT * (rank_of(b, a->rtt) - b->guilt);
+}
+
 /* ---- loss as a bound ---- */
 
 /* @part: how much of the round trip counts. Above @part of it and some noise even the luckiest answer has waited. */
@@ -127,46 +180,80 @@ static uint32_t loss_of(const struct net_bbr *b, const struct net_cc_ack *a)
 	return sent > 0 ? (uint32_t)(b->round_lost * 1000000 / sent) : 0;
 }
 
-static bool is_overflow(const struct net_cc *cc, const struct net_cc_ack *a)
+static bool has_lost_much(const struct net_cc *cc, const struct net_cc_ack *a)
 {
 	const struct net_bbr *b = &cc->bbr;
+	uint32_t loss = loss_of(b, a);
 
-	/* The queue that startup made is being drained already. */
-	if (a->lost == 0 || b->cut_in_round || b->mode == DRAIN)
-		return false;
-	if (queue_stands(b))
-		return true;
 	if (b->round_lost <= 3 * cc->mss || a->delivered - b->round_start < 8 * cc->mss)
 		return false;
-	if (has_waited(b, b->rtt_round, 16) && loss_of(b, a) > LOSS_SHORT_QUEUE + 4 * b->loss_usual)
+	if (has_waited(b, b->rtt_round, 16) && loss > LOSS_SHORT_QUEUE + 4 * b->loss_usual)
 		return true;
-	return loss_of(b, a) > LOSS_MUCH;
+	return b->round_lost > LOSS_FEW * cc->mss && loss > LOSS_MUCH + 2 * b->loss_usual;
+}
+
+static void cut(struct net_cc *cc, const struct net_cc_ack *a, bool by_delay)
+{
+	struct net_bbr *b = &cc->bbr;
+	uint32_t was = b->bound ? b->bound : MIN(a->prior_in_flight, bdp(cc, GAIN_CWND));
+
+	b->bound = net_cubic_cut(&b->cubic, cc->mss, MAX(was, CWND_LEAST * cc->mss));
+	b->by_delay = by_delay;
+	b->full = true;
+	b->cut_in_round = 2;
+}
+
+/* The losses that it was cut for were random ones: the rate is found anew. */
+static void acquit(struct net_bbr *b)
+{
+	b->bound = 0;
+	b->by_delay = false;
+	b->full = false;
+	b->full_bw = 0;
+	b->n_full = 0;
+	b->mode = STARTUP;
+}
+
+static void grow_bound(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	b->bound = net_cubic_grow(&b->cubic, cc->mss, b->bound, a);
+	if (b->bound > bdp(cc, GAIN_BOUND) + 4 * cc->mss)
+		b->bound = 0;
+}
+
+static void end_round(struct net_bbr *b, const struct net_cc_ack *a)
+{
+	if (!b->cut_in_round)
+		b->loss_usual = (7 * b->loss_usual + loss_of(b, a)) / 8;
+	b->cut_in_round -= b->cut_in_round > 0;
+	b->judged = false;
+	b->round_lost = 0;
+	b->round_start = a->delivered;
+	b->rtt_last = b->rtt_round;
+	b->rtt_round = NSEC_NEVER;
+	if (a->rtt)
+		note_rtt(b, a->rtt);
 }
 
 static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	struct net_bbr *b = &cc->bbr;
+	/* The queue that startup made is being drained already. */
+	bool may_cut = a->lost > 0 && !b->cut_in_round && b->mode != DRAIN;
 
-	if (is_overflow(cc, a)) {
-		uint32_t was = b->bound ? b->bound : MIN(a->prior_in_flight, bdp(cc, GAIN_CWND));
-
-		b->bound = net_cubic_cut(&b->cubic, cc->mss, MAX(was, CWND_LEAST * cc->mss));
-		b->full = true;
-		b->cut_in_round = 2;
-	} else if (b->bound && a->acked > 0 && 2 * (uint64_t)a->prior_in_flight >= b->bound) {
-		b->bound = net_cubic_grow(&b->cubic, cc->mss, b->bound, a);
-		if (b->bound > bdp(cc, GAIN_BOUND) + 4 * cc->mss)
-			b->bound = 0;
-	}
-	if (!b->round_over)
-		return;
-	b->cut_in_round -= b->cut_in_round > 0;
-	if (!has_waited(b, b->rtt_round, 16))
-		b->loss_usual = (7 * b->loss_usual + loss_of(b, a)) / 8;
-	b->round_lost = 0;
-	b->round_start = a->delivered;
-	b->rtt_last = b->rtt_round;
-	b->rtt_round = NSEC_NEVER;
+	judge_loss(b, a);
+	if (may_cut && has_lost_much(cc, a))
+		cut(cc, a, false);
+	else if (may_cut && b->mode != STARTUP && b->guilt >= (float)GUILTY && queue_stands(b))
+		cut(cc, a, true);
+	else if (a->lost > 0 && b->bound && b->by_delay && b->guilt < (float)GUILTY)
+		acquit(b);
+	else if (b->bound && a->acked > 0 && 2 * (uint64_t)a->prior_in_flight >= b->bound)
+		grow_bound(cc, a);
+	if (b->round_over)
+		end_round(b, a);
 }
 
 /* ---- modes ---- */
@@ -265,7 +352,7 @@ static double pacing_gain(const struct net_bbr *b)
 static void set_output(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	struct net_bbr *b = &cc->bbr;
-	uint32_t target = b->bound ? b->bound : bdp(cc, GAIN_CWND) + 3 * cc->mss, bound = NET_CWND_MAX;
+	uint32_t target = b->bound ? b->bound : bdp(cc, GAIN_CWND) + burst(b) + 3 * cc->mss, bound = NET_CWND_MAX;
 
 	if (a->rate == 0 && bw(b) == 0)
 		cc->pace = (uint64_t)(GAIN_STARTUP * cc->cwnd * 1e9 / (double)MAX(a->srtt, NSEC_PER_USEC));
@@ -290,6 +377,7 @@ static void set_output(struct net_cc *cc, const struct net_cc_ack *a)
 static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	update_model(cc, a);
+	note_burst(cc, a);
 	look_at_loss(cc, a);
 	step(cc, a);
 	set_output(cc, a);
@@ -300,7 +388,8 @@ static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 static void init(struct net_cc *cc, nsec_t now)
 {
 	cc->bbr.rtt_min = cc->bbr.rtt_round = cc->bbr.rtt_last = NSEC_NEVER;
-	cc->bbr.rtt_min_at = now;
+	cc->bbr.rtt_min_at = cc->bbr.burst_at = now;
+	cc->bbr.guilt = 1;
 }
 
 static void lost(struct net_cc *cc, nsec_t now)
