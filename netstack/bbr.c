@@ -32,8 +32,10 @@
 #define LOSS_MUCH 20000       /* of a million */
 #define LOSS_SHORT_QUEUE 5000 /* beyond what is usual on an empty path, while a queue is seen */
 #define LOSS_FEW 6            /* segments; with so few their share says nothing */
-#define GUILTY 0.65
-#define DOUBT (1.0 / 16)
+#define RTT_SPACING 1.62      /* round trips */
+#define GUILTY 0.75f
+#define JUDGED_FIRST 4        /* a prejudice counts as so many losses */
+#define JUDGED_MAX 16
 #define N_PHASES 8
 #define CWND_LEAST 4 /* segments */
 
@@ -135,15 +137,26 @@ static uint32_t burst(const struct net_bbr *b)
 
 /* ---- are losses late? ---- */
 
-static void note_rtt(struct net_bbr *b, nsec_t rtt)
+static uint32_t microseconds(nsec_t t)
 {
-	b->rtts[b->n_rtts++ % NET_BBR_RTTS] = (uint32_t)MIN(rtt / NSEC_PER_USEC, (nsec_t)UINT32_MAX);
+	return (uint32_t)MIN(t / NSEC_PER_USEC, (nsec_t)UINT32_MAX);
+}
+
+/* One of so many bytes, as losses meet one of so many: neither knows where in a batch or a round it is. */
+static void note_rtt(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	if (a->rtt == 0 || a->delivered < b->next_rtt_at)
+		return;
+	b->next_rtt_at = a->delivered + (uint64_t)(RTT_SPACING * (double)MAX(a->in_flight, CWND_LEAST * cc->mss));
+	b->rtts[b->n_rtts++ % NET_BBR_RTTS] = microseconds(a->rtt);
 }
 
 /* The place of @rtt among those of the last rounds: 0 none was shorter, 1 all were. */
 static float rank_of(const struct net_bbr *b, nsec_t rtt)
 {
-	uint32_t us = (uint32_t)MIN(rtt / NSEC_PER_USEC, (nsec_t)UINT32_MAX), n = MIN(b->n_rtts, NET_BBR_RTTS), twice = 0;
+	uint32_t us = microseconds(rtt), n = MIN(b->n_rtts, NET_BBR_RTTS), twice = 0;
 
 	for (uint32_t i = 0; i < n; i++)
 		twice += b->rtts[i] < us ? 2 : b->rtts[i] == us;
@@ -156,7 +169,13 @@ static void judge_loss(struct net_bbr *b, const struct net_cc_ack *a)
 	if (a->lost == 0 || a->rtt == 0 || b->judged)
 		return;
 	b->judged = true;
-	b->guilt += (float)DOUBT * (rank_of(b, a->rtt) - b->guilt);
+	b->n_judged = (uint8_t)MIN(b->n_judged + 1, JUDGED_MAX);
+	b->guilt += (rank_of(b, a->rtt) - b->guilt) / b->n_judged;
+}
+
+static bool is_guilty(const struct net_bbr *b)
+{
+	return b->guilt >= GUILTY;
 }
 
 /* ---- loss as a bound ---- */
@@ -187,27 +206,29 @@ static bool has_lost_much(const struct net_cc *cc, const struct net_cc_ack *a)
 
 	if (b->round_lost <= 3 * cc->mss || a->delivered - b->round_start < 8 * cc->mss)
 		return false;
-	if (has_waited(b, b->rtt_round, 16) && loss > LOSS_SHORT_QUEUE + 4 * b->loss_usual)
+	if (b->mode != STARTUP && has_waited(b, b->rtt_round, 16) && loss > LOSS_SHORT_QUEUE + 4 * b->loss_usual)
 		return true;
 	return b->round_lost > LOSS_FEW * cc->mss && loss > LOSS_MUCH + 2 * b->loss_usual;
 }
 
-static void cut(struct net_cc *cc, const struct net_cc_ack *a, bool by_delay)
+static void cut(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	struct net_bbr *b = &cc->bbr;
-	uint32_t was = b->bound ? b->bound : MIN(a->prior_in_flight, bdp(cc, GAIN_CWND));
+	uint32_t was = b->bound ? b->bound : MAX(MIN(a->prior_in_flight, bdp(cc, GAIN_CWND)), bdp(cc, 1));
 
+	if (!b->bound)
+		b->bound_since = b->round;
 	b->bound = net_cubic_cut(&b->cubic, cc->mss, MAX(was, CWND_LEAST * cc->mss));
-	b->by_delay = by_delay;
 	b->full = true;
 	b->cut_in_round = 2;
 }
 
-/* The losses that it was cut for were random ones: the rate is found anew. */
+/* The losses that it was cut for were random ones. What the model has forgotten since is found anew. */
 static void acquit(struct net_bbr *b)
 {
 	b->bound = 0;
-	b->by_delay = false;
+	if (b->round - b->bound_since <= BW_ROUNDS)
+		return;
 	b->full = false;
 	b->full_bw = 0;
 	b->n_full = 0;
@@ -233,8 +254,6 @@ static void end_round(struct net_bbr *b, const struct net_cc_ack *a)
 	b->round_start = a->delivered;
 	b->rtt_last = b->rtt_round;
 	b->rtt_round = NSEC_NEVER;
-	if (a->rtt)
-		note_rtt(b, a->rtt);
 }
 
 static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
@@ -243,12 +262,13 @@ static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
 	/* The queue that startup made is being drained already. */
 	bool may_cut = a->lost > 0 && !b->cut_in_round && b->mode != DRAIN;
 
+	note_rtt(cc, a);
 	judge_loss(b, a);
 	if (may_cut && has_lost_much(cc, a))
-		cut(cc, a, false);
-	else if (may_cut && b->mode != STARTUP && b->guilt >= (float)GUILTY && queue_stands(b))
-		cut(cc, a, true);
-	else if (a->lost > 0 && b->bound && b->by_delay && b->guilt < (float)GUILTY)
+		cut(cc, a);
+	else if (may_cut && b->mode != STARTUP && is_guilty(b) && queue_stands(b))
+		cut(cc, a);
+	else if (a->lost > 0 && b->bound && !b->cut_in_round && !is_guilty(b))
 		acquit(b);
 	else if (b->bound && a->acked > 0 && 2 * (uint64_t)a->prior_in_flight >= b->bound)
 		grow_bound(cc, a);
@@ -390,6 +410,7 @@ static void init(struct net_cc *cc, nsec_t now)
 	cc->bbr.rtt_min = cc->bbr.rtt_round = cc->bbr.rtt_last = NSEC_NEVER;
 	cc->bbr.rtt_min_at = cc->bbr.burst_at = now;
 	cc->bbr.guilt = 1;
+	cc->bbr.n_judged = JUDGED_FIRST;
 }
 
 static void lost(struct net_cc *cc, nsec_t now)
