@@ -270,7 +270,7 @@ static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
 		cut(cc, a);
 	else if (a->lost > 0 && b->bound && !b->cut_in_round && !is_guilty(b))
 		acquit(b);
-	else if (b->bound && a->acked > 0 && 2 * (uint64_t)a->prior_in_flight >= b->bound)
+	else if (b->bound && a->acked > 0 && !a->in_recovery && 2 * (uint64_t)a->prior_in_flight >= b->bound)
 		grow_bound(cc, a);
 	if (b->round_over)
 		end_round(b, a);
