@@ -23,7 +23,7 @@ $(B)/bench/handshakes: $(B)/obj/bench/handshakes.o $(TEST_LIB) $(B)/libwg.a $(B)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) $(B)/libnetstack.a $(ARCHIVES_netstack) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack) -lcmocka
-bench-bins: programs $(BENCH_BINS)
+bench-bins: programs stock $(BENCH_BINS)
 # Rivals at pinned versions, from the language registries; each that cannot be had is skipped by run.py with its reason.
 TAILSCALE_VERSION := v1.102.5
 ONETUN_VERSION := 0.3.10

@@ -10,7 +10,8 @@ Parts:
     paths   the same with a seeded path (bench/path) between the two ends
     stack   source and sink on net.h in two processes, and the ceiling of cryptography and UDP alone (bench/stack)
     exec    `nefia exec true` beside OpenSSH's own client over plain loopback
-    files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy
+    files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy; --cells 'near;many;far' names
+            which: one large file, many small ones at 10 ms, one large file at 50 ms
     hosts   fifty hosts at once beside parallel-ssh; the memory of a hundred pooled connections
 
 One tool runs at a time; a round measures each tool once, and the order turns with every round, so that a machine that
@@ -33,7 +34,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hosts  # noqa: E402
 import tools as T  # noqa: E402
-from files import measure_files  # noqa: E402
+from files import CELLS as FILE_CELLS, measure_files  # noqa: E402
 from login import measure_exec  # noqa: E402
 
 
@@ -157,7 +158,7 @@ def table(title, samples, names, rivals, rows, against):
 class Path:
     """One cell: what lies between, what is measured, by whom. Seeds of one tool run side by side where they need little."""
 
-    def __init__(self, options, mode="up", seconds=8, flows=1, seeds=1, tools=("nefia", "wireguard-go TUN")):
+    def __init__(self, options, mode="up", seconds=8, flows=1, seeds=1, tools=("nefia", "stock lwIP", "wireguard-go TUN")):
         self.options, self.mode, self.seconds, self.flows, self.seeds, self.tools = options.split(), mode, seconds, flows, seeds, tools
 
 
@@ -323,7 +324,7 @@ def run_direct(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
     samples = {}
     also = [T.Nefia.of_build(*pair.split("=", 1)) for pair in opt.also]
-    tools = prepared((T.Nefia, *also, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
+    tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
                      opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)
     try:
         rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
@@ -333,7 +334,7 @@ def run_direct(opt, server_port, skipped):
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    rivals = [n for n in names if n not in ("nefia", "loopback", *(t.name for t in also)) and "TUN" not in n]
+    rivals = [n for n in names if n not in ("nefia", T.Stock.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
     return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
 
 
@@ -345,7 +346,7 @@ def run_paths(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in wanted}
         shared = {k: v for k, v in shared.items() if k in wanted}
     samples = {}
-    tools = prepared((T.Nefia, T.NefiaBbr, T.WireguardGo, T.WireguardGoBbr, T.Netstack), opt.only and opt.only.split(","),
+    tools = prepared((T.Nefia, T.NefiaBbr, T.Stock, T.WireguardGo, T.WireguardGoBbr, T.Netstack), opt.only and opt.only.split(","),
                      server_port, skipped)
     try:
         for name, cell in cells.items():
@@ -438,7 +439,8 @@ def run_hosts(opt, server_port, skipped):
 
 def run_files(opt, server_port, skipped):
     try:
-        r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long)
+        only = [k for k in FILE_CELLS if not opt.cells or k in opt.cells.split(";")]
+        r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long, only)
     except (T.Skip, subprocess.SubprocessError, OSError) as e:
         skipped["files"] = str(e)
         return {}, ""

@@ -216,6 +216,16 @@ class Nefia(Tool):
         os.chmod(path, 0o600)
 
 
+class Stock(Nefia):
+    """Our programs on lwIP's TCP as shipped (make stock): what the TCP is worth, everything else equal."""
+    name = "stock lwIP"
+    build = os.path.join(BUILD, "stock")
+
+    def prepare(self):
+        if not os.path.exists(os.path.join(self.build, "nefia-agent")):
+            raise Skip("not built (make stock)")
+
+
 class NefiaBbr(Nefia):
     name = "nefia BBR"
     congestion = "bbr"

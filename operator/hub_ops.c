@@ -456,7 +456,7 @@ static void op_stop(struct hub_conn *c, const json_t *req)
 	struct hub *h = hub_conn_hub(c);
 
 	log_info("stopped by a client");
-	hub_conn_reply(c, json_pack("{s:i}", "pid", (int)getpid()), -1);
+	hub_conn_reply(c, json_pack("{s:i, s:i}", "pid", (int)getpid(), "forwards", (int)h->n_keeps), -1);
 	hub_stop(h);
 }
 

@@ -50,7 +50,10 @@ MUST_CHECK enum err os_dial_start(struct os_loop *loop, const char *target, nsec
 void os_dial_cancel(struct os_dial *d);
 
 struct os_listener;
-/** os_listen_unix() - @path is replaced when stale (nobody answers on it); mode 0600. ERR_IN_USE: somebody does. */
+/**
+ * os_listen_unix() - @path is replaced when it is a socket that nobody has any more; mode 0600
+ * Return: OK; ERR_IN_USE: somebody listens there, or it is a file of another kind, which stays as it is.
+ */
 MUST_CHECK enum err os_listen_unix(struct os_loop *loop, const char *path, void (*on_accept)(void *ctx, int fd),
 				   void *ctx, struct os_listener **ret);
 MUST_CHECK enum err os_listen_tcp(struct os_loop *loop, const struct endpoint *ep,

@@ -1,6 +1,6 @@
 # The whole test run, and the checks. Unit tests are in test/module.mk, fuzzing in test/fuzz/module.mk.
 # Everything a test run needs, after set-up and in one parallel make.
-test-bins: programs $(UNIT_BINS) $(REPLAY_BINS) $(B)/test/sim
+test-bins: programs stock $(UNIT_BINS) $(REPLAY_BINS) $(B)/test/sim
 test:
 	@third_party/setup.sh test
 	@$(MAKE) --no-print-directory test-bins
