@@ -11,12 +11,19 @@
  *	probe rtt   ten seconds without a new least round trip: half of the product for 200 ms, so that a queue of our own making
  *	            does not pass for the path
  *
- * What keeps it from pushing others out: a loss that a queue explains is an overflow. It does when no answer of two
- * rounds came back without waiting; or, for a queue that is too short to be seen so, when much more than usual was
- * lost in a round in which the answers waited; or when very much was lost. Then a window beside the model bounds it, cut and
- * grown along CUBIC's curve, so that it and a CUBIC flow in one bottleneck lose and gain alike. With a bound a shorter
- * wait explains a loss, and the pace is a little above the model's: the bound decides. It goes when it is beyond
- * what the model wants. Random losses on a path without a standing queue set none.
+ * What keeps it from pushing others out: a loss that a queue explains is an overflow. Then a window beside the model bounds
+ * it, cut and grown along CUBIC's curve, so that it and a CUBIC flow in one bottleneck lose and gain alike; the pace is a
+ * little above the model's: the bound decides. It goes when it is beyond what the model wants. A queue explains a loss
+ *
+ *	when no answer of two rounds came back without waiting, and losses come late: a queue overflows when it is longest, so the
+ *	round trips beside its losses are among the longest of the last rounds (0.97 of them were shorter, beside CUBIC).
+ *	Random losses stand anywhere (0.5 on average). On a busy machine every answer has waited, for a processor: the
+ *	first alone would take that for a queue, and did;
+ *	for a queue that is too short to be seen so, when much more than usual was lost in a round in which the answers waited;
+ *	when very much was lost.
+ *
+ * Losses that turn out not to come late take a bound away, and when it stood for longer than the model remembers, the rate is
+ * found anew as at the start. Answers that come in bursts get room in the window for what a burst holds.
  *
  * Sources: draft-ietf-ccwg-bbr (sections 4 and 5), the gains of the first published version.
  */
