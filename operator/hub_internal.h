@@ -56,6 +56,7 @@ struct hub_host {
 	char *agent;        /* the socket of ssh-agent that the last command had; NULL = none */
 	struct breaker breaker;
 	struct ssh_worker *worker;
+	uint64_t files_ended; /* file sessions of workers that are gone */
 };
 
 /* Another hub with our key, as an agent has met it. */
