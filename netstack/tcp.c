@@ -315,9 +315,17 @@ static void give_window(struct net_tcp *c, size_t len)
 	net_pcb_wake(pcb);
 }
 
-/* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. It is not offered. */
+/*
+ * Credit for bytes that will not be read, those that found no memory among them, so that lwIP does not answer a close
+ * with a reset. It is not offered.
+ */
 static void forget_unread(struct tcp_pcb *pcb, size_t len)
 {
+	if (pcb->refused_data) {
+		len += pcb->refused_data->tot_len;
+		pbuf_free(pcb->refused_data);
+		pcb->refused_data = NULL;
+	}
 	pcb->rcv_wnd = (tcpwnd_size_t)MIN((size_t)pcb->rcv_wnd + len, (size_t)TCP_WND_MAX(pcb));
 }
 

@@ -534,19 +534,6 @@ unsigned os_thread_count(void)
 	return n;
 }
 
-size_t os_rss_bytes(void)
-{
-	FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long pages = 0;
-
-	if (!f)
-		return 0;
-	if (fscanf(f, "%*u %lu", &pages) != 1)
-		pages = 0;
-	fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
 /* ---- the machine ---- */
 
 static uint64_t mix(uint64_t h, const void *p, size_t len)

@@ -72,12 +72,6 @@ void os_stream_want(struct os_stream *s, int events)
 	os_watch_set(s->watch, events);
 }
 
-void os_stream_set_fn(struct os_stream *s, os_stream_fn fn, void *ctx)
-{
-	s->fn = fn;
-	s->ctx = ctx;
-}
-
 enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n)
 {
 	ssize_t n;

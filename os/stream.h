@@ -21,8 +21,6 @@ MUST_CHECK enum err os_stream_new(struct os_loop *loop, int fd, os_stream_fn fn,
 				  struct os_stream **ret);
 /** os_stream_want() - which events to tell of from now on */
 void os_stream_want(struct os_stream *s, int events);
-/** os_stream_set_fn() - change who is told */
-void os_stream_set_fn(struct os_stream *s, os_stream_fn fn, void *ctx);
 /** os_stream_read() - OK with *ret_n = 0 is the end; ERR_AGAIN: nothing now; ERR_RESET, ERR_IO */
 MUST_CHECK enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n);
 /** os_stream_writev() - OK with *ret_n bytes taken; ERR_AGAIN: none; ERR_CLOSED, ERR_RESET (never SIGPIPE) */

@@ -17,8 +17,10 @@ check-repro:
 
 # Under clang without a warning; -fsyntax-only, folder by folder for its own include path.
 CLANG_CHECKS := $(FOLDERS:%=clang-check-%)
-clang-check: $(CLANG_CHECKS)
+clang-check: $(CLANG_CHECKS) clang-check-stock
 clang-check-%: | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
 	$(Q)[ -z "$(wildcard $*/*.c)" ] || clang $(CPPFLAGS) $(CPPFLAGS_$*) $(CSTD) $(filter-out -Wno-format-truncation,$(WARN)) -Wno-missing-field-initializers -Werror -fsyntax-only $(wildcard $*/*.c)
+clang-check-stock: | $(LWIP_STOCK_STAMP)
+	$(Q)clang $(CPPFLAGS) $(LWIP_STOCK_CPPFLAGS) $(CSTD) $(filter-out -Wno-format-truncation,$(WARN)) -Wno-missing-field-initializers -Werror -fsyntax-only $(STOCK_SHARED:%=netstack/%.c) netstack/stock/engine.c
 
 .PHONY: test-bins test test-long lint check-repro clang-check

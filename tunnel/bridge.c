@@ -106,7 +106,9 @@ static void pump_out(struct tunnel_bridge *b)
 	}
 	b->stream_full = false;
 	if (!b->over && !b->out_done && net_tcp_at_eof(b->c)) {
-		os_stream_shutdown(b->s);
+		/* When the other direction has ended before, closing says it too. */
+		if (!b->in_done)
+			os_stream_shutdown(b->s);
 		b->out_done = true;
 	}
 }

@@ -3,7 +3,7 @@
  *
  * Its sources are not edited and its TCP is its own: sender, timers, lists, ports. Window and send queue are far beyond lwIP's
  * defaults (four and two segments, with which nothing moves on a long path): 4 MiB, what a path of 1 Gb/s holds at 33 ms.
- * Larger ones make it slower: its sender walks all that is not acknowledged at each segment that it sends.
+ * More would cost more: its sender walks all that is not acknowledged at each call.
  */
 #ifndef NETSTACK_STOCK_LWIP_OPTS_H
 #define NETSTACK_STOCK_LWIP_OPTS_H
