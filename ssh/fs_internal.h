@@ -69,6 +69,7 @@ struct fs_node {
 	unsigned n_open;  /* its own scan, its entries, its subfolders */
 	unsigned depth;
 	bool failed;      /* it could not be opened, or is not what it was */
+	unsigned n_asked; /* answers without which it is not read: of the opening, and in a session root of the look after it */
 	uint8_t handle[SFTP_HANDLE_MAX];
 	size_t handle_len;
 	char path[];      /* below the start; "" for it */

@@ -207,22 +207,27 @@ static void take_names(struct fs_op *op, struct fs_node *n, const struct sftp_re
 
 /* ---- answers ---- */
 
+/* An answer about it came, in whatever order the server gives them: with the last it is read, or done. */
+static void settle(struct fs_op *op, struct fs_node *n)
+{
+	if (--n->n_asked > 0)
+		return;
+	if (n->failed)
+		end_scan(op, n);
+	else
+		list_add_tail(&op->walk.wants, &n->link);
+}
+
 static void opened(struct fs_op *op, struct fs_node *n, const struct sftp_reply *r)
 {
 	if (r->type == SFTP_HANDLE && r->data.len > 0) {
 		memcpy(n->handle, r->data.p, r->data.len);
 		n->handle_len = r->data.len;
-		if (!op->s->root)
-			list_add_tail(&op->walk.wants, &n->link);
-		return;
-	}
-	n->failed = true;
-	if (op->s->root) {
+	} else {
+		n->failed = true;
 		note_reply(op, n->path, r);
-		return; /* checked() ends it */
 	}
-	note_reply(op, n->path, r);
-	end_scan(op, n);
+	settle(op, n);
 }
 
 /* In a session root: a folder that became a link after it was listed is not read. */
@@ -231,14 +236,11 @@ static void checked(struct fs_op *op, struct fs_node *n, const struct sftp_reply
 	char path[2 * SSH_PATH_MAX + 2];
 
 	snprintf(path, sizeof(path), "%s%s%s", op->path, *n->path ? "/" : "", n->path);
-	if (!n->failed && fs_confine_is_same(r, path)) {
-		list_add_tail(&op->walk.wants, &n->link);
-		return;
-	}
-	if (!n->failed)
+	if (!n->failed && !fs_confine_is_same(r, path)) {
+		n->failed = true;
 		note(op, n->path, ERR_PERMISSION, "it became a link: refused, for ssh.session_root");
-	n->failed = true;
-	end_scan(op, n);
+	}
+	settle(op, n);
 }
 
 static void started(struct fs_op *op, const struct sftp_reply *r)
@@ -273,6 +275,7 @@ static void walk_step(struct fs_op *op)
 
 		list_del(&n->link);
 		w->n_active++;
+		n->n_asked = op->s->root ? 2 : 1;
 		call_below(op, SFTP_OPENDIR, n->path, tag_of(n, ASK_OPEN));
 		/* Behind it: what it says is of after the opening. */
 		if (op->s->root && !op->over)

@@ -127,6 +127,7 @@ struct server {
 		uint32_t id, len;
 		uint64_t offset;
 		uint8_t type;
+		char path[300]; /* of REALPATH */
 	} held[64];
 	size_t n_held;
 	unsigned n_lists;
@@ -203,6 +204,20 @@ static void answer_list(struct server *s, struct rig *r, uint32_t id)
 	answer_status(r, id, SFTP_EOF);
 }
 
+/* The path itself, or one that a link leads to. */
+static void answer_real(struct server *s, struct rig *r, uint32_t id, const char *path)
+{
+	bool is_link = strlen(path) > 4 && rng_below(&s->rng.rng, 3) == 0;
+	uint8_t p[320] = { 0, 0, 0, 1 };
+	size_t len = strlen(path);
+
+	memcpy(p + 8, path, len);
+	if (is_link)
+		p[8 + len++] = 'x';
+	put_be32(p + 4, (uint32_t)len);
+	answer(r, SFTP_NAME, id, p, 8 + len + 8);
+}
+
 static void answer_one(struct server *s, struct rig *r, size_t i)
 {
 	static const uint8_t handle[300] = { 0, 0, 0, 1, 'h' }, huge[300] = { 0, 0, 1, 1 };
@@ -219,6 +234,8 @@ static void answer_one(struct server *s, struct rig *r, size_t i)
 		answer(r, SFTP_ATTRS, id, folder, sizeof(folder));
 	else if (s->held[i].type == SFTP_READ)
 		answer_read(s, r, id, s->held[i].offset, s->held[i].len);
+	else if (s->held[i].type == SFTP_REALPATH)
+		answer_real(s, r, id, s->held[i].path);
 	else if (s->held[i].type == SFTP_READDIR)
 		answer_list(s, r, id);
 	else
@@ -246,6 +263,8 @@ static void serve(void *ctx, struct rig *r)
 			s->held[s->n_held].offset = get_be64(p + 10);
 			s->held[s->n_held].len = get_be32(p + 18);
 		}
+		if (p[0] == SFTP_REALPATH)
+			snprintf(s->held[s->n_held].path, sizeof(s->held[0].path), "%.*s", (int)get_be32(p + 5), (const char *)p + 9);
 		s->n_held += p[0] != SFTP_INIT;
 		ssh_buf_drop(&r->client.out, total);
 	}
@@ -334,6 +353,30 @@ static void endless_trees_end(void **state)
 	rig_close(&rig);
 }
 
+/* In a session root each folder is opened and looked at: a server may answer the second question first, and with a refusal. */
+static void roots_are_walked_in_any_order(void **state)
+{
+	unsigned n_refused = 0;
+
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		struct server s = { .fault = ENDLESS_TREE, .shuffled = true };
+		struct ssh_buf f = { 0 };
+		struct rig_result *res;
+
+		rng_seeded_init(&s.rng, seed);
+		rig_open_fake(&rig, serve, &s);
+		rig.session.root = "/r";
+		assert_int_equal(ssh_put_u32(&f, 20), OK);
+		rig_op(&rig, 1, SSH_OP_FIND, "f", &f);
+		res = rig_wait(&rig, 1);
+		if (res->error != OK && res->error != ERR_PERMISSION)
+			fail_msg("seed %llu: %s (%s)", (unsigned long long)seed, err_name(res->error), res->message);
+		n_refused += res->error == ERR_PERMISSION;
+		rig_close(&rig);
+	}
+	assert_true(n_refused > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -344,6 +387,7 @@ int main(void)
 		cmocka_unit_test(answers_in_any_order_make_the_same_file),
 		cmocka_unit_test(faulty_servers_end_in_an_error),
 		cmocka_unit_test(endless_trees_end),
+		cmocka_unit_test(roots_are_walked_in_any_order),
 	};
 
 	return RUN_TESTS(tests);
