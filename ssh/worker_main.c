@@ -50,6 +50,7 @@ struct process {
 	bool configured, over;
 	struct list conns, jobs;
 	size_t n_conns, n_jobs;
+	nfds_t first_job; /* of what is polled */
 	uint32_t next_id;
 	uint64_t file_size_max;
 	nsec_t now, idle_ns, idle_since;
@@ -536,6 +537,24 @@ static short conn_events(const struct ssh_conn *c)
 	return (short)((ssh_conn_listens(c) ? POLLIN : 0) | (ssh_buf_used(&c->out) ? POLLOUT : 0));
 }
 
+/*
+ * A command that is killed while we do not read from it (it gave more than the server takes) has gone all the same: poll() says
+ * so whether asked or not, again and again.
+ */
+static void note_hangups(struct process *p, const struct pollfd *pf, nfds_t n)
+{
+	nfds_t i = p->first_job;
+
+	list_for_each(it, &p->jobs) {
+		struct ssh_job *j = container_of(it, struct ssh_job, link);
+
+		if (i == n)
+			return;
+		j->in_eof |= pf[i].revents & (POLLHUP | POLLERR) && !(pf[i].events & POLLIN);
+		i++;
+	}
+}
+
 static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 {
 	nsec_t next = nsec_min(nsec_min(check_idle(p), close_spare(p)), tell_counts(p));
@@ -551,6 +570,7 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 		if (c->fd >= 0 && conn_events(c))
 			pf[n++] = (struct pollfd){ c->fd, conn_events(c), 0 };
 	}
+	p->first_job = n;
 	list_for_each(it2, &p->jobs) {
 		struct ssh_job *j = container_of(it2, struct ssh_job, link);
 		short ev = (short)((ssh_job_wants_read(j) ? POLLIN : 0) | (ssh_buf_used(&j->out) ? POLLOUT : 0));
@@ -560,7 +580,7 @@ static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 		j->moved = false;
 		next = nsec_min(next, ssh_job_next(j));
 		if (n < N_POLL)
-			pf[n++] = (struct pollfd){ j->fd, ev, 0 };
+			pf[n++] = (struct pollfd){ j->in_eof ? -1 : j->fd, ev, 0 };
 	}
 	/* Room was made: what had stopped for want of it goes on, though no descriptor will tell. */
 	if (p->moved)
@@ -619,6 +639,7 @@ int ssh_worker_run(int ctl_fd)
 		if (poll(pf, n, timeout) < 0 && errno != EINTR)
 			return 1;
 		p.now = os_now();
+		note_hangups(&p, pf, n);
 		if (pf[0].revents)
 			take_message(&p);
 	}

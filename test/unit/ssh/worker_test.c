@@ -503,6 +503,27 @@ static void a_stuck_worker_is_given_up(void **state)
 	os_loop_free(loop);
 }
 
+/* A command that is killed is let go also while it is not read from, because its host takes nothing of what it sent. */
+static void a_killed_command_is_noticed(void **state)
+{
+	static const struct expected want = { .fault = SERVER_SILENT, .idle_s = 1, .n_stdin = 4 << 20 };
+	struct run *r = &runs[0];
+
+	loop = os_loop_new();
+	start(r, &want, 0);
+	run_for(2 * NSEC_PER_SEC);
+	assert_string_equal(r->ended, "");
+	assert_true(ssh_buf_used(&r->out) > 0);
+	shutdown(r->fd, SHUT_RDWR);
+	if (!r->ended[0])
+		run_for(6 * NSEC_PER_SEC);
+	assert_string_equal(r->ended, "idle");
+	close(r->report[0]);
+	close(r->report[1]);
+	stop(r);
+	os_loop_free(loop);
+}
+
 static int set_up(void **state)
 {
 	char cmd[256];
@@ -537,6 +558,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(hostile_servers),
 		cmocka_unit_test(a_busy_worker_is_waited_for),
 		cmocka_unit_test(a_stuck_worker_is_given_up),
+		cmocka_unit_test(a_killed_command_is_noticed),
 	};
 
 	if (argc > 1 && strcmp(argv[1], "ssh-worker") == 0)
