@@ -284,14 +284,13 @@ int fs_run_each(struct fs_run *run, int n, char **operands, void (*fn)(void *ctx
 
 void fs_run_print(const struct fs_run *run, const char *name)
 {
-	char shown[FS_SHOWN_MAX(2 * SSH_PATH_MAX)];
+	/* What a link leads to is as long as the server likes. */
+	char *shown = run->show ? malloc(FS_SHOWN_MAX(strlen(name))) : NULL;
 
-	if (!run->show || strlen(name) > 2 * SSH_PATH_MAX) {
-		fputs(name, stdout);
-		return;
-	}
-	fs_name_show(name, shown);
-	fputs(shown, stdout);
+	if (shown)
+		fs_name_show(name, shown);
+	fputs(shown ? shown : run->show ? "?" : name, stdout);
+	free(shown);
 }
 
 void fs_run_print_json(json_t *o)
