@@ -171,9 +171,7 @@ const char *askpass_key(const char *path, unsigned n_wrong)
 		return s->text;
 	snprintf(prompt, sizeof(prompt), "%sPassphrase for key '%s': ", n_wrong ? "Wrong passphrase. " : "", path);
 	/* It comes from the worker. */
-	for (char *c = prompt; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
-			*c = '?';
+	ssh_clean_text(prompt);
 	s->n_asked++;
 	s->is_refused = !askpass_read(prompt, s->text, sizeof(s->text)) || !s->text[0];
 	return s->is_refused ? NULL : s->text;

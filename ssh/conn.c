@@ -59,13 +59,6 @@ struct closing {
 	nsec_t deadline;
 };
 
-void ssh_clean_text(char *s)
-{
-	for (; *s; s++)
-		if ((uint8_t)*s < 0x20 || *s == 0x7f)
-			*s = '?';
-}
-
 void ssh_conn_fail(struct ssh_conn *c, enum err e, const char *fmt, ...)
 {
 	va_list ap;

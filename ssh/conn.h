@@ -111,7 +111,5 @@ bool ssh_conn_is_silent(const struct ssh_conn *c, nsec_t now);
 bool ssh_conn_listens(const struct ssh_conn *c);
 /** ssh_conn_next() - when to step although no byte came */
 nsec_t ssh_conn_next(const struct ssh_conn *c);
-/** ssh_clean_text() - what a server wrote, fit for a terminal: control characters become '?' */
-void ssh_clean_text(char *s);
 
 #endif

@@ -102,9 +102,7 @@ void fs_op_fail(struct fs_op *op, enum err e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	for (char *s = text; *s; s++)
-		if ((uint8_t)*s < 0x20 || *s == 0x7f)
-			*s = '?';
+	ssh_clean_text(text);
 	finish(op, e, text);
 }
 
