@@ -29,15 +29,17 @@ static void on_signal(int signum)
 	signalled = signum;
 }
 
+/* From the first copy on: before it there is nothing to tidy up, and waits that no signal ends. */
 static void catch_signals(void)
 {
+	static bool caught;
 	static const int signums[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND }, old;
 
-	for (size_t i = 0; i < ARRAY_SIZE(signums); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(signums) && !caught; i++)
 		if (sigaction(signums[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
 			sigaction(signums[i], &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	caught = true;
 }
 
 int fs_copy_init(struct fs_copy *c, struct cli *cli)
@@ -48,7 +50,7 @@ int fs_copy_init(struct fs_copy *c, struct cli *cli)
 	list_init(&c->waiting);
 	list_init(&c->active);
 	fs_progress_init(&c->progress, isatty(STDERR_FILENO) && !c->flags.quiet && !c->flags.json, os_now());
-	catch_signals();
+	signal(SIGPIPE, SIG_IGN);
 	return 0;
 }
 
@@ -234,6 +236,7 @@ static void give_up(struct fs_copy *c)
 
 int fs_copy_run(struct fs_copy *c)
 {
+	catch_signals();
 	while (!signalled) {
 		bool fed;
 
