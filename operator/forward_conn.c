@@ -174,6 +174,7 @@ static void take_error(struct conn *c, struct bytes body)
 	char why[200];
 
 	snprintf(why, sizeof(why), "%.*s", r.bad ? 0 : (int)MIN(text.len, sizeof(why) - 1), (const char *)text.p);
+	ssh_clean_text(why);
 	if (c->is_socks && c->phase == OPENING)
 		answer(c, out,
 		       socks_reply(e == ERR_TIMEOUT || e == ERR_UNREACHABLE ? SOCKS_REPLY_UNREACHABLE :
@@ -268,15 +269,14 @@ static void conn_free(struct conn *c)
 static void want(struct conn *c)
 {
 	size_t room = c->phase == OPEN ? WAITING_MAX : EARLY_MAX;
-	int local = 0, session = 0;
+	int local = ssh_buf_used(&c->down) > 0 ? OS_WRITE : 0, session = 0;
 
-	if (!c->up_eof && ssh_buf_used(&c->up) < room)
+	/* Once it is over there is only what the client has not taken yet: nothing else is read, so nothing else may wake us. */
+	if (!c->over && !c->up_eof && ssh_buf_used(&c->up) < room)
 		local |= OS_READ;
-	if (ssh_buf_used(&c->down) > 0)
-		local |= OS_WRITE;
-	if (ssh_buf_used(&c->down) < WAITING_MAX)
+	if (!c->over && ssh_buf_used(&c->down) < WAITING_MAX)
 		session |= OS_READ;
-	if (ssh_buf_used(&c->up) > 0)
+	if (!c->over && ssh_buf_used(&c->up) > 0)
 		session |= OS_WRITE;
 	/* No OS_HANGUP: the end of one direction is one already. What has gone for good is found when it is read or written. */
 	if (c->local)

@@ -99,6 +99,7 @@ static void take_error(struct forward *f, struct bytes body)
 	char why[300];
 
 	snprintf(why, sizeof(why), "%.*s", rd.bad ? 0 : (int)MIN(text.len, sizeof(why) - 1), (const char *)text.p);
+	ssh_clean_text(why);
 	lost(f, e, why);
 }
 
