@@ -25,6 +25,7 @@
 #include "operator/hub_internal.h"
 #include "operator/hub_kept.h"
 #include "os/proc.h"
+#include "ssh/frame.h"
 
 #define SAID_MAX 8192
 #define START_MAX (30 * NSEC_PER_SEC)
@@ -193,9 +194,7 @@ static void take_line(struct hub_keep *k)
 {
 	size_t used = strlen(k->said);
 
-	for (char *p = k->line; *p; p++)
-		if ((uint8_t)*p < 0x20 || *p == 0x7f)
-			*p = '?';
+	ssh_clean_text(k->line);
 	if (strncmp(k->line, "Forwarding ", 11) != 0) {
 		log_info("forward id=%u host=%s says: %s", k->id, k->host, k->line);
 		if (k->state == STARTING)
