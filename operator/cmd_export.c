@@ -222,11 +222,27 @@ static int retire(struct cli *cli, const char *file)
 	return EXIT_OK;
 }
 
+/* The hub's lock: while it is ours nobody uses the key or moves its watermark. On a machine that had no hub yet, its folder is new. */
+static int take_lock(struct cli *cli, struct os_lock **ret)
+{
+	char folder[PATH_MAX];
+	struct hub_paths paths;
+	enum err e = hub_paths_init(cli->home, &paths);
+
+	snprintf(folder, sizeof(folder), "%.*s/run", PATH_MAX - 8, cli->home);
+	if (e == OK)
+		e = os_mkdir_p(folder, 0700);
+	if (e == OK)
+		e = os_lock_take(paths.lock, 1, ret);
+	if (e == ERR_IN_USE)
+		return cli_error(cli, 1012, "it uses the key that is to move: stop it first");
+	return e == OK ? 0 : cli_error(cli, 1006, "%s cannot be used: %s", cli->home, err_text(e));
+}
+
 int cmd_export(struct cli *cli, int argc, char **argv)
 {
 	struct export_flags f = { NULL };
 	char passphrase[PASSPHRASE_MAX] = "";
-	struct hub_paths paths;
 	struct os_lock *lock = NULL;
 	unsigned mode, uid;
 	enum err e;
@@ -239,11 +255,9 @@ int cmd_export(struct cli *cli, int argc, char **argv)
 		return r;
 	if (os_file_mode(argv[1], &mode, &uid) == OK)
 		return cli_error(cli, 1041, "%s exists already", argv[1]);
-	/* With the hub's lock: while it is read, nobody uses the key or moves its watermark. */
-	if (hub_paths_init(cli->home, &paths) != OK || os_mkdir_p(paths.run, 0700) != OK)
-		return cli_error(cli, 1006, "%s cannot be used", cli->home);
-	if (os_lock_take(paths.lock, 1, &lock) != OK)
-		return cli_error(cli, 1012, "it uses the key that is to move: stop it first");
+	r = take_lock(cli, &lock);
+	if (r != 0)
+		return r;
 	r = read_passphrase(cli, f.passphrase_file, true, passphrase);
 	if (r == 0) {
 		e = write_sealed(cli, argv[1], passphrase);
