@@ -256,8 +256,10 @@ static int hand_out(struct cli *cli, const struct invite_flags *f, const struct 
 	if (f->token_out)
 		e = os_file_write_atomic(f->token_out, r->token, strlen(r->token), 0600);
 	if (e != OK)
-		return cli_error(cli, 1041, "%s: %s. The host is invited; a new token: nefia vpn reinvite --name %s", f->token_out,
-				 err_text(e), f->name);
+		return f->reusable ? cli_error(cli, 1041, "%s: %s. The invite stands in %s; make another one", f->token_out, err_text(e),
+					       cli->config) :
+				     cli_error(cli, 1041, "%s: %s. The host is invited; a new token: nefia vpn reinvite --name %s",
+					       f->token_out, err_text(e), f->name);
 	if (!f->no_print_token)
 		print_token(f, r, expires);
 	if (f->qr)
