@@ -83,13 +83,14 @@ static json_t *events_after(const struct hub_enroll *he, uint64_t after)
 static char *without_names(const char *file, const char *names)
 {
 	size_t len = strlen(names);
-	char *out = calloc(1, strlen(file) + 1);
+	char *out = calloc(1, strlen(file) + 1), *to = out;
 
 	while (out && *file) {
-		size_t n = strcspn(file, "\n") + (strchr(file, '\n') ? 1 : 0);
+		size_t n = strcspn(file, "\n");
 
+		n += file[n] == '\n';
 		if (strncmp(file, names, len) != 0 || file[len] != ' ')
-			strncat(out, file, n);
+			to = mempcpy(to, file, n);
 		file += n;
 	}
 	return out;
