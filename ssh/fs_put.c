@@ -32,6 +32,7 @@
 #define QUEUE_MAX (SSH_PUT_CREDIT + SSH_FRAME_MAX)
 #define TAG_WRITES (1ull << 32) /* and the number of the write */
 #define LANE_QUEUE (512u << 10) /* waits to be sent: then another channel is worth opening the file there */
+#define NAME_KEPT (255 - 28) /* of a file's name in that of its partial file */
 #define SPACE_LOW (1u << 20) /* less than that is left: what failed, failed for want of it */
 
 enum { TAG_LOOK, TAG_LOOK_TEMP, TAG_OPEN, TAG_STAT, TAG_TAIL, TAG_FINISH, TAG_RENAME, TAG_RENAME_OLD,
@@ -62,6 +63,17 @@ static void start_temp(struct fs_op *op)
 		open_temp(op);
 }
 
+/* The name cut where, with ours behind it, it would be longer than names may be. */
+static char *temp_beside(const char *path, uint64_t source)
+{
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	char *temp;
+
+	if (asprintf(&temp, "%.*s%.*s.nefia-%016" PRIx64 ".part", (int)(name - path), path, NAME_KEPT, name, source) < 0)
+		return NULL;
+	return temp;
+}
+
 void fs_put_start(struct fs_op *op)
 {
 	struct fs_put *u = &op->put;
@@ -70,8 +82,8 @@ void fs_put_start(struct fs_op *op)
 	if (u->source == 0 || !(u->flags & SSH_PUT_RESUME))
 		u->source = rng_u64(os_rng());
 	u->keep_temp = u->flags & SSH_PUT_RESUME;
-	if (asprintf(&u->temp, "%s.nefia-%016" PRIx64 ".part", op->path, u->source) < 0) {
-		u->temp = NULL;
+	u->temp = temp_beside(op->path, u->source);
+	if (!u->temp) {
 		fs_op_fail(op, ERR_NOMEM, "out of memory");
 	} else if (u->flags & SSH_PUT_NO_REPLACE) {
 		fs_op_on_path(op, SFTP_LSTAT, op->path, TAG_LOOK);

@@ -104,6 +104,24 @@ static void files_of_all_sizes_go_both_ways(void **state)
 	assert_int_equal(n_partials(), 0);
 }
 
+/* With the partial file's ending behind it the name would be longer than names may be. */
+static void the_longest_names_are_written_too(void **state)
+{
+	struct rig_result *res;
+	char name[256];
+
+	NEED_SERVER();
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	res = rig_put_whole(&rig, 1, name, content, 1000);
+	assert_int_equal(res->error, OK);
+	rig_get(&rig, 2, name, 0, UINT64_MAX);
+	res = rig_wait(&rig, 2);
+	assert_int_equal(res->error, OK);
+	assert_int_equal(ssh_buf_used(&res->bytes), 1000);
+	assert_int_equal(n_partials(), 0);
+}
+
 static void parts_of_a_file(void **state)
 {
 	static const struct {
@@ -602,7 +620,8 @@ static void races_leave_a_session_root_nowhere(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(files_of_all_sizes_go_both_ways), cmocka_unit_test(parts_of_a_file),
+		cmocka_unit_test(files_of_all_sizes_go_both_ways), cmocka_unit_test(the_longest_names_are_written_too),
+		cmocka_unit_test(parts_of_a_file),
 		cmocka_unit_test(many_at_once),			   cmocka_unit_test(one_too_many_is_refused),
 		cmocka_unit_test(mode_and_times_are_kept),	   cmocka_unit_test(holes_stay_holes),
 		cmocka_unit_test(an_old_file_stays_until_the_new_is_whole),
