@@ -94,9 +94,7 @@ void ssh_fs_close(struct ssh_conn *c)
 		return;
 	c->fs = NULL;
 	close_lanes(c, f);
-	if (f->channel)
-		ssh_conn_close_channel(c, f->channel);
-	ssh_fs_free(f);
+	close_lane(c, f);
 }
 
 void ssh_fs_release(struct ssh_conn *c)
