@@ -82,9 +82,12 @@ static void print_name(const struct completion *x, const char *name)
 
 static bool is_offered(const struct completion *x, const char *name)
 {
-	for (const char *p = name; *p; p++)
-		if ((uint8_t)*p < 0x20 || *p == 0x7f)
-			return false;
+	char clean[SSH_PATH_MAX + 1];
+
+	snprintf(clean, sizeof(clean), "%s", name);
+	ssh_clean_text(clean);
+	if (strcmp(clean, name) != 0)
+		return false;
 	return strncmp(name, x->begin, strlen(x->begin)) == 0 && (name[0] != '.' || x->begin[0] == '.');
 }
 

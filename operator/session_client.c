@@ -132,8 +132,6 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 	case SSH_F_NOTE:
 		if (s->on_note)
 			s->on_note(s->note_ctx, body);
-		else
-			fprintf(stderr, "%.*s\n", (int)body.len, (const char *)body.p);
 		break;
 	default: /* of file operations, or a newer worker's */
 		if (s->on_frame)
