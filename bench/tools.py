@@ -140,7 +140,7 @@ class Loopback(Tool):
 
 
 class Relays(Tool):
-    """Two hops over loopback that only copy: the ceiling for connections of whatever has two ends."""
+    """Two hops over loopback that only copy: what being two more programs costs, without a tunnel."""
     name = "two bare relays"
     cells = ("crr1", "crr16", "rr")
 
