@@ -21,6 +21,8 @@
 #define WND_START 65536u
 #define SHORT_PATH (2 * NSEC_PER_MSEC)
 #define SHORT_PATH_BYTES (2u << 20)
+#define SHARE_LEAST (256u << 10) /* on a short path, as long as all together stay below SHARES_BYTES */
+#define SHARES_BYTES (8u << 20)
 #define BUSY_SPAN (20 * NSEC_PER_MSEC)
 #define BUSY_BYTES 16384 /* in a span: it drains much */
 #define RTT_LEAST (20 * NSEC_PER_USEC)
@@ -92,6 +94,14 @@ bool net_window_is_short(const struct net_tcp *c)
 	return c->share->rtt_min < SHORT_PATH;
 }
 
+/* An even share, but enough for one turn of a sender (room.c). */
+static size_t short_path_share(uint32_t n_sharing)
+{
+	size_t least = MIN(SHARE_LEAST, SHARES_BYTES / n_sharing);
+
+	return MAX(MAX((size_t)SHORT_PATH_BYTES / n_sharing, least), (size_t)WND_START);
+}
+
 static size_t window_limit(const struct net_tcp *c, uint32_t n_sharing)
 {
 	size_t limit = c->wnd_max;
@@ -100,7 +110,7 @@ static size_t window_limit(const struct net_tcp *c, uint32_t n_sharing)
 	limit = MIN(limit, (size_t)(net_g.cfg.mem_bytes_max / 4));
 	if (net_g.stats.mem_bytes > net_g.cfg.mem_bytes_max / 4 * 3)
 		return 0;
-	return net_window_is_short(c) ? MIN(limit, MAX((size_t)SHORT_PATH_BYTES / n_sharing, (size_t)WND_START)) : limit;
+	return net_window_is_short(c) ? MIN(limit, short_path_share(n_sharing)) : limit;
 }
 
 static size_t grow(struct net_tcp *c, size_t now, size_t limit)
