@@ -102,6 +102,13 @@ $(B)/nefia-agent: $(B)/obj/agent/main.o $(AGENT_PARTS:%=$(B)/lib%.a) $(ARCHIVES_
 $(B)/nefia: $(B)/obj/operator/main.o $(NEFIA_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg) $(ARCHIVES_ssh)
 	$(call link_program,$(NEFIA_PARTS))
 
+# The same programs on lwIP's TCP as shipped, in build/stock: a baseline, nothing to install.
+$(B)/stock/nefia-agent: $(B)/obj/agent/main.o $(filter-out %/libnetstack.a,$(AGENT_PARTS:%=$(B)/lib%.a)) $(B)/stock/libnetstack.a $(ARCHIVES_wg)
+	$(call link_program,$(AGENT_PARTS))
+$(B)/stock/nefia: $(B)/obj/operator/main.o $(filter-out %/libnetstack.a,$(NEFIA_PARTS:%=$(B)/lib%.a)) $(B)/stock/libnetstack.a $(ARCHIVES_wg) $(ARCHIVES_ssh)
+	$(call link_program,$(NEFIA_PARTS))
+stock: $(B)/stock/nefia $(B)/stock/nefia-agent
+
 include test/module.mk test/targets.mk
 -include bench/module.mk
 
@@ -146,6 +153,7 @@ help:
 	@echo 'make lint         the rules between folders'
 	@echo 'make clang-check  the sources under clang, warnings are errors'
 	@echo 'make check-repro  two builds in two folders give the same bytes'
+	@echo 'make stock        both programs on lwIP as shipped, in build/stock: a baseline'
 	@echo 'make static       build/static/nefia-agent, fully static'
 	@echo 'make install      PREFIX=/usr/local DESTDIR='
 	@echo 'make clean        remove build/ (downloads stay in third_party/dl)'
@@ -154,4 +162,4 @@ clean:
 	rm -rf build
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
-.PHONY: all programs clean static setup setup-test demo install help
+.PHONY: all programs stock clean static setup setup-test demo install help

@@ -7,6 +7,7 @@
 #include "agent/holders.h"
 #include "agent/watchdog.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "os/file.h"
 #include "os/loop.h"
 #include "tunnel/tunnel.h"
@@ -37,6 +38,7 @@ struct agent {
 	struct os_netmon *netmon; /* NULL: this machine does not tell */
 	uint64_t ways;            /* a digest of our addresses on the way to the peers */
 	bool net_pending;
+	struct log_limit load_limit;
 	/* run.c */
 	struct os_timer drain_timer, notice_timer;
 	struct net_udp *notices; /* drain.c */

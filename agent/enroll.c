@@ -231,15 +231,14 @@ static const char *operator_addr(const struct agent_enroll *a, size_t i)
 	return ip_addr_format(&a->reply.operator_addrs[i], text);
 }
 
-static enum err write_config(const struct agent_enroll *a)
+/* Return: the text of agent.yaml, to be wiped and freed; NULL: no memory. */
+static char *config_text(const struct agent_enroll *a, size_t *ret_size)
 {
 	char key[KEY_STR_MAX], ep[ENDPOINT_STR_MAX], *text = NULL;
-	size_t size = 0;
-	FILE *f = open_memstream(&text, &size);
-	enum err e;
+	FILE *f = open_memstream(&text, ret_size);
 
 	if (!f)
-		return ERR_NOMEM;
+		return NULL;
 	fprintf(f, "version: 1\nprivate_key: %s\nlisten_port: %u\n", key_to_base64(a->self.priv, key), a->req.listen_port);
 	write_list(f, "address", "", a->reply.n_addrs, own_addr, a);
 	fprintf(f, "ssh_addr: \"%s\"\nhost_id: %s\npeers:\n  - public_key: %s\n", a->ssh_addr, a->reply.host_id,
@@ -252,34 +251,46 @@ static enum err write_config(const struct agent_enroll *a)
 	for (size_t i = 0; i < a->reply.n_derp_servers; i++)
 		if (!strpbrk(a->reply.derp_servers[i], "\"\\"))
 			fprintf(f, "  - \"%s\"\n", a->reply.derp_servers[i]);
-	e = fclose(f) == 0 ? os_file_write_atomic(a->config, text, size, 0600) : ERR_NOMEM;
 	sodium_memzero(key, sizeof(key));
-	if (text)
-		sodium_memzero(text, size);
+	if (fclose(f) == 0)
+		return text;
 	free(text);
-	return e;
+	return NULL;
 }
 
-/* What the operator told becomes lines of a file: it must be readable again, or it is not taken. */
-static int store(const struct agent_enroll *a)
+static int store_text(const struct agent_enroll *a, const char *text, size_t size)
 {
 	static struct agent_config check;
 	char why[512];
-	enum err e = write_config(a);
+	enum err e = agent_config_parse(a->config, text, size, &check, why, sizeof(why));
 
-	if (e != OK) {
-		fprintf(stderr, "nefia-agent: %s: %s\n", a->config, err_text(e));
-		return fail("the configuration cannot be written",
-			    "Check the folder's permissions and the free space, then run the command again: the token still works.", NULL);
-	}
-	e = agent_config_load(a->config, true, &check, why, sizeof(why));
 	agent_config_wipe(&check);
 	if (e != OK) {
 		fprintf(stderr, "nefia-agent: %s\n", why);
 		return fail(enroll_code_text(ENROLL_VALIDATION), enroll_code_hint(ENROLL_VALIDATION), NULL);
 	}
+	e = os_file_write_atomic(a->config, text, size, 0600);
+	if (e != OK) {
+		fprintf(stderr, "nefia-agent: %s: %s\n", a->config, err_text(e));
+		return fail("the configuration cannot be written",
+			    "Check the folder's permissions and the free space, then run the command again: the token still works.", NULL);
+	}
 	os_file_remove(a->enrolling);
 	return 0;
+}
+
+int agent_enroll_store(const struct agent_enroll *a)
+{
+	size_t size;
+	char *text = config_text(a, &size);
+	int r;
+
+	if (!text)
+		return fail("out of memory", "Run the command again: the token still works.", NULL);
+	r = store_text(a, text, size);
+	sodium_memzero(text, size);
+	free(text);
+	return r;
 }
 
 /* ---- the whole ---- */
@@ -373,7 +384,7 @@ static int enroll(struct agent_enroll *a)
 		return fail_code(a, o.code);
 	a->reply = o.reply;
 	a->farewell = o.by->farewell;
-	return store(a);
+	return agent_enroll_store(a);
 }
 
 int agent_cmd_enroll(const struct agent_options *opt, int argc, char **argv)

@@ -18,6 +18,13 @@ struct agent_enroll {
 	const char *farewell; /* of the way that succeeded */
 };
 
+/* ---- enroll.c ---- */
+/**
+ * agent_enroll_store() - the reply as agent.yaml, in place of what stood there
+ * What the operator told becomes lines of a file: these must be readable, or nothing is written. Return: an exit code.
+ */
+int agent_enroll_store(const struct agent_enroll *a);
+
 /* ---- enroll_net.c ---- */
 /* agent_enroll_direct - a TCP connection: one attempt after the other, until the operator has answered or the time is over */
 extern const struct enroll_way agent_enroll_direct;

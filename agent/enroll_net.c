@@ -61,28 +61,18 @@ static void end_attempt(struct direct *d, enum enroll_code code)
 	os_timer_set(&d->timer, os_now() + AGAIN_AFTER);
 }
 
-/* False: the attempt is over. */
-static bool flush(struct direct *d)
+static void flush(struct direct *d)
 {
 	for (;;) {
 		struct bytes out = enroll_client_output(&d->m);
 		struct iovec iov = { (void *)out.p, out.len };
 		size_t n = 0;
-		enum err e;
+		enum err e = out.len > 0 ? os_stream_writev(d->stream, &iov, 1, &n) : ERR_CLOSED;
 
-		if (out.len == 0) {
-			os_stream_want(d->stream, OS_READ);
-			return true;
-		}
-		e = os_stream_writev(d->stream, &iov, 1, &n);
-		if (e == ERR_AGAIN) {
-			os_stream_want(d->stream, OS_READ | OS_WRITE);
-			return true;
-		}
+		/* At an error too it reads: the other side may have said why before it closed. */
 		if (e != OK) {
-			/* It may have said why before it closed. */
-			os_stream_want(d->stream, OS_READ);
-			return true;
+			os_stream_want(d->stream, e == ERR_AGAIN ? OS_READ | OS_WRITE : OS_READ);
+			return;
 		}
 		enroll_client_sent(&d->m, n);
 	}

@@ -156,8 +156,12 @@ void agent_forward_close(struct agent *a)
 	list_for_each_safe(it, &a->forwards) {
 		struct forward *f = container_of(it, struct forward, link);
 
-		if (f->bridge)
+		if (f->bridge) {
 			tunnel_bridge_abort(f->bridge);
+		} else if (f->c) { /* accepted, and not answered yet */
+			net_tcp_abort(f->c);
+			close(f->fd);
+		}
 		os_dial_cancel(f->dial);
 		if (f->syn) {
 			net_syn_set_gone(f->syn, NULL, NULL);

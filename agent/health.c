@@ -34,7 +34,8 @@ void agent_health_init(struct agent_health *h, const char *config, nsec_t now)
 	agent_path_beside(config, "agent-health.json", h->path, sizeof(h->path));
 }
 
-const char *agent_health_status(const struct agent_health *h)
+/* "degraded": a session, but something is wrong; or nobody to talk to. */
+static const char *status_of(const struct agent_health *h)
 {
 	if (!h->vpn_connected)
 		return h->vpn_expected ? "unhealthy" : "degraded";
@@ -71,17 +72,32 @@ static json_t *gauges(const struct tunnel *t)
 	return o;
 }
 
+/* A message may name a file as it is called, or end in the middle of a character: JSON is UTF-8, or there is no report. */
+static json_t *text_json(const char *text)
+{
+	json_t *j = json_string(text);
+	char ascii[512];
+	size_t i = 0;
+
+	if (j)
+		return j;
+	for (; text[i] && i < sizeof(ascii) - 1; i++)
+		ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
+	ascii[i] = '\0';
+	return json_string(ascii);
+}
+
 json_t *agent_health_json(const struct agent_health *h, nsec_t now)
 {
 	char rebuilt[32], written[32];
 	json_t *o;
 
-	o = json_pack("{s:i, s:s, s:b, s:I, s:s, s:i, s:s, s:i, s:s, s:s, s:i, s:s}", "v", 1, "status",
-			 agent_health_status(h), "vpn_connected", h->vpn_connected, "uptime_seconds",
+	o = json_pack("{s:i, s:s, s:b, s:I, s:s, s:i, s:s, s:i, s:o, s:s, s:i, s:s}", "v", 1, "status",
+			 status_of(h), "vpn_connected", h->vpn_connected, "uptime_seconds",
 			 (json_int_t)((now - h->started) / NSEC_PER_SEC), "version", "v" NEFIA_VERSION, "rebuild_count",
 			 (int)h->rebuild_count, "last_rebuild",
 			 rfc3339(h->last_rebuild_wall, rebuilt, sizeof(rebuilt)), "goroutines", (int)os_thread_count(),
-			 "last_config_error", h->last_config_error, "ssh", ssh_name(h->ssh), "pid", (int)getpid(),
+			 "last_config_error", text_json(h->last_config_error), "ssh", ssh_name(h->ssh), "pid", (int)getpid(),
 			 "written_at", rfc3339(os_wall_now(), written, sizeof(written)));
 	if (o && h->tunnel)
 		json_object_set_new(o, "udp", gauges(h->tunnel));
@@ -93,7 +109,7 @@ static unsigned digest(const struct agent_health *h)
 {
 	unsigned d = 2166136261u;
 	char text[700];
-	int n = snprintf(text, sizeof(text), "%s %d %d %u %" PRIu64 " %s", agent_health_status(h), h->vpn_connected,
+	int n = snprintf(text, sizeof(text), "%s %d %d %u %" PRIu64 " %s", status_of(h), h->vpn_connected,
 			 h->ssh, h->rebuild_count, h->last_rebuild_wall, h->last_config_error);
 
 	for (int i = 0; i < n && i < (int)sizeof(text) - 1; i++)

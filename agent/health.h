@@ -31,8 +31,6 @@ struct agent_health {
 /** agent_path_beside() - @name in the folder of @config */
 void agent_path_beside(const char *config, const char *name, char *ret, size_t size);
 void agent_health_init(struct agent_health *h, const char *config, nsec_t now);
-/** agent_health_status() - "ok", "degraded" (a session, but something is wrong; or nobody to talk to), "unhealthy" */
-const char *agent_health_status(const struct agent_health *h);
 /** agent_health_json() - the report as an object; NULL: out of memory */
 json_t *agent_health_json(const struct agent_health *h, nsec_t now);
 /** agent_health_write() - atomically, when it says something new or is old; a failure is logged once and tried again */

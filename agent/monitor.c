@@ -178,6 +178,7 @@ void agent_monitor_event(void *ctx, const struct wg_event *ev)
 {
 	struct agent *a = ctx;
 	char text[ENDPOINT_STR_MAX];
+	uint32_t held;
 
 	switch (ev->kind) {
 	case WG_EVENT_SESSION_UP:
@@ -198,7 +199,9 @@ void agent_monitor_event(void *ctx, const struct wg_event *ev)
 			a->ways = digest_ways(a, NULL);
 		return;
 	case WG_EVENT_UNDER_LOAD:
-		log_warn("handshakes are %s", ev->on ? "limited: under load" : "no longer limited");
+		/* A stranger who comes and goes makes one a second. */
+		if (log_limit_ok(&a->load_limit, os_loop_now(a->loop), &held))
+			log_warn("handshakes are %s held=%u", ev->on ? "limited: under load" : "no longer limited", held);
 		return;
 	case WG_EVENT_TIMESTAMP:
 		return;

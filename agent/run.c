@@ -62,6 +62,8 @@ static void apply_reload(struct agent *a, struct agent_config *next)
 		log_error("UDP port not changed port=%u error=%s", next->listen_port, err_text(e));
 	if (tunnel_set_addrs(a->tunnel, next->addrs, next->n_addrs) != OK)
 		log_error("address not changed");
+	if (net_if_set_congestion(tunnel_if(a->tunnel), next->congestion[0] ? next->congestion : "cubic") != OK)
+		log_error("congestion control not changed");
 	if (strcmp(next->aead, a->cfg.aead) != 0)
 		log_info("aead takes effect at the next start");
 	tunnel_set_private(a->tunnel, &next->private_key);

@@ -17,8 +17,9 @@
 	X(1013, "No hub is running", "Start one with 'nefia hub'.")                                    \
 	X(1014, "The running hub has another version", "Stop it with 'nefia hub stop' and run the command again.") \
 	X(1015, "The hub did not answer", "See 'nefia hub logs'; 'nefia hub stop' ends a hub that hangs.") \
-	X(1016, "The local port could not be opened", "Choose another port, or 0 for one that is free.") \
+	X(1016, "The port could not be opened", "Choose another port, or 0 for one that is free.") \
 	X(1017, "No such forward", "See 'nefia forward --list' for those in the background.") \
+	X(1018, "The host cannot reach the target", "Check that something listens there, and how the host knows it by name.") \
 	X(1021, "No such host", "See 'nefia host list' for the hosts, groups and tags there are.")       \
 	X(1022, "The host exists already", "Choose another name, or remove it with 'nefia host remove'.") \
 	X(1023, "The key is not valid", "A key is 44 characters of base64, as 'nefia-agent keygen' prints it.") \
@@ -34,6 +35,10 @@
 	X(1037, "The SSH worker ended unexpectedly", "See 'nefia hub logs'; then run the command again.")    \
 	X(1038, "The host rests after failures in a row",                                                  \
 	  "Wait for the time that is named, or try at once after 'nefia hub retry HOST'.")                    \
+	X(1039, "No SSH algorithm in common with the host",                                                \
+	  "Have its sshd offer one of ours as well (KexAlgorithms, HostKeyAlgorithms, Ciphers, MACs), or update it.") \
+	X(1040, "The host's SSH server does not allow this",                                               \
+	  "Its sshd_config decides: AllowTcpForwarding, PermitListen, PermitTTY, MaxSessions, Subsystem sftp, ForceCommand.") \
 	X(1041, "A local file could not be used", "Check the path, its permissions and the free space.")      \
 	X(1042, "A remote file could not be used", "Check the path, its permissions and the free space there.") \
 	X(1043, "The setting was refused", "Check the value; 'nefia wg --help' shows the forms.") \

@@ -29,6 +29,10 @@
 	X(ERR_FLOOD, "too many")                                                                   \
 	X(ERR_STALE, "expired")                                                                    \
 	X(ERR_HOST_KEY, "host key mismatch")                                                       \
+	X(ERR_IS_FOLDER, "is a folder")                                                            \
+	X(ERR_TARGET, "the target cannot be reached from there")                                   \
+	X(ERR_ALGORITHM, "no algorithm in common")                                                 \
+	X(ERR_FORBIDDEN, "not allowed by the server")                                              \
 	X(ERR_PROTOCOL, "protocol violation")                                                      \
 	X(ERR_VERSION, "incompatible version")                                                     \
 	X(ERR_NO_SPACE, "no space left on device")                                                 \

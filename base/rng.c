@@ -75,10 +75,10 @@ uint64_t rng_u64(struct rng *rng)
 
 uint64_t rng_below(struct rng *rng, uint64_t n)
 {
-	uint64_t limit = UINT64_MAX - UINT64_MAX % n;
-	uint64_t v;
+	uint64_t limit, v;
 
 	ASSERT(n > 0);
+	limit = UINT64_MAX - UINT64_MAX % n;
 	do
 		v = rng_u64(rng);
 	while (v >= limit);

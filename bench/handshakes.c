@@ -114,7 +114,7 @@ static void shake_hands(struct peer *p)
 	size_t len;
 	double from;
 
-	wg_device_set_wall(p->dev, wall);
+	wg_device_set_wall(p->dev, now, wall);
 	wg_peer_rehandshake(p->dev, p->responder, now);
 	len = take(p->dev, initiation);
 	must(len == 148 && initiation[0] == 1, "no initiation");

@@ -118,9 +118,8 @@ static void serve_answers(int fd)
 		;
 }
 
-static void *serve_one(void *arg)
+static void serve_one(int fd)
 {
-	int fd = (int)(intptr_t)arg;
 	char mode = 0;
 
 	set_options(fd);
@@ -135,6 +134,40 @@ static void *serve_one(void *arg)
 			serve_echo(fd);
 	}
 	close(fd);
+}
+
+/* As many threads as connections at once ever were, and one: a thread for each connection costs more than the connection. */
+static atomic_int n_waiting;
+
+static void *serve_always(void *arg);
+
+static void start_server(int listener)
+{
+	pthread_attr_t attr;
+	pthread_t t;
+
+	n_waiting++;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 512 * 1024);
+	if (pthread_create(&t, &attr, serve_always, (void *)(intptr_t)listener) != 0)
+		n_waiting--; /* those that there are go on */
+	pthread_attr_destroy(&attr);
+}
+
+static void *serve_always(void *arg)
+{
+	int listener = (int)(intptr_t)arg;
+
+	for (;;) {
+		int fd = accept(listener, NULL, NULL);
+
+		if (fd < 0)
+			continue;
+		if (--n_waiting == 0)
+			start_server(listener);
+		serve_one(fd);
+		n_waiting++;
+	}
 	return NULL;
 }
 
@@ -147,20 +180,9 @@ _Noreturn static void serve(int port, const char *ip)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(fd, 1024) != 0)
 		die("listen");
-	for (;;) {
-		int c = accept(fd, NULL, NULL);
-		pthread_attr_t attr;
-		pthread_t t;
-
-		if (c < 0)
-			continue;
-		pthread_attr_init(&attr);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-		pthread_attr_setstacksize(&attr, 512 * 1024);
-		if (pthread_create(&t, &attr, serve_one, (void *)(intptr_t)c) != 0)
-			close(c);
-		pthread_attr_destroy(&attr);
-	}
+	start_server(fd);
+	for (;;)
+		pause();
 }
 
 /* ---- client ---- */

@@ -1,16 +1,16 @@
 # Benchmarks: build/bench/load (ordinary TCP, for the way from program to program), build/bench/stack (both ends on net.h, and
 # the ceiling of cryptography and UDP alone). bench/run.py runs them, and the rivals that it finds.
-BENCH_BINS := $(B)/bench/load $(B)/bench/path $(B)/bench/stack $(B)/bench/quick $(B)/bench/handshakes
+BENCH_BINS := $(B)/bench/load $(B)/bench/path $(B)/bench/relay $(B)/bench/stack $(B)/bench/workers $(B)/bench/quick $(B)/bench/handshakes
 $(B)/obj/bench/%.o: bench/%.c
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/bench/load $(B)/bench/path: $(B)/bench/%: $(B)/obj/bench/%.o
+$(B)/bench/load $(B)/bench/path $(B)/bench/relay: $(B)/bench/%: $(B)/obj/bench/%.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -pthread -o $@ $<
 BENCH_PARTS := tunnel transport netstack wg os base
-$(B)/bench/stack: $(B)/obj/bench/stack.o $(BENCH_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg)
+$(B)/bench/stack $(B)/bench/workers: $(B)/bench/%: $(B)/obj/bench/%.o $(BENCH_PARTS:%=$(B)/lib%.a) $(ARCHIVES_netstack) $(ARCHIVES_wg)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(BENCH_PARTS))
@@ -23,7 +23,7 @@ $(B)/bench/handshakes: $(B)/obj/bench/handshakes.o $(TEST_LIB) $(B)/libwg.a $(B)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) $(B)/libnetstack.a $(ARCHIVES_netstack) -Wl,--end-group $(call FOREIGN_LIBS,base wg netstack) -lcmocka
-bench-bins: programs $(BENCH_BINS)
+bench-bins: programs stock $(BENCH_BINS)
 # Rivals at pinned versions, from the language registries; each that cannot be had is skipped by run.py with its reason.
 TAILSCALE_VERSION := v1.102.5
 ONETUN_VERSION := 0.3.10

@@ -33,7 +33,7 @@ USER = [
     ("AEAD", ("libIPSec_MB", "libcrypto", "libsodium"), ()),
     ("checksum", (), ("net_checksum",)),
     ("copies", (), ("__memmove_", "__memcpy_", "__memset_")),
-    ("asking for events", ("[vdso]", "libuv"), ("os_", "on_prepare", "on_check", "ask", "clock_gettime", "epoll_wait", "__sched_yield")),
+    ("asking for events", ("[vdso]", "libuv"), ("os_", "end_turn", "tell_changes", "look", "ask", "run_uv", "clock_gettime", "epoll_wait", "__sched_yield")),
     ("wg", (), ("wg_", "send_now", "seal", "judge", "flush", "collect", "submit", "ipsecmb", "run_", "append")),
     ("TCP (lwIP and ours)", (), ("tcp_", "net_", "lwip_", "pbuf_", "ip4_", "ip_", "inet_", "memp_", "mem_", "on_arrived", "detect",
                                   "on_recv", "on_sent", "heap_")),

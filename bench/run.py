@@ -10,7 +10,8 @@ Parts:
     paths   the same with a seeded path (bench/path) between the two ends
     stack   source and sink on net.h in two processes, and the ceiling of cryptography and UDP alone (bench/stack)
     exec    `nefia exec true` beside OpenSSH's own client over plain loopback
-    files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy
+    files   `nefia fs` beside OpenSSH's sftp and scp over the same tunnel, and beside a raw TCP copy; --cells 'near;many;far' names
+            which: one large file, many small ones at 10 ms, one large file at 50 ms
     hosts   fifty hosts at once beside parallel-ssh; the memory of a hundred pooled connections
 
 One tool runs at a time; a round measures each tool once, and the order turns with every round, so that a machine that
@@ -33,7 +34,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hosts  # noqa: E402
 import tools as T  # noqa: E402
-from files import measure_files  # noqa: E402
+from files import CELLS as FILE_CELLS, measure_files  # noqa: E402
 from login import measure_exec  # noqa: E402
 
 
@@ -157,17 +158,20 @@ def table(title, samples, names, rivals, rows, against):
 class Path:
     """One cell: what lies between, what is measured, by whom. Seeds of one tool run side by side where they need little."""
 
-    def __init__(self, options, mode="up", seconds=8, flows=1, seeds=1, tools=("nefia", "wireguard-go TUN")):
+    def __init__(self, options, mode="up", seconds=8, flows=1, seeds=1, tools=("nefia", "stock lwIP", "wireguard-go TUN")):
         self.options, self.mode, self.seconds, self.flows, self.seeds, self.tools = options.split(), mode, seconds, flows, seeds, tools
 
 
+IN_ORDER, REORDERED = "200 Mb/s, 20 ms, queue 1000", "200 Mb/s, 20 ms, 1 % reordered by 5 ms"
+RAMP = "1 Gb/s, 100 ms, time to 90 %"
+BOTH = ("nefia", "nefia BBR", "wireguard-go TUN")
 BBR = ("nefia BBR", "kernel BBR", "wireguard-go TUN")
 PATHS = {
     "nothing in the way": Path("", seconds=3),
-    "200 Mb/s, 20 ms, queue 50": Path("--rate 200 --delay 10 --queue 50"),
-    "200 Mb/s, 20 ms, queue 200": Path("--rate 200 --delay 10 --queue 200"),
-    "200 Mb/s, 20 ms, queue 1000": Path("--rate 200 --delay 10 --queue 1000"),
-    "200 Mb/s, 20 ms, 1 % reordered by 5 ms": Path("--rate 200 --delay 10 --queue 1000 --reorder 0.01,5"),
+    "200 Mb/s, 20 ms, queue 50": Path("--rate 200 --delay 10 --queue 50", tools=BOTH),
+    "200 Mb/s, 20 ms, queue 200": Path("--rate 200 --delay 10 --queue 200", tools=BOTH),
+    IN_ORDER: Path("--rate 200 --delay 10 --queue 1000", tools=BOTH),
+    REORDERED: Path("--rate 200 --delay 10 --queue 1000 --reorder 0.01,5"),
     "20 ms, loss 1e-3": Path("--delay 10 --loss 1e-3", seconds=10, seeds=3),
     "100 ms, loss 1e-3": Path("--delay 50 --loss 1e-3", seconds=15, seeds=3),
     "20 ms, loss 1e-2": Path("--delay 10 --loss 1e-2", seconds=10, seeds=3),
@@ -175,7 +179,8 @@ PATHS = {
     "100 ms, loss 1e-3, BBR": Path("--delay 50 --loss 1e-3", seconds=12, tools=BBR),
     "20 ms, 64 KiB answers, loss 1e-2": Path("--delay 10 --loss 1e-2", "get", 10, 16),
     "20 ms, 64 KiB answers, bursts of 5": Path("--delay 10 --burst 2e-3,5", "get", 10, 16),
-    "1 Gb/s, 100 ms, time to 90 %": Path("--rate 1000 --delay 50 --queue 9000", "ramp", 5),
+    RAMP: Path("--rate 1000 --delay 50 --queue 9000", "ramp", 5,
+                                         tools=("nefia", "wireguard-go TUN", "plain TUN")),
 }
 LONG_PATHS = {
     f"{rtt} ms, loss {loss}": Path(f"--delay {rtt / 2} --loss {loss}", seconds=10,
@@ -323,7 +328,7 @@ def run_direct(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
     samples = {}
     also = [T.Nefia.of_build(*pair.split("=", 1)) for pair in opt.also]
-    tools = prepared((T.Nefia, *also, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
+    tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
                      opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)
     try:
         rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
@@ -333,8 +338,26 @@ def run_direct(opt, server_port, skipped):
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    rivals = [n for n in names if n not in ("nefia", "loopback", *(t.name for t in also)) and "TUN" not in n]
+    rivals = [n for n in names if n not in ("nefia", T.Stock.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
     return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
+
+
+def late_packets(samples, names):
+    """What is left of the rate when packets come late."""
+    parts = []
+    for name in names:
+        late, in_order = (values(samples, name, cell, "gbps") for cell in (REORDERED, IN_ORDER))
+        if late and in_order:
+            parts.append(f"{name} {statistics.median(late) / statistics.median(in_order):.2f}")
+    return f"\n1 % reordered, of the rate in order: {', '.join(parts)} (must 0.8).\n" if parts else ""
+
+
+def ramp_ratio(samples):
+    """Beside the kernel's TCP with no tunnel to pay for: over wireguard-go it never fills this link on two cores."""
+    ours, kernel = (values(samples, name, RAMP, "ms_to_90") for name in ("nefia", T.Relay.name))
+    if not ours or not kernel:
+        return ""
+    return f"\n{RAMP}, to the kernel's TCP with no tunnel: {statistics.median(ours) / statistics.median(kernel):.2f}x (at most 1.2).\n"
 
 
 def run_paths(opt, server_port, skipped):
@@ -345,7 +368,7 @@ def run_paths(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in wanted}
         shared = {k: v for k, v in shared.items() if k in wanted}
     samples = {}
-    tools = prepared((T.Nefia, T.NefiaBbr, T.WireguardGo, T.WireguardGoBbr, T.Netstack), opt.only and opt.only.split(","),
+    tools = prepared((T.Nefia, T.NefiaBbr, T.Stock, T.WireguardGo, T.WireguardGoBbr, T.Relay, T.Netstack), opt.only and opt.only.split(","),
                      server_port, skipped)
     try:
         for name, cell in cells.items():
@@ -362,6 +385,7 @@ def run_paths(opt, server_port, skipped):
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
     text = table("with a path between", samples, names, [T.WireguardGo.name], path_rows(cells), "kernel CUBIC over wireguard-go")
+    text += late_packets(samples, names) + ramp_ratio(samples)
     rows = [(name + ", share", name, "share", True) for name in shared]
     return samples, text + "\n" + table("two flows of ours in one bottleneck", samples, ["nefia BBR"], [], rows, "-")
 
@@ -438,7 +462,8 @@ def run_hosts(opt, server_port, skipped):
 
 def run_files(opt, server_port, skipped):
     try:
-        r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long)
+        only = [k for k in FILE_CELLS if not opt.cells or k in opt.cells.split(";")]
+        r = measure_files(opt.rounds or (3 if opt.long else 2), opt.long, only)
     except (T.Skip, subprocess.SubprocessError, OSError) as e:
         skipped["files"] = str(e)
         return {}, ""

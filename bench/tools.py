@@ -15,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("B", "build"))
 LOAD = os.path.join(BUILD, "bench/load")
 PATH = os.path.join(BUILD, "bench/path")
+RELAY = os.path.join(BUILD, "bench/relay")
 STACK = os.path.join(BUILD, "bench/stack")
 HANDSHAKES = os.path.join(BUILD, "bench/handshakes")
 RIVALS = os.path.join(BUILD, "bench/rivals")
@@ -216,6 +217,16 @@ class Nefia(Tool):
         os.chmod(path, 0o600)
 
 
+class Stock(Nefia):
+    """Our programs on lwIP's TCP as shipped (make stock): what the TCP is worth, everything else equal."""
+    name = "stock lwIP"
+    build = os.path.join(BUILD, "stock")
+
+    def prepare(self):
+        if not os.path.exists(os.path.join(self.build, "nefia-agent")):
+            raise Skip("not built (make stock)")
+
+
 class NefiaBbr(Nefia):
     name = "nefia BBR"
     congestion = "bbr"
@@ -323,13 +334,26 @@ class Tun(Tool):
             run("ip", "netns", "add", space)
             run("ip", "-n", space, "link", "set", "lo", "up")
         run("ip", "-n", self.spaces[0], "link", "add", "v", "type", "veth", "peer", "name", "v", "netns", self.spaces[1])
-        keys, ports = [wg_keys(), wg_keys()], [free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)]
+        ports = [free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)]
         for side in (0, 1):
             run("ip", "-n", self.spaces[side], "addr", "add", f"10.95.0.{side + 1}/24", "dev", "v")
             run("ip", "-n", self.spaces[side], "link", "set", "v", "up")
             for setting in ("tcp_rmem=4096 131072 67108864", "tcp_wmem=4096 131072 67108864",
                             "tcp_no_metrics_save=1"):
                 run(*self.inside(side), "sysctl", "-q", "-w", f"net.ipv4.{setting}")
+        self.join(ports)
+        for side in (0, 1):
+            run("ip", "-n", self.spaces[side], "addr", "add", f"10.94.0.{side + 1}/24", "dev", self.device(side))
+            run("ip", "-n", self.spaces[side], "link", "set", self.device(side), "mtu", "1420", "up")
+        port = free_port()
+        self.beside(*self.inside(1), LOAD, "serve", str(port), "0.0.0.0", self.congestion)
+        self.options = ["--congestion", self.congestion]
+        self.prefix, self.target = self.inside(0), f"10.94.0.2:{port}"
+
+    def join(self, ports):
+        """Devices at both ends, and the way between them through the path."""
+        keys = [wg_keys(), wg_keys()]
+        for side in (0, 1):
             self.start_device(side)
         far = self.through(ports[1], self.inside(1), "10.95.0.2")
         for side in (0, 1):
@@ -341,12 +365,6 @@ class Tun(Tool):
             if side == 0:
                 args += ["endpoint", f"10.95.0.2:{far}"]
             run(*self.inside(side), *args)
-            run("ip", "-n", self.spaces[side], "addr", "add", f"10.94.0.{side + 1}/24", "dev", self.device(side))
-            run("ip", "-n", self.spaces[side], "link", "set", self.device(side), "mtu", "1420", "up")
-        port = free_port()
-        self.beside(*self.inside(1), LOAD, "serve", str(port), "0.0.0.0", self.congestion)
-        self.options = ["--congestion", self.congestion]
-        self.prefix, self.target = self.inside(0), f"10.94.0.2:{port}"
 
     def device(self, side):
         return self.spaces[side].replace("nb", "t", 1)
@@ -374,6 +392,25 @@ class WireguardGo(Tun):
 class WireguardGoBbr(Tun):
     name = "kernel BBR"
     congestion = "bbr"
+
+
+class Relay(Tun):
+    """No tunnel at all: packets of the TUN device in UDP as they are (bench/relay.c)."""
+    name = "plain TUN"
+
+    def prepare(self):
+        self.program = RELAY
+        super().prepare()
+
+    def join(self, ports):
+        far = self.through(ports[1], self.inside(1), "10.95.0.2")
+        self.spawn(*self.inside(1), RELAY, self.device(1), f"0.0.0.0:{ports[1]}")
+        self.spawn(*self.inside(0), RELAY, self.device(0), f"0.0.0.0:{ports[0]}", f"10.95.0.2:{far}")
+        for side in (0, 1):
+            for _ in range(500):
+                if subprocess.run(["ip", "-n", self.spaces[side], "link", "show", self.device(side)], capture_output=True).returncode == 0:
+                    break
+                time.sleep(0.01)
 
 
 class Boringtun(Tun):

@@ -38,18 +38,24 @@ static const int numbers[ERR_N] = {
 	[ERR_FLOOD] = NEFIA_ERR_FULL,
 	[ERR_STALE] = NEFIA_ERR_TIMEOUT,
 	[ERR_HOST_KEY] = NEFIA_ERR_HOST_KEY,
+	[ERR_IS_FOLDER] = NEFIA_ERR_INVALID,
+	[ERR_TARGET] = NEFIA_ERR_REFUSED,
+	[ERR_ALGORITHM] = NEFIA_ERR_ALGORITHM,
+	[ERR_FORBIDDEN] = NEFIA_ERR_FORBIDDEN,
 	[ERR_PROTOCOL] = NEFIA_ERR_PROTOCOL,
 	[ERR_VERSION] = NEFIA_ERR_VERSION,
 	[ERR_NO_SPACE] = NEFIA_ERR_NO_SPACE,
 	[ERR_IO] = NEFIA_ERR_IO,
 	[ERR_UNSUPPORTED] = NEFIA_ERR_UNSUPPORTED,
+	[ERR_PAUSED] = NEFIA_ERR_PAUSED,
 	[ERR_CANCELLED] = NEFIA_ERR_CANCELLED,
 	[ERR_INTERNAL] = NEFIA_ERR_INTERNAL,
 };
 
 static int number_of(enum err e)
 {
-	return (unsigned)e < ERR_N ? numbers[e] : NEFIA_ERR_INTERNAL;
+	/* One that the table has not must not look like success. */
+	return e == OK || ((unsigned)e < ERR_N && numbers[e]) ? numbers[e] : NEFIA_ERR_INTERNAL;
 }
 
 const char *nefia_strerror(int error)
@@ -63,6 +69,10 @@ const char *nefia_strerror(int error)
 		return "no hub is running";
 	case NEFIA_ERR_FULL: /* several of ours are one of these */
 		return err_text(ERR_FULL);
+	case NEFIA_ERR_INVALID:
+		return err_text(ERR_INVALID);
+	case NEFIA_ERR_REFUSED:
+		return err_text(ERR_REFUSED);
 	case NEFIA_ERR_PROTOCOL:
 		return err_text(ERR_PROTOCOL);
 	case NEFIA_ERR_TIMEOUT:

@@ -74,7 +74,10 @@ enum nefia_error {
 	NEFIA_ERR_INTERNAL = -26,
 	NEFIA_ERR_FORKED = -27,      /* the tunnel is the parent's */
 	NEFIA_ERR_NO_WORKER = -28,   /* the program that is the SSH worker is not there: nefia_options.worker */
-	NEFIA_ERR_NO_HUB = -29       /* NEFIA_ATTACH_ONLY, and no hub runs */
+	NEFIA_ERR_NO_HUB = -29,      /* NEFIA_ATTACH_ONLY, and no hub runs */
+	NEFIA_ERR_PAUSED = -30,      /* the host rests after failed logins: nefia_error_detail() says until when */
+	NEFIA_ERR_ALGORITHM = -31,   /* its SSH server has none of our algorithms */
+	NEFIA_ERR_FORBIDDEN = -32    /* its SSH server does not allow this */
 };
 
 /** nefia_version() - of the library that runs, "0.1.0" */

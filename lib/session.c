@@ -326,6 +326,10 @@ static int send_frame(struct lib_session *ls, enum ssh_frame type, const void *p
 	int r;
 
 	pthread_mutex_lock(&ls->lock);
+	if (type == SSH_F_STDIN_EOF && ls->input_ended) {
+		pthread_mutex_unlock(&ls->lock);
+		return NEFIA_OK;
+	}
 	r = lib_object_check(&ls->o);
 	if (r == NEFIA_OK && ls->s.over)
 		r = lib_fail(ERR_CLOSED, "it has ended");
@@ -344,7 +348,7 @@ static int send_frame(struct lib_session *ls, enum ssh_frame type, const void *p
 
 int lib_session_end_input(struct lib_session *ls)
 {
-	return ls->input_ended ? NEFIA_OK : send_frame(ls, SSH_F_STDIN_EOF, NULL, 0);
+	return send_frame(ls, SSH_F_STDIN_EOF, NULL, 0);
 }
 
 int lib_session_signal(struct lib_session *ls, const char *name)

@@ -11,12 +11,19 @@
  *	probe rtt   ten seconds without a new least round trip: half of the product for 200 ms, so that a queue of our own making
  *	            does not pass for the path
  *
- * What keeps it from pushing others out: a loss that a queue explains is an overflow. It does when no answer of two
- * rounds came back without waiting; or, for a queue that is too short to be seen so, when much more than usual was
- * lost in a round in which the answers waited; or when very much was lost. Then a window beside the model bounds it, cut and
- * grown along CUBIC's curve, so that it and a CUBIC flow in one bottleneck lose and gain alike. With a bound a shorter
- * wait explains a loss, and the pace is a little above the model's: the bound decides. It goes when it is beyond
- * what the model wants. Random losses on a path without a standing queue set none.
+ * What keeps it from pushing others out: a loss that a queue explains is an overflow. Then a window beside the model bounds
+ * it, cut and grown along CUBIC's curve, so that it and a CUBIC flow in one bottleneck lose and gain alike; the pace is a
+ * little above the model's: the bound decides. It goes when it is beyond what the model wants. A queue explains a loss
+ *
+ *	when no answer of two rounds came back without waiting, and losses come late: a queue overflows when it is longest, so the
+ *	round trips beside its losses are among the longest of the last rounds (0.97 of them were shorter, beside CUBIC).
+ *	Random losses stand anywhere (0.5 on average). On a busy machine every answer has waited, for a processor: the
+ *	first alone would take that for a queue, and did;
+ *	for a queue that is too short to be seen so, when much more than usual was lost in a round in which the answers waited;
+ *	when very much was lost.
+ *
+ * Losses that turn out not to come late take a bound away, and when it stood for longer than the model remembers, the rate is
+ * found anew as at the start. Answers that come in bursts get room in the window for what a burst holds.
  *
  * Sources: draft-ietf-ccwg-bbr (sections 4 and 5), the gains of the first published version.
  */
@@ -31,6 +38,11 @@
 #define PROBE_RTT_TIME (200 * NSEC_PER_MSEC)
 #define LOSS_MUCH 20000       /* of a million */
 #define LOSS_SHORT_QUEUE 5000 /* beyond what is usual on an empty path, while a queue is seen */
+#define LOSS_FEW 6            /* segments; with so few their share says nothing */
+#define RTT_SPACING 1.62      /* round trips */
+#define GUILTY 0.75f
+#define JUDGED_FIRST 4        /* a prejudice counts as so many losses */
+#define JUDGED_MAX 16
 #define N_PHASES 8
 #define CWND_LEAST 4 /* segments */
 
@@ -106,6 +118,73 @@ static void update_model(struct net_cc *cc, const struct net_cc_ack *a)
 	}
 }
 
+/* How much more was acknowledged at once than the model's rate explains: a window must hold that too. */
+static void note_burst(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+	uint64_t expected = (uint64_t)((double)bw(b) * (double)(a->now - b->burst_at) / 1e9);
+
+	if (b->round - b->burst_round >= BW_ROUNDS / 2) {
+		b->burst_round = b->round;
+		b->burst_max[1] = b->burst_max[0];
+		b->burst_max[0] = 0;
+	}
+	if (b->burst_acked <= expected) {
+		b->burst_at = a->now;
+		b->burst_acked = expected = 0;
+	}
+	b->burst_acked += a->acked;
+	b->burst_max[0] = MAX(b->burst_max[0], (uint32_t)MIN(b->burst_acked - expected, (uint64_t)cc->cwnd));
+}
+
+static uint32_t burst(const struct net_bbr *b)
+{
+	return MAX(b->burst_max[0], b->burst_max[1]);
+}
+
+/* ---- are losses late? ---- */
+
+static uint32_t microseconds(nsec_t t)
+{
+	return (uint32_t)MIN(t / NSEC_PER_USEC, (nsec_t)UINT32_MAX);
+}
+
+/* One of so many bytes, as losses meet one of so many: neither knows where in a batch or a round it is. */
+static void note_rtt(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	if (a->rtt == 0 || a->delivered < b->next_rtt_at)
+		return;
+	b->next_rtt_at = a->delivered + (uint64_t)(RTT_SPACING * (double)MAX(a->in_flight, CWND_LEAST * cc->mss));
+	b->rtts[b->n_rtts++ % NET_BBR_RTTS] = microseconds(a->rtt);
+}
+
+/* The place of @rtt among those of the last rounds: 0 none was shorter, 1 all were. */
+static float rank_of(const struct net_bbr *b, nsec_t rtt)
+{
+	uint32_t us = microseconds(rtt), n = MIN(b->n_rtts, NET_BBR_RTTS), twice = 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		twice += b->rtts[i] < us ? 2 : b->rtts[i] == us;
+	return n > 0 ? (float)twice / (float)(2 * n) : 1;
+}
+
+/* Losses that meet short round trips as often as long ones are not a queue's. */
+static void judge_loss(struct net_bbr *b, const struct net_cc_ack *a)
+{
+	if (a->lost == 0 || a->rtt == 0 || b->judged)
+		return;
+	b->judged = true;
+	b->n_judged = (uint8_t)MIN(b->n_judged + 1, JUDGED_MAX);
+	b->guilt += (rank_of(b, a->rtt) - b->guilt) / b->n_judged;
+}
+
+static bool is_guilty(const struct net_bbr *b)
+{
+	return b->guilt >= GUILTY;
+}
+
 /* ---- loss as a bound ---- */
 
 /* @part: how much of the round trip counts. Above @part of it and some noise even the luckiest answer has waited. */
@@ -127,46 +206,81 @@ static uint32_t loss_of(const struct net_bbr *b, const struct net_cc_ack *a)
 	return sent > 0 ? (uint32_t)(b->round_lost * 1000000 / sent) : 0;
 }
 
-static bool is_overflow(const struct net_cc *cc, const struct net_cc_ack *a)
+static bool has_lost_much(const struct net_cc *cc, const struct net_cc_ack *a)
 {
 	const struct net_bbr *b = &cc->bbr;
+	uint32_t loss = loss_of(b, a);
 
-	/* The queue that startup made is being drained already. */
-	if (a->lost == 0 || b->cut_in_round || b->mode == DRAIN)
-		return false;
-	if (queue_stands(b))
-		return true;
 	if (b->round_lost <= 3 * cc->mss || a->delivered - b->round_start < 8 * cc->mss)
 		return false;
-	if (has_waited(b, b->rtt_round, 16) && loss_of(b, a) > LOSS_SHORT_QUEUE + 4 * b->loss_usual)
+	if (b->mode != STARTUP && has_waited(b, b->rtt_round, 16) && loss > LOSS_SHORT_QUEUE + 4 * b->loss_usual)
 		return true;
-	return loss_of(b, a) > LOSS_MUCH;
+	return b->round_lost > LOSS_FEW * cc->mss && loss > LOSS_MUCH + 2 * b->loss_usual;
+}
+
+static void cut(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+	uint32_t was = b->bound ? b->bound : MAX(MIN(a->prior_in_flight, bdp(cc, GAIN_CWND)), bdp(cc, 1));
+
+	if (!b->bound)
+		b->bound_since = b->round;
+	b->bound = net_cubic_cut(&b->cubic, cc->mss, MAX(was, CWND_LEAST * cc->mss));
+	b->full = true;
+	b->cut_in_round = 2;
+}
+
+/* The losses that it was cut for were random ones. What the model has forgotten since is found anew. */
+static void acquit(struct net_bbr *b)
+{
+	b->bound = 0;
+	if (b->round - b->bound_since <= BW_ROUNDS)
+		return;
+	b->full = false;
+	b->full_bw = 0;
+	b->n_full = 0;
+	b->mode = STARTUP;
+}
+
+static void grow_bound(struct net_cc *cc, const struct net_cc_ack *a)
+{
+	struct net_bbr *b = &cc->bbr;
+
+	b->bound = net_cubic_grow(&b->cubic, cc->mss, b->bound, a);
+	if (b->bound > bdp(cc, GAIN_BOUND) + 4 * cc->mss)
+		b->bound = 0;
+}
+
+static void end_round(struct net_bbr *b, const struct net_cc_ack *a)
+{
+	if (!b->cut_in_round)
+		b->loss_usual = (7 * b->loss_usual + loss_of(b, a)) / 8;
+	b->cut_in_round -= b->cut_in_round > 0;
+	b->judged = false;
+	b->round_lost = 0;
+	b->round_start = a->delivered;
+	b->rtt_last = b->rtt_round;
+	b->rtt_round = NSEC_NEVER;
 }
 
 static void look_at_loss(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	struct net_bbr *b = &cc->bbr;
+	/* The queue that startup made is being drained already. */
+	bool may_cut = a->lost > 0 && !b->cut_in_round && b->mode != DRAIN;
 
-	if (is_overflow(cc, a)) {
-		uint32_t was = b->bound ? b->bound : MIN(a->prior_in_flight, bdp(cc, GAIN_CWND));
-
-		b->bound = net_cubic_cut(&b->cubic, cc->mss, MAX(was, CWND_LEAST * cc->mss));
-		b->full = true;
-		b->cut_in_round = 2;
-	} else if (b->bound && a->acked > 0 && 2 * (uint64_t)a->prior_in_flight >= b->bound) {
-		b->bound = net_cubic_grow(&b->cubic, cc->mss, b->bound, a);
-		if (b->bound > bdp(cc, GAIN_BOUND) + 4 * cc->mss)
-			b->bound = 0;
-	}
-	if (!b->round_over)
-		return;
-	b->cut_in_round -= b->cut_in_round > 0;
-	if (!has_waited(b, b->rtt_round, 16))
-		b->loss_usual = (7 * b->loss_usual + loss_of(b, a)) / 8;
-	b->round_lost = 0;
-	b->round_start = a->delivered;
-	b->rtt_last = b->rtt_round;
-	b->rtt_round = NSEC_NEVER;
+	note_rtt(cc, a);
+	judge_loss(b, a);
+	if (may_cut && has_lost_much(cc, a))
+		cut(cc, a);
+	else if (may_cut && b->mode != STARTUP && is_guilty(b) && queue_stands(b))
+		cut(cc, a);
+	else if (a->lost > 0 && b->bound && !b->cut_in_round && !is_guilty(b))
+		acquit(b);
+	else if (b->bound && a->acked > 0 && !a->in_recovery && 2 * (uint64_t)a->prior_in_flight >= b->bound)
+		grow_bound(cc, a);
+	if (b->round_over)
+		end_round(b, a);
 }
 
 /* ---- modes ---- */
@@ -265,7 +379,7 @@ static double pacing_gain(const struct net_bbr *b)
 static void set_output(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	struct net_bbr *b = &cc->bbr;
-	uint32_t target = b->bound ? b->bound : bdp(cc, GAIN_CWND) + 3 * cc->mss, bound = NET_CWND_MAX;
+	uint32_t target = b->bound ? b->bound : bdp(cc, GAIN_CWND) + burst(b) + 3 * cc->mss, bound = NET_CWND_MAX;
 
 	if (a->rate == 0 && bw(b) == 0)
 		cc->pace = (uint64_t)(GAIN_STARTUP * cc->cwnd * 1e9 / (double)MAX(a->srtt, NSEC_PER_USEC));
@@ -290,6 +404,7 @@ static void set_output(struct net_cc *cc, const struct net_cc_ack *a)
 static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	update_model(cc, a);
+	note_burst(cc, a);
 	look_at_loss(cc, a);
 	step(cc, a);
 	set_output(cc, a);
@@ -300,7 +415,9 @@ static void acked(struct net_cc *cc, const struct net_cc_ack *a)
 static void init(struct net_cc *cc, nsec_t now)
 {
 	cc->bbr.rtt_min = cc->bbr.rtt_round = cc->bbr.rtt_last = NSEC_NEVER;
-	cc->bbr.rtt_min_at = now;
+	cc->bbr.rtt_min_at = cc->bbr.burst_at = now;
+	cc->bbr.guilt = 1;
+	cc->bbr.n_judged = JUDGED_FIRST;
 }
 
 static void lost(struct net_cc *cc, nsec_t now)

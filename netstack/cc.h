@@ -61,6 +61,8 @@ struct net_cubic {
 };
 
 /* BBR (draft-ietf-ccwg-bbr) */
+#define NET_BBR_RTTS 64
+
 struct net_bbr_max {
 	uint64_t bw;
 	uint32_t round;
@@ -76,10 +78,18 @@ struct net_bbr {
 	nsec_t rtt_round, rtt_last; /* least of this round and of the last */
 	uint32_t bound;       /* a window beside the model, after losses that a queue explains; 0: none */
 	struct net_cubic cubic; /* its growth */
-	uint32_t loss_usual;  /* on the empty path, parts of a million */
+	uint32_t loss_usual;  /* parts of a million */
+	uint32_t rtts[NET_BBR_RTTS]; /* microseconds */
+	uint32_t n_rtts;
+	uint32_t bound_since; /* round */
+	uint64_t next_rtt_at; /* delivered */
+	float guilt;          /* the place of losses among them, on average */
+	nsec_t burst_at;      /* acknowledged since then, and most beyond what the rate explains, of two spans of rounds */
+	uint64_t burst_acked;
+	uint32_t burst_max[2], burst_round;
 	uint32_t old_cwnd;
-	uint8_t mode, phase, n_full, cut_in_round;
-	bool full, round_over;
+	uint8_t mode, phase, n_full, cut_in_round, n_judged;
+	bool full, round_over, judged;
 };
 
 struct net_cc {

@@ -5,8 +5,6 @@
  * all that it does (doc/tcp.md). Its two macros for lists call here instead: lists know what points to each
  * element, and connections, TIME_WAIT included, are in one hash of (interface, both ends). The key of the hash is secret, so
  * that nobody can choose ends that collide; the connection that was found last is looked at first.
- *
- * What counts against a remote address's share is kept here too, by address, so that a SYN costs no walk either.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -197,49 +195,16 @@ void net_lwip_pcb_free(struct net_pcb *n)
 	free(n);
 }
 
-/* ---- shares of remote addresses ---- */
-
-static struct net_share **share_at(struct net_if *nif, const struct ip_addr *ip)
+void net_pcb_own(struct tcp_pcb *pcb, struct net_tcp *c)
 {
-	struct net_share **at;
-	uint64_t w[2] = { 0 };
-
-	memcpy(w, ip->b, ip->family == IP_V4 ? 4 : 16);
-	at = &nif->shares[mix(mix(w[0] ^ net_g.hash_key[0], net_g.hash_key[1]) ^ w[1], net_g.hash_key[2]) % NET_N_SHARES];
-	while (*at && !ip_addr_equal(&(*at)->ip, ip))
-		at = &(*at)->next;
-	return at;
+	tcp_arg(pcb, c);
 }
 
-struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip)
+void net_pcb_connected(struct net_tcp *c)
 {
-	struct net_share **at = share_at(nif, ip);
+	struct net_pcb *n = c->pcb->net;
 
-	if (!*at) {
-		*at = calloc(1, sizeof(**at));
-		if (!*at)
-			return NULL;
-		(*at)->ip = *ip;
-		(*at)->rtt_min = NSEC_NEVER;
-	}
-	(*at)->n++;
-	return *at;
-}
-
-void net_share_give(struct net_if *nif, const struct ip_addr *ip)
-{
-	struct net_share **at = share_at(nif, ip), *s = *at;
-
-	ASSERT(s && s->n > 0);
-	if (--s->n > 0)
-		return;
-	*at = s->next;
-	free(s);
-}
-
-uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip)
-{
-	struct net_share *s = *share_at(nif, ip);
-
-	return s ? s->n : 0;
+	net_hole_connected(n);
+	if (n->tries == 0)
+		net_loss_handshake(n, net_g.now - n->since, n->pcb->state == ESTABLISHED && !c->listener);
 }

@@ -79,6 +79,18 @@ static enum net_verdict judge_transport(uint8_t proto, const struct net_packet *
 	return NET_DROP_PROTOCOL;
 }
 
+/* Both addresses stand side by side at @at, the transport header at @l4. */
+static enum net_verdict take(struct net_packet *pkt, enum ip_family family, const uint8_t *at, size_t addr_len,
+			     const uint8_t *l4, size_t l4_len)
+{
+	pkt->src.family = pkt->dst.family = family;
+	memcpy(pkt->src.b, at, addr_len);
+	memcpy(pkt->dst.b, at + addr_len, addr_len);
+	pkt->l4 = l4;
+	pkt->l4_len = l4_len;
+	return NET_PASS_TCP;
+}
+
 static enum net_verdict parse4(const uint8_t *p, size_t len, struct net_packet *pkt, uint8_t *ret_proto)
 {
 	if (len < 20 || get_be16(p + 2) != len)
@@ -87,26 +99,16 @@ static enum net_verdict parse4(const uint8_t *p, size_t len, struct net_packet *
 		return (p[0] & 15) < 5 ? NET_DROP_LENGTH : NET_DROP_OPTIONS;
 	if (get_be16(p + 6) & 0x3fff)
 		return NET_DROP_FRAGMENT;
-	pkt->src.family = pkt->dst.family = IP_V4;
-	memcpy(pkt->src.b, p + 12, 4);
-	memcpy(pkt->dst.b, p + 16, 4);
-	pkt->l4 = p + 20;
-	pkt->l4_len = len - 20;
 	*ret_proto = p[9];
-	return NET_PASS_TCP;
+	return take(pkt, IP_V4, p + 12, 4, p + 20, len - 20);
 }
 
 static enum net_verdict parse6(const uint8_t *p, size_t len, struct net_packet *pkt, uint8_t *ret_proto)
 {
 	if (len < 40 || get_be16(p + 4) + 40u != len)
 		return NET_DROP_LENGTH;
-	pkt->src.family = pkt->dst.family = IP_V6;
-	memcpy(pkt->src.b, p + 8, 16);
-	memcpy(pkt->dst.b, p + 24, 16);
-	pkt->l4 = p + 40;
-	pkt->l4_len = len - 40;
 	*ret_proto = p[6];
-	return NET_PASS_TCP;
+	return take(pkt, IP_V6, p + 8, 16, p + 40, len - 40);
 }
 
 enum net_verdict net_filter(const uint8_t *p, size_t len, const struct ip_prefix *ours, size_t n_ours,

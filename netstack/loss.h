@@ -109,7 +109,6 @@ bool net_hole_shrink(struct net_pcb *n);
 void net_output_push(struct net_pcb *n);
 /** net_output_mark() - it has something to send: a turn with the next net_output_all() */
 void net_output_mark(struct net_pcb *n);
-void net_output_all(void);
 /** net_output_probe() - one segment beyond the window: new data if there are any. Return: was there? */
 bool net_output_probe(struct net_pcb *n);
 
@@ -119,7 +118,5 @@ void net_timer_registered(struct net_pcb *n, bool time_wait);
 void net_timer_forget(struct net_pcb *n);
 /** net_timer_arm() - after anything that may have set a time */
 void net_timer_arm(struct net_pcb *n);
-nsec_t net_timer_deadline(void);
-void net_timer_expire(void);
 
 #endif

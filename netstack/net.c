@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "netstack/checksum.h"
-#include "netstack/loss.h"
+#include "netstack/net_internal.h"
 
 struct net_state net_g;
 
@@ -66,6 +66,7 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	if (!lwip_is_up)
 		lwip_init();
 	lwip_is_up = true;
+	net_timer_start();
 	net_g.running = true;
 	return OK;
 }
@@ -80,7 +81,7 @@ void net_fini(void)
 void net_set_now(nsec_t now)
 {
 	net_g.now = now;
-	tcp_ticks = (u32_t)(now / (TCP_SLOW_INTERVAL * NSEC_PER_MSEC));
+	net_timer_set_now();
 }
 
 nsec_t net_deadline(void)

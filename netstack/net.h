@@ -78,8 +78,6 @@ bool net_congestion_is_known(const char *name);
 MUST_CHECK enum err net_if_set_congestion(struct net_if *nif, const char *name);
 /** net_if_set_addrs() - these and no others from now on; connections on one that is gone are reset and fail with ERR_CLOSED */
 void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t n);
-/** net_if_set_rto_min() - the path has changed its kind: a relay wants a second, or its pauses look like losses */
-void net_if_set_rto_min(struct net_if *nif, nsec_t rto_min);
 /** net_if_path_changed() - what was learned of how far away the other ends are holds no longer */
 void net_if_path_changed(struct net_if *nif);
 /** net_if_close() - connections on it fail with ERR_CLOSED, listeners and sockets end */

@@ -151,7 +151,6 @@ struct net_syn {
 	struct endpoint local, remote;
 	uint32_t seq;
 	nsec_t until;
-	bool shown;
 	void (*on_gone)(void *ctx);
 	void *gone_ctx;
 };
@@ -188,18 +187,43 @@ void net_tcp_free(struct net_tcp *c);
 void net_tcp_tell_all(void);
 err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 
+/*
+ * The engine under the handles of tcp.c and listen.c: what follows up to ports.c, windows and spilling below. demux.c, timer.c,
+ * output.c and those they call are ours, on lwIP as third_party/lwip-edit.sh leaves it; stock/engine.c is lwIP as shipped.
+ */
+/** net_pcb_own() - @pcb is @c's, which hears when it is freed; NULL: nobody's any more */
+void net_pcb_own(struct tcp_pcb *pcb, struct net_tcp *c);
+/** net_pcb_connected() - the handshake of @c is over */
+void net_pcb_connected(struct net_tcp *c);
+/** net_pcb_wake() - it may have something to send: data, a FIN, a window that opened */
+void net_pcb_wake(struct tcp_pcb *pcb);
+/** net_pcb_hurry() - its SYN is sent again with the next timers */
+void net_pcb_hurry(struct tcp_pcb *pcb);
+/** net_pcb_queue_limit() - how many bytes may be written and not yet acknowledged */
+size_t net_pcb_queue_limit(const struct net_tcp *c);
+/** net_output_all() - send what net_pcb_wake() and the end of a blocked interface left to be sent */
+void net_output_all(void);
+/** net_timer_start() - time may have gone back since the stack ended */
+void net_timer_start(void);
+/** net_timer_set_now() - net_g.now has changed */
+void net_timer_set_now(void);
+nsec_t net_timer_deadline(void);
+void net_timer_expire(void);
+
 /* demux.c */
 /** net_pcb_find() - the connection between these ends on @nif, TIME_WAIT included; or NULL */
 struct tcp_pcb *net_pcb_find(const struct net_if *nif, const struct endpoint *local, const struct endpoint *remote);
 bool net_pcb_exists(const struct net_if *nif, const ip_addr_t *local, uint16_t lport, const ip_addr_t *remote, uint16_t rport);
-/** net_share_take() - @ip has one connection or held SYN more; NULL: no memory. Valid until it is given back. */
-struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip);
-void net_share_give(struct net_if *nif, const struct ip_addr *ip);
-uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip);
 
 /* ports.c */
 /** net_port_take() - bind @pcb to @local and a port that is free towards the remote end; false: none was found */
 bool net_port_take(struct net_if *nif, struct tcp_pcb *pcb, const ip_addr_t *local, const ip_addr_t *remote, uint16_t rport);
+
+/* share.c */
+/** net_share_take() - @ip has one connection or held SYN more; NULL: no memory. Valid until it is given back. */
+struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip);
+void net_share_give(struct net_if *nif, const struct ip_addr *ip);
+uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip);
 
 /* window.c */
 /** net_window_hold() - before anything but a SYN is acknowledged: what was offered cannot be taken back */

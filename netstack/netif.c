@@ -79,11 +79,6 @@ enum err net_if_set_congestion(struct net_if *nif, const char *name)
 	return OK;
 }
 
-void net_if_set_rto_min(struct net_if *nif, nsec_t rto_min)
-{
-	nif->rto_min = rto_min;
-}
-
 bool net_if_is_blocked(const struct net_if *nif)
 {
 	return nif->blocked;

@@ -13,6 +13,8 @@
 #include "netstack/loss.h"
 
 #define TURN_BYTES (64u << 10)
+#define SND_LEAST (128u << 10) /* the send queue of a connection that is still slow */
+#define SND_AHEAD (256u << 10) /* of what may be in flight, on a short path: the next ACK is never far */
 #define PACE_AHEAD (500 * NSEC_PER_USEC)
 #define PACE_LATE (1 * NSEC_PER_MSEC) /* a timer that comes late is made up for */
 #define PACE_RATE_MAX (500u * 1000 * 1000) /* 4 Gb/s */
@@ -188,4 +190,30 @@ void net_output_all(void)
 		else
 			net_output_push(n);
 	}
+}
+
+void net_pcb_wake(struct tcp_pcb *pcb)
+{
+	net_output_mark(pcb->net);
+}
+
+void net_lwip_input_done(void *arg)
+{
+	struct tcp_pcb *pcb = arg;
+
+	if (pcb->state >= ESTABLISHED && pcb->state != TIME_WAIT)
+		pcb->net->since = net_g.now;
+	net_loss_input(pcb->net);
+	net_output_mark(pcb->net);
+}
+
+/* ---- the queue behind it ---- */
+
+/* What may be in flight, to be acknowledged, and as much again, ready to follow. */
+size_t net_pcb_queue_limit(const struct net_tcp *c)
+{
+	const struct net_sender *s = c->pcb->net->snd;
+	size_t flying = s ? MIN(s->cc.cwnd, c->pcb->snd_wnd) : 0;
+
+	return MAX((size_t)SND_LEAST, flying + (net_window_is_short(c) ? MIN(flying, (size_t)SND_AHEAD) : flying));
 }

@@ -11,10 +11,8 @@
  * Nobody waits for the slow: what the other side's window does not let go is not counted, and neither is what was not
  * acknowledged for STUCK_AFTER, until it is.
  */
-#include "netstack/loss.h"
+#include "netstack/net_internal.h"
 
-#define LEAST (128u << 10)       /* of a connection that is still slow */
-#define AHEAD (256u << 10)       /* of what may be in flight, on a short path */
 #define LINE_BYTES (1280u << 10) /* 1.3 ms at 8 Gb/s: more only stands, less costs one flow speed */
 #define TURN (256u << 10)
 #define FIRST (16u << 10)        /* never refused to who has nothing under way */
@@ -22,17 +20,6 @@
 #define STUCK_AFTER (10 * NSEC_PER_MSEC)
 
 /* ---- room ---- */
-
-/* On a short path a whole turn at least, whatever the congestion window: smaller turns for some would not be fair. */
-static size_t queue_limit(const struct net_tcp *c)
-{
-	const struct net_sender *s = c->pcb->net->snd;
-	size_t flying = s ? MIN(s->cc.cwnd, c->pcb->snd_wnd) : 0;
-
-	if (net_window_is_short(c))
-		return MAX((size_t)TURN, flying + MIN(flying, (size_t)AHEAD));
-	return MAX((size_t)LEAST, 2 * flying);
-}
 
 /* By its own queue, and by memory. */
 static size_t own_room(const struct net_tcp *c)
@@ -43,7 +30,9 @@ static size_t own_room(const struct net_tcp *c)
 		return 0;
 	if (tcp_sndqueuelen(c->pcb) + 64 >= TCP_SND_QUEUELEN)
 		return 0;
-	queue = MIN(queue_limit(c), (size_t)net_g.cfg.snd_bytes_max);
+	/* A whole turn at least, whatever the congestion window: smaller turns for some would not be fair. */
+	queue = MAX(net_pcb_queue_limit(c), net_window_is_short(c) ? (size_t)TURN : 0);
+	queue = MIN(queue, (size_t)net_g.cfg.snd_bytes_max);
 	room = MIN((size_t)c->pcb->snd_buf, queue - MIN(queue, c->tx_bytes));
 	budget = net_g.cfg.mem_bytes_max > net_g.stats.mem_bytes ? net_g.cfg.mem_bytes_max - net_g.stats.mem_bytes : 0;
 	/* Over the budget a connection still gets a little, or nothing would ever drain. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "netstack/loss.h"
+#include "netstack/net_internal.h"
 
 /* ---- events ---- */
 
@@ -56,16 +56,6 @@ void net_tcp_tell_all(void)
 		list_del(first);
 		tell(container_of(first, struct net_tcp, ready));
 	}
-}
-
-void net_lwip_input_done(void *arg)
-{
-	struct tcp_pcb *pcb = arg;
-
-	if (pcb->state >= ESTABLISHED && pcb->state != TIME_WAIT)
-		pcb->net->since = net_g.now;
-	net_loss_input(pcb->net);
-	net_output_mark(pcb->net);
 }
 
 /* ---- lwIP's callbacks ---- */
@@ -156,14 +146,12 @@ static err_t on_connected(void *arg, struct tcp_pcb *pcb, err_t err)
 	c->connected = true;
 	/* lwIP went by the MTU of whichever interface its routing finds first. */
 	pcb->mss = tcp_eff_send_mss_netif(pcb->mss, &c->nif->lw, &pcb->remote_ip);
-	net_hole_connected(pcb->net);
-	if (pcb->net->tries == 0)
-		net_loss_handshake(pcb->net, net_g.now - pcb->net->since, pcb->state == ESTABLISHED && !c->listener);
+	net_pcb_connected(c);
 	net_window_start(c);
 	net_tcp_raise(c, NET_TCP_CONNECTED);
 	if (c->shut) {
 		tcp_shutdown(pcb, 0, 1);
-		net_output_mark(pcb->net);
+		net_pcb_wake(pcb);
 	}
 	if (!c->shut && c->want_write)
 		net_tcp_raise(c, NET_TCP_WRITABLE);
@@ -182,7 +170,7 @@ err_t net_tcp_on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
 {
 	c->pcb = pcb;
-	tcp_arg(pcb, c);
+	net_pcb_own(pcb, c);
 	tcp_recv(pcb, on_recv);
 	tcp_sent(pcb, on_sent);
 	tcp_err(pcb, on_err);
@@ -286,10 +274,8 @@ enum err net_tcp_dial(struct net_if *nif, const struct endpoint *remote, net_tcp
 
 void net_tcp_hurry(struct net_tcp *c)
 {
-	if (!c->pcb || c->pcb->state != SYN_SENT)
-		return;
-	c->pcb->net->syn_at = net_g.now;
-	net_timer_arm(c->pcb->net);
+	if (c->pcb && c->pcb->state == SYN_SENT)
+		net_pcb_hurry(c->pcb);
 }
 
 void net_tcp_set_fn(struct net_tcp *c, net_tcp_fn fn, void *ctx)
@@ -301,7 +287,7 @@ void net_tcp_set_fn(struct net_tcp *c, net_tcp_fn fn, void *ctx)
 /* The handle goes, the PCB may stay. */
 static void let_go(struct tcp_pcb *pcb)
 {
-	tcp_arg(pcb, NULL);
+	net_pcb_own(pcb, NULL);
 	tcp_recv(pcb, NULL);
 	tcp_sent(pcb, NULL);
 	tcp_err(pcb, NULL);
@@ -316,12 +302,20 @@ static void give_window(struct net_tcp *c, size_t len)
 	if (tcp_update_rcv_ann_wnd(pcb) < TCP_WND_UPDATE_THRESHOLD)
 		return;
 	tcp_ack_now(pcb);
-	net_output_mark(pcb->net);
+	net_pcb_wake(pcb);
 }
 
-/* Credit for bytes that will not be read, so that lwIP does not answer a close with a reset. It is not offered. */
+/*
+ * Credit for bytes that will not be read, those that found no memory among them, so that lwIP does not answer a close
+ * with a reset. It is not offered.
+ */
 static void forget_unread(struct tcp_pcb *pcb, size_t len)
 {
+	if (pcb->refused_data) {
+		len += pcb->refused_data->tot_len;
+		pbuf_free(pcb->refused_data);
+		pcb->refused_data = NULL;
+	}
 	pcb->rcv_wnd = (tcpwnd_size_t)MIN((size_t)pcb->rcv_wnd + len, (size_t)TCP_WND_MAX(pcb));
 }
 
@@ -335,7 +329,7 @@ void net_tcp_close(struct net_tcp *c)
 	if (pcb) {
 		forget_unread(pcb, c->rx_bytes + c->wnd_held);
 		/* It may be freed by this, and then its place in the queue is too. */
-		net_output_mark(pcb->net);
+		net_pcb_wake(pcb);
 		let_go(pcb);
 		tcp_close(pcb);
 	}
@@ -447,7 +441,7 @@ size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
 		net_room_ask(c);
 	c->want_sent = c->tx_bytes > 0;
 	if (done > 0)
-		net_output_mark(c->pcb->net);
+		net_pcb_wake(c->pcb);
 	return done;
 }
 
@@ -458,7 +452,7 @@ void net_tcp_shutdown(struct net_tcp *c)
 	c->shut = true;
 	if (c->pcb && c->connected) {
 		tcp_shutdown(c->pcb, 0, 1);
-		net_output_mark(c->pcb->net);
+		net_pcb_wake(c->pcb);
 	}
 }
 

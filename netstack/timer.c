@@ -260,6 +260,22 @@ static void expire(struct net_pcb *n)
 	net_timer_arm(n);
 }
 
+void net_pcb_hurry(struct tcp_pcb *pcb)
+{
+	pcb->net->syn_at = net_g.now;
+	net_timer_arm(pcb->net);
+}
+
+void net_timer_start(void)
+{
+	/* There is nothing yet to wait for. */
+}
+
+void net_timer_set_now(void)
+{
+	tcp_ticks = (u32_t)(net_g.now / (TCP_SLOW_INTERVAL * NSEC_PER_MSEC));
+}
+
 nsec_t net_timer_deadline(void)
 {
 	struct heap_node *first = heap_first(&timers);

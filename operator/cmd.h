@@ -93,8 +93,11 @@ int cmd_nc(struct cli *cli, int argc, char **argv);
 int cmd_wg_show(struct cli *cli, int argc, char **argv);
 int cmd_wg_set(struct cli *cli, int argc, char **argv);
 int cmd_completion(struct cli *cli, int argc, char **argv);
-/** completion_offer() - `completion --words WORD...`: what could stand in place of the last word, one a line */
-int completion_offer(struct cli *cli, int argc, char **argv);
+/**
+ * completion_offer() - `completion --words WORD...`: what could stand in place of the last word, one a line
+ * @quoted: words are as a shell has them, and so is what is offered for paths; else (--plain-words) all are plain
+ */
+int completion_offer(struct cli *cli, int argc, char **argv, bool quoted);
 int cmd_version(struct cli *cli, int argc, char **argv);
 
 #endif

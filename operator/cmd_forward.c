@@ -61,7 +61,7 @@ const struct cli_option forward_options[] = {
 	  offsetof(struct forward_flags, auth_file) },
 	{ "idle", 0, "DURATION", "close connections that carry nothing for so long", option_duration,
 	  offsetof(struct forward_flags, idle) },
-	{ "background", 'b', NULL, "kept by the hub until it ends, or until --stop", option_flag,
+	{ "background", 'b', NULL, "kept by the hub, and by the next one, until --stop", option_flag,
 	  offsetof(struct forward_flags, background) },
 	{ "list", 0, NULL, "those in the background", option_flag, offsetof(struct forward_flags, list) },
 	{ "stop", 0, "WHICH", "end those in the background: a number, a host, or 'all'", option_text,

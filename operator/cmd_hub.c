@@ -109,6 +109,7 @@ static int hub_ask(struct cli *cli, const char *op, json_t *args, json_t **ret_r
 int cmd_hub_stop(struct cli *cli, int argc, char **argv)
 {
 	json_t *reply = NULL;
+	int n_forwards;
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
@@ -119,6 +120,10 @@ int cmd_hub_stop(struct cli *cli, int argc, char **argv)
 		return cli_error(cli, 1015, "the hub was asked to stop and still runs");
 	}
 	printf("Hub stopped (pid %d)\n", (int)hub_json_int(reply, "pid", 0));
+	n_forwards = (int)hub_json_int(reply, "forwards", 0);
+	if (n_forwards > 0)
+		printf("%d forward%s in the background will be back with the next hub; 'nefia forward --stop all' ends %s\n",
+		       n_forwards, n_forwards == 1 ? "" : "s", n_forwards == 1 ? "it" : "them");
 	json_decref(reply);
 	return EXIT_OK;
 }

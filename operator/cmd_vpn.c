@@ -106,6 +106,7 @@ static void view_live(struct status_view *v)
 		p->up = json_is_true(json_object_get(o, "up"));
 		p->path = hub_json_string(o, "path");
 		view_breaker(p, json_object_get(o, "breaker"));
+		p->ssh = json_object_get(o, "ssh");
 	}
 }
 

@@ -121,7 +121,7 @@ const struct command commands[] = {
 	  .notes = "This machine is retired by it: two with one key would take the hosts from each other." },
 	{ .name = "import", .fn = cmd_import, .summary = "move the operator here, from such a file",
 	  OPERANDS(1, 1, "FILE"), .options = export_options },
-	{ .name = "completion", .summary = "a script that completes commands, options and hosts",
+	{ .name = "completion", .summary = "a script that completes commands, options, hosts and paths",
 	  .words = completion_words },
 	{ .name = "version", .fn = cmd_version, .summary = "print version, commit and build date" },
 	{ .name = NULL },

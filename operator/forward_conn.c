@@ -177,7 +177,7 @@ static void take_error(struct conn *c, struct bytes body)
 	if (c->is_socks && c->phase == OPENING)
 		answer(c, out,
 		       socks_reply(e == ERR_TIMEOUT || e == ERR_UNREACHABLE ? SOCKS_REPLY_UNREACHABLE :
-								       SOCKS_REPLY_CONNECTION_REFUSED, out));
+				   e == ERR_FORBIDDEN ? SOCKS_REPLY_FORBIDDEN : SOCKS_REPLY_CONNECTION_REFUSED, out));
 	fail(c, e == OK ? ERR_PROTOCOL : e, why);
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "operator/forward.h"
+#include "operator/session_client.h"
 
 #define N_WAITING 4
 #define AGAIN_AFTER (1 * NSEC_PER_SEC)
@@ -64,7 +65,8 @@ static void lost(struct forward *f, enum err e, const char *why)
 		os_timer_set(&f->again, os_loop_now(r->loop) + AGAIN_AFTER);
 		return;
 	}
-	r->code = cli_error(r->cli, e == ERR_REFUSED || e == ERR_UNSUPPORTED ? 1016 : 1036, "%s: %s: %s", r->host, at, why);
+	r->code = cli_error(r->cli, e == ERR_IN_USE || e == ERR_UNSUPPORTED ? 1016 : session_ecode_of(e, false), "%s: %s: %s", r->host,
+			    at, why);
 	os_loop_stop(r->loop);
 }
 

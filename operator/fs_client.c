@@ -14,7 +14,7 @@
 
 #include "base/endian.h"
 #include "operator/cmd.h"
-#include "operator/hub_client.h"
+#include "operator/hub_attach.h"
 
 #define SESSION_TIMEOUT (20 * NSEC_PER_SEC)
 
@@ -24,11 +24,11 @@ static void on_frame(void *ctx, uint8_t type, struct bytes body);
 
 /* ---- life ---- */
 
-static enum err begin(struct fs_client *fc)
+static enum err begin(struct fs_client *fc, nsec_t timeout)
 {
 	uint8_t version[4];
 	int fd = -1;
-	enum err e = hub_client_session(fc->hub, fc->host, SESSION_TIMEOUT, &fd);
+	enum err e = hub_client_session(fc->hub, fc->host, timeout, &fd);
 
 	if (e != OK)
 		return e;
@@ -55,12 +55,22 @@ int fs_client_open(struct fs_client *fc, struct cli *cli, const char *host)
 		fs_client_close(fc);
 		return cli_error(cli, ecode ? ecode : 1015, "%s: %s", host, why);
 	}
-	if (begin(fc) != OK) {
+	if (begin(fc, SESSION_TIMEOUT) != OK) {
 		r = cli_hub_error(cli, fc->hub, host, 1015);
 		fs_client_close(fc);
 		return r;
 	}
 	return 0;
+}
+
+enum err fs_client_attach(struct fs_client *fc, struct cli *cli, const char *host, nsec_t timeout)
+{
+	enum err e;
+
+	*fc = (struct fs_client){ .cli = cli, .s = { .fd = -1, .over = true } };
+	snprintf(fc->host, sizeof(fc->host), "%s", host);
+	e = hub_attach(cli->home, cli->config, false, &fc->hub);
+	return e == OK ? begin(fc, timeout) : e;
 }
 
 enum err fs_client_reopen(struct fs_client *fc)
@@ -75,7 +85,7 @@ enum err fs_client_reopen(struct fs_client *fc)
 		hub_client_close(fc->hub);
 		fc->hub = hub;
 	}
-	return begin(fc);
+	return begin(fc, SESSION_TIMEOUT);
 }
 
 void fs_client_close(struct fs_client *fc)

@@ -52,6 +52,8 @@ struct fs_client {
 
 /** fs_client_open() - a session with @host. Return: 0, or an exit status after a message. */
 MUST_CHECK int fs_client_open(struct fs_client *fc, struct cli *cli, const char *host);
+/** fs_client_attach() - the same through a hub that runs already; says nothing, asks nothing. fs_client_close() it in any case */
+MUST_CHECK enum err fs_client_attach(struct fs_client *fc, struct cli *cli, const char *host, nsec_t timeout);
 /** fs_client_reopen() - another session after one that was lost; no message. What ran has been told. */
 MUST_CHECK enum err fs_client_reopen(struct fs_client *fc);
 /** fs_client_close() - operations that still run are forgotten without a word */

@@ -591,12 +591,21 @@ static int open_target(struct getting *x, const char *local, bool several)
 {
 	struct stat st;
 	size_t len = strlen(local);
-	bool folder = stat(local, &st) == 0 && S_ISDIR(st.st_mode);
+	char host[FS_HOST_MAX + 1];
+	const char *far;
+	bool there = stat(local, &st) == 0, folder = there && S_ISDIR(st.st_mode);
 	char *copy;
 	int e;
 
 	if (len == 0 || len >= PATH_MAX)
 		return cli_usage(x->c.run.cli, "'%s' is not a path", local);
+	if (!there && fs_spec_split(local, host, &far))
+		return cli_usage(x->c.run.cli, "'%s' is at a host: files are copied between two by get and put (a local file: ./%s)", local,
+				 local);
+	/* The like of /dev/null would be replaced, by root for everybody. */
+	if (there && !folder && !S_ISREG(st.st_mode))
+		return cli_error(x->c.run.cli, 1041, "%s is a device or a pipe, which a copy would replace: nefia fs cat HOST:PATH >%s writes to it",
+				 local, local);
 	if (!folder && (several || local[len - 1] == '/'))
 		return cli_error(x->c.run.cli, 1041, "%s is not a folder%s", local, several ? ", and there are several to copy" : "");
 	if (folder) {

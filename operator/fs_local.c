@@ -174,12 +174,22 @@ static int open_new(struct fs_out *o)
 	return o->fd < 0 ? errno : 0;
 }
 
+/* A device or a pipe stays: a file in its place is hardly what was meant. */
+static bool is_special(int dir, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode) && !S_ISDIR(st.st_mode);
+}
+
 int fs_out_begin(struct fs_out *o, struct fs_tree *t, const char *path, uint64_t source, bool resume)
 {
 	const char *name;
 	int dir, e = parent_of(t, path, &dir, &name);
 
 	*o = (struct fs_out){ .dir = -1, .fd = -1 };
+	if (e == 0 && is_special(dir, name))
+		e = EEXIST;
 	if (e)
 		return e;
 	o->dir = fcntl(dir, F_DUPFD_CLOEXEC, 3);

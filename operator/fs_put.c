@@ -486,6 +486,11 @@ static int look_at_target(struct putting *x, int n)
 		return EXIT_FAILED;
 	}
 	x->to_folder = e == OK && (a.attr.mode & FS_TYPE_MASK) == FS_TYPE_DIR;
+	/* The like of /dev/null would be replaced, by root for everybody. */
+	if (e == OK && !x->to_folder && a.attr.which & SSH_ATTR_MODE && (a.attr.mode & FS_TYPE_MASK) != FS_TYPE_FILE) {
+		fs_run_error(&x->c.run, ERR_INVALID, "%s is a device or a pipe, which a copy would replace", x->to);
+		return EXIT_FAILED;
+	}
 	if (x->to_folder || (n == 1 && x->to[strlen(x->to) - 1] != '/'))
 		return 0;
 	fs_run_error(&x->c.run, ERR_INVALID, "%s is not a folder%s", x->to, n > 1 ? ", and there are several to copy" : "");

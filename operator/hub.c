@@ -9,8 +9,8 @@
  * key at the same time. At the end the socket is closed before the lock is given back, so that a command which comes in
  * between finds nobody and starts anew.
  *
- * A transient hub ends when nobody used it for HUB_LINGER; a client and a connection that a client asked for both
- * count as use, the workers' own connections do not. The end is told to the owner, who closes it. A guest in another program's
+ * A transient hub ends when nobody used it for HUB_LINGER; a client, a connection that a client asked for and a forward in the
+ * background count as use, the workers' own connections do not. The end is told to the owner, who closes it. A guest in another program's
  * process ends when that says so.
  */
 #include "operator/hub_core.h"
@@ -98,6 +98,8 @@ enum err hub_paths_init(const char *home, struct hub_paths *ret)
 	if (e == OK)
 		e = join(p.seen, home, "vpn-status.json");
 	if (e == OK)
+		e = join(p.kept, home, "forwards.json");
+	if (e == OK)
 		e = join(p.known_hosts, home, "known_hosts");
 	if (e == OK && strlen(p.socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		e = ERR_TOO_LONG;
@@ -107,6 +109,11 @@ enum err hub_paths_init(const char *home, struct hub_paths *ret)
 }
 
 /* ---- running ---- */
+
+static bool is_in_use(const struct hub *h)
+{
+	return h->n_conns > 0 || h->n_keeps > 0 || hub_bridges_in_use(h);
+}
 
 void hub_stop(struct hub *h)
 {
@@ -120,13 +127,13 @@ static void on_linger(void *ctx)
 {
 	struct hub *h = ctx;
 
-	if (h->n_conns == 0 && !hub_bridges_in_use(h))
+	if (!is_in_use(h))
 		hub_stop(h);
 }
 
 void hub_user_gone(struct hub *h)
 {
-	if (h->opt.transient && !h->opt.is_guest && !h->stopping && h->n_conns == 0 && !hub_bridges_in_use(h))
+	if (h->opt.transient && !h->opt.is_guest && !h->stopping && !is_in_use(h))
 		os_timer_set(&h->linger, os_now() + HUB_LINGER);
 }
 
@@ -372,6 +379,8 @@ enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, stru
 		os_timer_set(&h->linger, os_now() + HUB_FIRST_CLIENT);
 	log_info("hub started version=%s pid=%d port=%u hosts=%zu transient=%d", NEFIA_VERSION, (int)getpid(),
 		 tunnel_port(h->tunnel), h->n_hosts, h->opt.transient);
+	if (!h->opt.is_guest)
+		hub_keeps_resume(h);
 	*ret = h;
 	return OK;
 }

@@ -20,6 +20,7 @@ struct hub_paths {
 	char log[PATH_MAX];
 	char state[PATH_MAX];  /* the tunnel's: watermark, endpoints */
 	char seen[PATH_MAX];   /* last handshakes, for `vpn status` without a hub */
+	char kept[PATH_MAX];   /* forwards in the background */
 	char known_hosts[PATH_MAX];
 };
 

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "operator/hub_internal.h"
+#include "ssh/frame.h"
 
 #define LOGIN_MAX (20 * NSEC_PER_SEC) /* the worker has told by then how it went */
 
@@ -299,6 +300,12 @@ static void end_attempts(struct hub_host *hh, enum err e)
 		end_attempt(container_of(it, struct worker_dial, link), e);
 }
 
+static void free_worker(struct hub_host *hh, struct ssh_worker *w)
+{
+	hh->files_ended += ssh_worker_counts(w)->n_files_ended;
+	ssh_worker_free(w);
+}
+
 static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
 {
 	struct hub_host *hh = ctx;
@@ -309,7 +316,7 @@ static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
 	hh->worker = NULL;
 	/* Killed during a login: the server's doing, as far as we know. */
 	end_attempts(hh, why ? ERR_PROTOCOL : ERR_CANCELLED);
-	ssh_worker_free(w);
+	free_worker(hh, w);
 }
 
 /* ---- starting it ---- */
@@ -415,7 +422,7 @@ void hub_host_stop(struct hub_host *hh)
 	hh->worker = NULL;
 	end_attempts(hh, ERR_CANCELLED);
 	if (w)
-		ssh_worker_free(w);
+		free_worker(hh, w);
 }
 
 bool hub_host_retry(struct hub_host *hh)

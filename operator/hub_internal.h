@@ -56,6 +56,7 @@ struct hub_host {
 	char *agent;        /* the socket of ssh-agent that the last command had; NULL = none */
 	struct breaker breaker;
 	struct ssh_worker *worker;
+	uint64_t files_ended; /* file sessions of workers that are gone */
 };
 
 /* Another hub with our key, as an agent has met it. */
@@ -249,6 +250,9 @@ void hub_forward_close(void *forward);
 void hub_op_keep(struct hub_conn *c, const json_t *req);
 void hub_op_keeps(struct hub_conn *c, const json_t *req);
 void hub_op_unkeep(struct hub_conn *c, const json_t *req);
+/** hub_keeps_resume() - start those that stand in the file */
+void hub_keeps_resume(struct hub *h);
+/** hub_keeps_close() - end them; they stay in the file */
 void hub_keeps_close(struct hub *h);
 
 /* ---- hub_seen.c: last handshakes across runs ---- */

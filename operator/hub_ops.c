@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "operator/hub_internal.h"
+#include "ssh/frame.h"
 
 /* ---- dial ---- */
 
@@ -366,6 +367,17 @@ static void op_ping(struct hub_conn *c, const json_t *req)
 /* ---- status ---- */
 
 /* Nothing failed: nothing to say. */
+/* The pool, and file sessions from begin to end. */
+static void add_counts(json_t *o, const struct hub_host *hh)
+{
+	static const struct ssh_counts none;
+	const struct ssh_counts *n = hh->worker ? ssh_worker_counts(hh->worker) : &none;
+
+	json_object_set_new(o, "ssh", json_pack("{s:I, s:I, s:I, s:I}", "connections", (json_int_t)n->n_connections, "sessions",
+						(json_int_t)n->n_sessions, "file_sessions", (json_int_t)n->n_file_sessions,
+						"file_sessions_ended", (json_int_t)(hh->files_ended + n->n_files_ended)));
+}
+
 static void add_breaker(json_t *o, const struct breaker *b)
 {
 	static const char *const states[] = { "closed", "open", "half-open" };
@@ -392,6 +404,7 @@ static json_t *peer_status(struct hub *h, struct hub_host *hh)
 			    hh->seen_wall ? json_integer(wall > hh->seen_wall ?
 				(json_int_t)((wall - hh->seen_wall) / NSEC_PER_MSEC) : 0) : json_null());
 	add_breaker(o, &hh->breaker);
+	add_counts(o, hh);
 	if (!id || !wg_peer_get_info(dev, id, os_now(), &info))
 		return o;
 	explicit_bzero(&info.psk, sizeof(info.psk));
@@ -456,7 +469,7 @@ static void op_stop(struct hub_conn *c, const json_t *req)
 	struct hub *h = hub_conn_hub(c);
 
 	log_info("stopped by a client");
-	hub_conn_reply(c, json_pack("{s:i}", "pid", (int)getpid()), -1);
+	hub_conn_reply(c, json_pack("{s:i, s:i}", "pid", (int)getpid(), "forwards", (int)h->n_keeps), -1);
 	hub_stop(h);
 }
 

@@ -36,7 +36,8 @@ static void usage(FILE *f)
 /* `completion --words` takes words of other commands, --help among them. */
 static bool is_words_request(int argc, char **argv)
 {
-	return argc > 1 && strcmp(argv[0], "completion") == 0 && strcmp(argv[1], "--words") == 0;
+	return argc > 1 && strcmp(argv[0], "completion") == 0 &&
+	       (strcmp(argv[1], "--words") == 0 || strcmp(argv[1], "--plain-words") == 0);
 }
 
 static int no_such(const char *called, const struct command *table, const char *name)
@@ -68,7 +69,7 @@ static int dispatch(struct cli *cli, int argc, char **argv)
 	if (!c)
 		return no_such("", commands, argv[0]);
 	if (is_words_request(argc, argv))
-		return completion_offer(cli, argc - 2, argv + 2);
+		return completion_offer(cli, argc - 2, argv + 2, strcmp(argv[1], "--words") == 0);
 	if (argc > 1)
 		word = commands_find(c->words, argv[1]);
 	cli->cmd = word ? word : c;

@@ -234,9 +234,9 @@ void session_run(struct session *s, int in_fd, session_data_fn fn, void (*fed)(v
 	}
 }
 
-unsigned session_ecode(const struct session *s)
+unsigned session_ecode_of(enum err e, bool is_file)
 {
-	switch (s->error) {
+	switch (e) {
 	case ERR_TIMEOUT:
 	case ERR_NO_ROUTE:
 	case ERR_UNREACHABLE:
@@ -255,19 +255,30 @@ unsigned session_ecode(const struct session *s)
 		return 1037;
 	case ERR_PAUSED:
 		return 1038;
+	case ERR_TARGET:
+		return 1018;
+	case ERR_ALGORITHM:
+		return 1039;
+	case ERR_FORBIDDEN:
+		return 1040;
 	case ERR_NOT_FOUND:
 	case ERR_PERMISSION:
 	case ERR_IO:
 	case ERR_NO_SPACE:
 	case ERR_INVALID:
-		return s->is_file ? 1042 : 1041; /* the host key's file here */
+		return is_file ? 1042 : 1041; /* the host key's file here */
 	case ERR_TOO_LONG:
 	case ERR_EXISTS:
 	case ERR_UNSUPPORTED:
-		return s->is_file ? 1042 : 1036;
+		return is_file ? 1042 : 1036;
 	default:
 		return 1036;
 	}
+}
+
+unsigned session_ecode(const struct session *s)
+{
+	return session_ecode_of(s->error, s->is_file);
 }
 
 static bool on_nothing(void *ctx, enum ssh_frame type, struct bytes data)

@@ -67,5 +67,7 @@ void session_run(struct session *s, int in_fd, session_data_fn fn, void (*fed)(v
 MUST_CHECK enum err session_login(struct hub_client *hc, const char *host, char ret_why[SSH_ERROR_TEXT_MAX], unsigned *ret_ecode);
 /** session_ecode() - the code in the table of errors for s->error */
 unsigned session_ecode(const struct session *s);
+/** session_ecode_of() - the same for an error; @is_file: of a file operation */
+unsigned session_ecode_of(enum err e, bool is_file);
 
 #endif

@@ -166,6 +166,8 @@ static json_t *peer_json(const struct status *s, const struct status_peer *p)
 		json_object_set_new(o, "up", json_boolean(p->up));
 		json_object_set_new(o, "path", p->path ? json_string(p->path) : json_null());
 	}
+	if (p->ssh)
+		json_object_set(o, "ssh", p->ssh);
 	if (p->breaker)
 		json_object_set_new(o, "ssh_breaker",
 				    json_pack("{s:s, s:i, s:s?, s:s?, s:o}", "state", p->breaker, "failures", (int)p->failures,

@@ -22,6 +22,7 @@ struct status_peer {
 	bool up;
 	const char *path;    /* NULL = none */
 	/* from a running hub, after failed logins */
+	json_t *ssh; /* connections and sessions of the host's SSH worker; NULL = not known */
 	const char *breaker; /* "open", "half-open", "closed"; NULL = nothing failed */
 	const char *breaker_error, *breaker_reason;
 	unsigned failures;   /* in a row */

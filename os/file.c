@@ -20,9 +20,10 @@
 #include "base/log.h"
 #include "os/loop.h"
 
-static enum err read_fd(int fd, size_t max, char **ret, size_t *ret_len)
+/* @size: what is expected. With room for that and the end a secret is not left behind in a smaller buffer. */
+static enum err read_fd(int fd, size_t size, size_t max, char **ret, size_t *ret_len)
 {
-	size_t len = 0, cap = 4096;
+	size_t len = 0, cap = MIN(MAX(size, (size_t)4095), max) + 1;
 	char *buf = malloc(cap + 1), *bigger;
 
 	for (;;) {
@@ -59,15 +60,15 @@ static enum err read_fd(int fd, size_t max, char **ret, size_t *ret_len)
 enum err os_file_read(const char *path, size_t max, char **ret, size_t *ret_len)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	struct stat st;
+	struct stat st = { 0 };
 	enum err e;
 
 	if (fd < 0)
 		return err_from_errno(errno);
 	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
-		e = ERR_INVALID;
+		e = ERR_IS_FOLDER;
 	else
-		e = read_fd(fd, max, ret, ret_len);
+		e = read_fd(fd, S_ISREG(st.st_mode) ? (size_t)st.st_size : 0, max, ret, ret_len);
 	close(fd);
 	return e;
 }
@@ -190,8 +191,8 @@ static enum err append(int fd, off_t size, const char *line, size_t len)
 	if (n == (ssize_t)(len + gap))
 		return OK;
 	e = n < 0 ? err_from_errno(errno) : ERR_NO_SPACE;
-	/* A part of a line would be read as another one. */
-	if (n > 0 && ftruncate(fd, size) != 0)
+	/* A part of a line would be read as another one. It stands before the offset, whoever wrote since the size was asked for. */
+	if (n > 0 && ftruncate(fd, lseek(fd, 0, SEEK_CUR) - n) != 0)
 		e = ERR_IO;
 	return e;
 }

@@ -1,10 +1,16 @@
 /*
  * os/loop.c - the event loop.
  *
- * libuv supplies readiness and signals. Its timers count milliseconds, so ours stand in a heap whose first
- * deadline is armed on one timerfd, watched like any descriptor. A turn is: uv polls and calls back, due timers run
- * (those that were due when the turn began: a timer that re-arms itself cannot starve the rest), then the
- * turn hook flushes what the callbacks queued. The clock is read before the first callback, and when uv returns from polling.
+ * libuv sleeps, wakes and has the signals. Its timers count milliseconds, so ours stand in a heap whose first
+ * deadline is armed on one timerfd that it watches. A turn is: descriptors call back, due timers run (those that were due when the
+ * turn's timers began: one that re-arms itself cannot starve the rest), then those who asked for it flush what all of these
+ * queued. The clock is read before the first callback, and again before the timers.
+ *
+ * Descriptors are in one epoll set, which libuv watches as a single one. So what a watch wants is told to the kernel once a
+ * turn, before it is asked: streams change their mind several times in between (full, not full; opened, ended), and most
+ * of that has cancelled out by then. A short connection costs one call to come and one to go; uv_poll alone takes three
+ * to come. While there is something to do the set is asked directly; libuv's turn comes when there is nothing, before sleeping,
+ * and every UV_EVERY for signals.
  *
  * Going to sleep and being woken on another core costs more than a packet's whole way through us (about 30 us against 5
  * in a virtual machine). So the loop asks for a while before it sleeps, as long as that pays: it begins after a few
@@ -14,12 +20,13 @@
 #include "os/loop.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
-#include <pthread.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +34,8 @@
 #include <uv.h>
 
 #define N_SIGNALS_MAX 8
+#define N_BATCH 256 /* events of one turn */
+#define UV_EVERY NSEC_PER_MSEC
 #define ASK_FOR (50 * NSEC_PER_USEC)
 #define SHORT_SLEEP (4 * ASK_FOR) /* one that asking would have found the end of, its own cost taken away */
 #define N_SHORT 8		  /* so many of them begin it */
@@ -39,33 +48,34 @@ struct on_signal {
 	void *ctx;
 };
 
+struct os_watch {
+	struct os_loop *loop;
+	struct list change; /* in loop->changes while wanted and told may differ */
+	int fd;
+	int wanted, told; /* OS_*; told to the kernel, 0: it does not know the descriptor */
+	void (*fn)(void *ctx, int events);
+	void *ctx;
+};
+
 struct os_loop {
 	uv_loop_t uv;
-	uv_poll_t timer_poll;
-	uv_prepare_t prepare;
-	uv_check_t check;
-	int timer_fd;
+	uv_poll_t set_poll, timer_poll;
+	int epoll_fd, timer_fd;
 	nsec_t armed; /* what the timerfd is set to */
 	nsec_t now;
 	struct heap timers;
-	void (*turn)(void *ctx);
-	void *turn_ctx;
+	struct list lates, late_mark; /* those behind the mark are of the next turn */
+	struct list changes;
+	size_t n_watches;
+	struct epoll_event batch[N_BATCH];
+	int n_batch, at; /* of the batch that is being told */
 	struct on_signal signals[N_SIGNALS_MAX];
 	size_t n_signals;
-	bool running, stopped, may_ask;
-	int credit;	    /* asking goes on while it is above 0 */
-	unsigned n_short;   /* short sleeps since asking ended */
-	uint64_t n_events;  /* of descriptors */
-	nsec_t sleeps_from; /* 0 while the loop only asks */
-	bool awake;	    /* the clock was read since uv began to poll */
-};
-
-struct os_watch {
-	struct os_loop *loop;
-	uv_poll_t poll;
-	void (*fn)(void *ctx, int events);
-	void *ctx;
-	int events;
+	bool stopped, may_ask;
+	int credit;	   /* asking goes on while it is above 0 */
+	unsigned n_short;  /* short sleeps since asking ended */
+	uint64_t n_events; /* of descriptors */
+	nsec_t uv_at;	   /* its last turn */
 };
 
 static nsec_t read_clock(clockid_t id)
@@ -145,14 +155,15 @@ struct rng *os_rng(void)
 
 /* ---- timers ---- */
 
+/* Before a sleep. */
 static void arm(struct os_loop *loop)
 {
 	struct heap_node *first = heap_first(&loop->timers);
 	nsec_t at = first ? MAX(first->key, 1ULL) : 0;
 	struct itimerspec its = { .it_value = { (time_t)(at / NSEC_PER_SEC), (long)(at % NSEC_PER_SEC) } };
 
-	/* A deadline that moved away leaves the earlier one armed: one wake for nothing is cheaper than a call each turn. */
-	if (at == 0 || (loop->armed && loop->armed <= at))
+	/* A deadline that moved away leaves the earlier one armed: one wake for nothing is cheaper than a call each time. */
+	if (at == 0 || (loop->armed > loop->now && loop->armed <= at))
 		return;
 	loop->armed = at;
 	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);
@@ -174,21 +185,10 @@ static void run_timers(struct os_loop *loop)
 	}
 }
 
-/* uv calls back while it polls, before on_check: the first one finds the time of before the sleep. */
-static void wake(struct os_loop *loop)
-{
-	if (loop->awake)
-		return;
-	loop->awake = true;
-	loop->now = os_now();
-}
-
 static void on_timer_fd(uv_poll_t *poll, int status, int events)
 {
 	struct os_loop *loop = poll->data;
 	uint64_t n;
-
-	wake(loop);
 
 	if (read(loop->timer_fd, &n, sizeof(n)) == sizeof(n))
 		loop->armed = 0;
@@ -216,39 +216,168 @@ void os_timer_cancel(struct os_timer *t)
 		heap_remove(&t->loop->timers, &t->node);
 }
 
-/* ---- the turn ---- */
+/* ---- descriptors ---- */
 
-static void on_prepare(uv_prepare_t *prepare)
+static uint32_t to_epoll(int events)
 {
-	struct os_loop *loop = prepare->data;
-
-	run_timers(loop);
-	if (loop->turn)
-		loop->turn(loop->turn_ctx);
-	arm(loop);
-	loop->awake = false;
-	if (loop->sleeps_from)
-		loop->sleeps_from = os_now();
+	return (events & OS_READ ? EPOLLIN : 0u) | (events & OS_WRITE ? EPOLLOUT : 0u) | (events & OS_HANGUP ? EPOLLRDHUP : 0u);
 }
 
-static void on_check(uv_check_t *check)
+/* What the kernel says, as far as it was asked. An error, or a hangup that came alone, is for whoever asked for anything. */
+static int from_epoll(uint32_t events, int wanted)
 {
-	struct os_loop *loop = check->data;
+	int ev = (events & EPOLLIN ? OS_READ : 0) | (events & EPOLLOUT ? OS_WRITE : 0) | (events & EPOLLRDHUP ? OS_HANGUP : 0);
+
+	if (events & EPOLLERR)
+		return wanted ? wanted | OS_HANGUP : 0;
+	return (events & EPOLLHUP) && !ev ? wanted : ev & wanted;
+}
+
+static int tell_kernel(struct os_watch *w)
+{
+	int op = w->wanted == 0 ? EPOLL_CTL_DEL : w->told == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+	struct epoll_event ev = { .events = to_epoll(w->wanted), .data.ptr = w };
+
+	w->told = w->wanted;
+	return epoll_ctl(w->loop->epoll_fd, op, w->fd, &ev);
+}
+
+static void tell_changes(struct os_loop *loop)
+{
+	struct list *first;
+
+	while ((first = list_first(&loop->changes))) {
+		struct os_watch *w = container_of(first, struct os_watch, change);
+		bool ends = w->wanted == 0;
+
+		list_del(&w->change);
+		if (w->wanted == w->told)
+			continue;
+		/* Out of memory here would mean a watch that never fires: better to end. */
+		ASSERT(tell_kernel(w) == 0 || ends);
+	}
+}
+
+void os_watch_set(struct os_watch *w, int events)
+{
+	w->wanted = events;
+	if (w->wanted != w->told && list_empty(&w->change))
+		list_add_tail(&w->loop->changes, &w->change);
+}
+
+/* The kernel is told at once, to learn whether it can be watched; nearly all want to read first. */
+enum err os_watch_new(struct os_loop *loop, int fd, void (*fn)(void *ctx, int events), void *ctx,
+		      struct os_watch **ret)
+{
+	struct os_watch *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return ERR_NOMEM;
+	*w = (struct os_watch){ .loop = loop, .fd = fd, .wanted = OS_READ, .fn = fn, .ctx = ctx };
+	list_init(&w->change);
+	if (tell_kernel(w) != 0) {
+		free(w);
+		return ERR_INVALID;
+	}
+	loop->n_watches++;
+	os_watch_set(w, 0);
+	*ret = w;
+	return OK;
+}
+
+void os_watch_free(struct os_watch *w)
+{
+	struct os_loop *loop;
+
+	if (!w)
+		return;
+	loop = w->loop;
+	w->wanted = 0;
+	if (w->told)
+		tell_kernel(w);
+	for (int i = loop->at; i < loop->n_batch; i++)
+		if (loop->batch[i].data.ptr == w)
+			loop->batch[i].data.ptr = NULL;
+	list_del(&w->change);
+	loop->n_watches--;
+	free(w);
+}
+
+/* Asks the set, without sleeping, and tells whom it concerns. False: nothing. */
+static bool look(struct os_loop *loop)
+{
+	uint64_t before = loop->n_events;
+	int n = epoll_wait(loop->epoll_fd, loop->batch, N_BATCH, 0);
 
 	loop->now = os_now();
-	if (loop->sleeps_from)
-		loop->n_short += loop->now - loop->sleeps_from < SHORT_SLEEP;
+	ASSERT(n >= 0 || errno == EINTR);
+	loop->n_batch = MAX(n, 0);
+	for (loop->at = 0; loop->at < loop->n_batch;) {
+		const struct epoll_event *e = &loop->batch[loop->at++];
+		struct os_watch *w = e->data.ptr;
+		int ev = w ? from_epoll(e->events, w->wanted) : 0;
+
+		if (!ev)
+			continue;
+		loop->n_events++;
+		w->fn(w->ctx, ev);
+	}
+	loop->n_batch = 0;
+	return loop->n_events != before;
 }
+
+static void on_set(uv_poll_t *poll, int status, int events)
+{
+	look(poll->data);
+}
+
+/* ---- the turn ---- */
 
 nsec_t os_loop_now(const struct os_loop *loop)
 {
 	return loop->now;
 }
 
-void os_loop_set_turn(struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
+void os_late_init(struct os_late *l, struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
 {
-	loop->turn = fn;
-	loop->turn_ctx = ctx;
+	*l = (struct os_late){ .loop = loop, .fn = fn, .ctx = ctx };
+	list_init(&l->link);
+}
+
+void os_late_ask(struct os_late *l)
+{
+	if (list_empty(&l->link))
+		list_add_tail(&l->loop->lates, &l->link);
+}
+
+void os_late_cancel(struct os_late *l)
+{
+	if (l->loop)
+		list_del(&l->link);
+}
+
+static void run_lates(struct os_loop *loop)
+{
+	struct list *first;
+
+	list_add_tail(&loop->lates, &loop->late_mark);
+	while ((first = list_first(&loop->lates)) != &loop->late_mark) {
+		struct os_late *l = container_of(first, struct os_late, link);
+
+		list_del(first);
+		l->fn(l->ctx);
+	}
+	list_del(&loop->late_mark);
+}
+
+/* The two descriptors that libuv knows of. */
+static void watch_own(struct os_loop *loop)
+{
+	ASSERT(uv_poll_init(&loop->uv, &loop->set_poll, loop->epoll_fd) == 0);
+	ASSERT(uv_poll_init(&loop->uv, &loop->timer_poll, loop->timer_fd) == 0);
+	loop->set_poll.data = loop->timer_poll.data = loop;
+	uv_poll_start(&loop->set_poll, UV_READABLE, on_set);
+	uv_poll_start(&loop->timer_poll, UV_READABLE, on_timer_fd);
 }
 
 struct os_loop *os_loop_new(void)
@@ -257,22 +386,22 @@ struct os_loop *os_loop_new(void)
 
 	if (!loop)
 		return NULL;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (loop->timer_fd < 0 || uv_loop_init(&loop->uv) != 0) {
+	if (loop->epoll_fd < 0 || loop->timer_fd < 0 || uv_loop_init(&loop->uv) != 0) {
+		if (loop->epoll_fd >= 0)
+			close(loop->epoll_fd);
 		if (loop->timer_fd >= 0)
 			close(loop->timer_fd);
 		free(loop);
 		return NULL;
 	}
+	list_init(&loop->changes);
+	list_init(&loop->lates);
+	list_init(&loop->late_mark);
 	heap_init(&loop->timers);
 	loop->now = os_now();
-	uv_prepare_init(&loop->uv, &loop->prepare);
-	uv_check_init(&loop->uv, &loop->check);
-	ASSERT(uv_poll_init(&loop->uv, &loop->timer_poll, loop->timer_fd) == 0);
-	loop->prepare.data = loop->check.data = loop->timer_poll.data = loop;
-	uv_prepare_start(&loop->prepare, on_prepare);
-	uv_check_start(&loop->check, on_check);
-	uv_poll_start(&loop->timer_poll, UV_READABLE, on_timer_fd);
+	watch_own(loop);
 	return loop;
 }
 
@@ -280,14 +409,14 @@ void os_loop_free(struct os_loop *loop)
 {
 	if (!loop)
 		return;
-	uv_close((uv_handle_t *)&loop->prepare, NULL);
-	uv_close((uv_handle_t *)&loop->check, NULL);
+	uv_close((uv_handle_t *)&loop->set_poll, NULL);
 	uv_close((uv_handle_t *)&loop->timer_poll, NULL);
 	for (size_t i = 0; i < loop->n_signals; i++)
 		uv_close((uv_handle_t *)&loop->signals[i].handle, NULL);
 	uv_run(&loop->uv, UV_RUN_NOWAIT);
 	/* A watch that its owner did not free is our own bug. */
-	ASSERT(uv_loop_close(&loop->uv) == 0);
+	ASSERT(uv_loop_close(&loop->uv) == 0 && loop->n_watches == 0);
+	close(loop->epoll_fd);
 	close(loop->timer_fd);
 	heap_fini(&loop->timers);
 	free(loop);
@@ -300,118 +429,82 @@ static bool several_cores(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
 }
 
+static bool timer_is_due(const struct os_loop *loop)
+{
+	const struct heap_node *first = heap_first(&loop->timers);
+
+	return first && first->key <= loop->now;
+}
+
 /* Asks until something came; false: in vain, or it does not pay now. */
 static bool ask(struct os_loop *loop)
 {
-	uint64_t before = loop->n_events;
 	nsec_t from;
 
 	if (loop->credit <= 0 && loop->n_short >= N_SHORT)
 		loop->credit = CREDIT_MAX / 2;
 	if (loop->credit <= 0 || !loop->may_ask)
-		return false;
+		return look(loop);
 	loop->n_short = 0;
-	loop->sleeps_from = 0;
 	from = os_now();
 	do {
-		uv_run(&loop->uv, UV_RUN_NOWAIT);
-		if (loop->n_events != before || loop->stopped) {
+		if (look(loop)) {
 			loop->credit = MIN(loop->credit + 1, CREDIT_MAX);
 			return true;
 		}
+		if (timer_is_due(loop))
+			return true;
 		sched_yield();
 	} while (loop->now - from < ASK_FOR);
 	loop->credit -= 2;
 	return false;
 }
 
-void os_loop_run(struct os_loop *loop)
+static void run_uv(struct os_loop *loop, uv_run_mode mode)
+{
+	uv_run(&loop->uv, mode);
+	loop->uv_at = loop->now = os_now();
+}
+
+static void sleep_till_called(struct os_loop *loop)
+{
+	nsec_t from = os_now();
+
+	arm(loop);
+	run_uv(loop, UV_RUN_ONCE);
+	loop->n_short += loop->now - from < SHORT_SLEEP;
+}
+
+/* What the callbacks left to do. */
+static void end_turn(struct os_loop *loop)
 {
 	loop->now = os_now();
+	run_timers(loop);
+	run_lates(loop);
+	tell_changes(loop);
+}
+
+void os_loop_run(struct os_loop *loop)
+{
 	loop->may_ask = several_cores();
-	loop->running = true;
-	while (!loop->stopped && uv_loop_alive(&loop->uv)) {
-		if (ask(loop))
-			continue;
-		loop->sleeps_from = loop->now;
-		uv_run(&loop->uv, UV_RUN_ONCE);
+	loop->uv_at = 0; /* signals of before come first */
+	while (!loop->stopped) {
+		end_turn(loop);
+		if (loop->stopped)
+			break;
+		if (!list_empty(&loop->lates) || loop->now - loop->uv_at > UV_EVERY)
+			run_uv(loop, UV_RUN_NOWAIT);
+		else if (!ask(loop))
+			sleep_till_called(loop);
 	}
-	loop->running = loop->stopped = false;
+	/* Who says stop may have queued its last words before. */
+	run_lates(loop);
+	loop->stopped = false;
 }
 
 void os_loop_stop(struct os_loop *loop)
 {
 	loop->stopped = true;
-	if (loop->running)
-		uv_stop(&loop->uv); /* a timer or the turn hook may say so just before uv sleeps */
-}
-
-/* ---- descriptors ---- */
-
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-	struct os_watch *w = poll->data;
-	int ev = 0, wanted = w->events;
-
-	wake(w->loop);
-	w->loop->n_events++;
-	if (status < 0) {
-		/* libuv stops watching at an error. What came before it may be unread yet, so that is taken back. */
-		ev = wanted | OS_HANGUP;
-		w->events = 0;
-		os_watch_set(w, wanted);
-	}
-	if (events & UV_READABLE)
-		ev |= OS_READ;
-	if (events & UV_WRITABLE)
-		ev |= OS_WRITE;
-	if (events & UV_DISCONNECT)
-		ev |= OS_HANGUP;
-	w->fn(w->ctx, ev);
-}
-
-enum err os_watch_new(struct os_loop *loop, int fd, void (*fn)(void *ctx, int events), void *ctx,
-		      struct os_watch **ret)
-{
-	struct os_watch *w = calloc(1, sizeof(*w));
-
-	if (!w)
-		return ERR_NOMEM;
-	w->loop = loop;
-	w->fn = fn;
-	w->ctx = ctx;
-	if (uv_poll_init(&loop->uv, &w->poll, fd) != 0) {
-		free(w);
-		return ERR_INVALID;
-	}
-	w->poll.data = w;
-	*ret = w;
-	return OK;
-}
-
-void os_watch_set(struct os_watch *w, int events)
-{
-	int ev = (events & OS_READ ? UV_READABLE : 0) | (events & OS_WRITE ? UV_WRITABLE : 0) |
-		 (events & OS_HANGUP ? UV_DISCONNECT : 0);
-
-	if (events == w->events)
-		return;
-	w->events = events;
-	if (ev)
-		uv_poll_start(&w->poll, ev, on_poll);
-	else
-		uv_poll_stop(&w->poll);
-}
-
-static void on_watch_closed(uv_handle_t *h)
-{
-	free(h->data);
-}
-
-void os_watch_free(struct os_watch *w)
-{
-	if (w)
-		uv_close((uv_handle_t *)&w->poll, on_watch_closed);
 }
 
 /* ---- signals ---- */
@@ -420,7 +513,7 @@ static void on_uv_signal(uv_signal_t *handle, int signum)
 {
 	struct on_signal *s = handle->data;
 
-	wake(s->loop);
+	s->loop->now = os_now();
 	s->fn(s->ctx, signum);
 }
 

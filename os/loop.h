@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/heap.h"
+#include "base/list.h"
 #include "base/rng.h"
 #include "base/types.h"
 
@@ -22,8 +23,6 @@ void os_loop_run(struct os_loop *loop);
 void os_loop_stop(struct os_loop *loop);
 /** os_loop_now() - the time of this turn */
 nsec_t os_loop_now(const struct os_loop *loop);
-/** os_loop_set_turn() - @fn runs at the end of every turn, before sleeping; the place to flush batches */
-void os_loop_set_turn(struct os_loop *loop, void (*fn)(void *ctx), void *ctx);
 
 /** os_now() - CLOCK_BOOTTIME now; os_wall_now() - Unix time now; both ns */
 nsec_t os_now(void);
@@ -44,6 +43,18 @@ void os_timer_init(struct os_timer *t, struct os_loop *loop, void (*fn)(void *ct
 /** os_timer_set() - once, at @at (replaces an earlier time); NSEC_NEVER cancels */
 void os_timer_set(struct os_timer *t, nsec_t at);
 void os_timer_cancel(struct os_timer *t);
+
+/* ---- the end of a turn, after callbacks and timers: where what they queued is sent as one batch ---- */
+struct os_late {
+	struct os_loop *loop;
+	void (*fn)(void *ctx);
+	void *ctx;
+	struct list link;
+};
+void os_late_init(struct os_late *l, struct os_loop *loop, void (*fn)(void *ctx), void *ctx);
+/** os_late_ask() - call it once, at the end of this turn; asked from within such a call: of the next, which comes at once */
+void os_late_ask(struct os_late *l);
+void os_late_cancel(struct os_late *l);
 
 /* ---- descriptors ---- */
 #define OS_READ 1

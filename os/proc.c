@@ -72,23 +72,44 @@ const char *os_self_path(void)
 
 /* ---- in the child, between fork and exec ---- */
 
-/* Moves fds[i] to i. Those in the way are first copied above the range. */
-static void place_fds(const struct os_spawn *sp, int *report_fd)
-{
-	int high[ARRAY_SIZE(sp->fds)];
-
-	*report_fd = fcntl(*report_fd, F_DUPFD_CLOEXEC, 64);
-	for (size_t i = 0; i < sp->n_fds; i++)
-		high[i] = sp->fds[i] >= 0 ? fcntl(sp->fds[i], F_DUPFD_CLOEXEC, 64) : open("/dev/null", O_RDWR);
-	for (size_t i = 0; i < sp->n_fds; i++)
-		dup2(high[i], (int)i);
-}
-
 static void close_from(int first, int keep)
 {
 	if (keep > first)
 		syscall(SYS_close_range, first, keep - 1, 0);
 	syscall(SYS_close_range, keep + 1, ~0U, 0);
+}
+
+/* A copy of @fd, of /dev/null when there is none, beyond those that are placed; -1 with errno. */
+static int copy_beyond(int fd)
+{
+	int null = fd >= 0 ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC), copy;
+
+	if (fd < 0 && null < 0)
+		return -1;
+	copy = fcntl(fd >= 0 ? fd : null, F_DUPFD_CLOEXEC, (int)ARRAY_SIZE(((struct os_spawn *)0)->fds));
+	if (null >= 0)
+		close(null);
+	return copy;
+}
+
+/* Moves fds[i] to i; what stands in the way is copied first. False, with errno: the program would get others than it is to get. */
+static bool place_fds(const struct os_spawn *sp, int *report_fd)
+{
+	int copies[ARRAY_SIZE(sp->fds)], report = copy_beyond(*report_fd);
+
+	if (report < 0)
+		return false;
+	*report_fd = report;
+	for (size_t i = 0; i < sp->n_fds; i++) {
+		copies[i] = copy_beyond(sp->fds[i]);
+		if (copies[i] < 0)
+			return false;
+	}
+	for (size_t i = 0; i < sp->n_fds; i++)
+		if (dup2(copies[i], (int)i) < 0)
+			return false;
+	close_from((int)MAX(sp->n_fds, (size_t)3), report);
+	return true;
 }
 
 NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
@@ -100,13 +121,12 @@ NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
 		setsid();
 	if (sp->ends_with_us)
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
-	place_fds(sp, &report_fd);
-	close_from((int)MAX(sp->n_fds, (size_t)3), report_fd);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);
-	execve(sp->argv[0], (char *const *)sp->argv, sp->env ? (char *const *)sp->env : environ);
+	if (place_fds(sp, &report_fd))
+		execve(sp->argv[0], (char *const *)sp->argv, sp->env ? (char *const *)sp->env : environ);
 	errnum = errno;
 	if (write(report_fd, &errnum, sizeof(errnum)) < 0)
 		_exit(126);
@@ -148,7 +168,7 @@ NORETURN static void be_between(const struct os_spawn *sp, int link, int report_
 /* A child of init's, so that its end is no SIGCHLD of ours. */
 static pid_t spawn_orphan(const struct os_spawn *sp, int report_fd, int *ret_pidfd)
 {
-	int link[2];
+	int link[2], errnum = EAGAIN;
 	pid_t between, pid = -1;
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) != 0)
@@ -163,9 +183,16 @@ static pid_t spawn_orphan(const struct os_spawn *sp, int report_fd, int *ret_pid
 		pid = -1;
 	if (pid > 0)
 		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	/* Nobody could ever end it. */
+	if (pid > 0 && *ret_pidfd < 0) {
+		errnum = errno;
+		kill(pid, SIGKILL);
+		pid = -1;
+	}
 	close(link[0]);
 	if (between > 0)
 		wait_for(between, NULL, __WALL);
+	errno = errnum;
 	return pid;
 }
 
@@ -241,6 +268,8 @@ void os_child_end(pid_t pid, int pidfd, bool orphan)
 	if (pidfd >= 0) {
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 		close(pidfd);
+	} else if (!orphan) {
+		kill(pid, SIGKILL); /* its number is its own until we have waited */
 	}
 	if (!orphan)
 		wait_for(pid, NULL, 0);
@@ -249,14 +278,14 @@ void os_child_end(pid_t pid, int pidfd, bool orphan)
 enum err os_child_adopt(struct os_loop *loop, pid_t pid, int pidfd, bool orphan, os_exit_fn fn, void *ctx,
 			struct os_child **ret)
 {
-	struct os_child *c = calloc(1, sizeof(*c));
+	struct os_child *c = pidfd >= 0 ? calloc(1, sizeof(*c)) : NULL;
 
 	if (!c) {
 		os_child_end(pid, pidfd, orphan);
-		return ERR_NOMEM;
+		return pidfd >= 0 ? ERR_NOMEM : ERR_UNSUPPORTED;
 	}
 	*c = (struct os_child){ .pid = pid, .pidfd = pidfd, .orphan = orphan, .fn = fn, .ctx = ctx };
-	if (c->pidfd < 0 || os_watch_new(loop, c->pidfd, on_child_end, c, &c->watch) != OK) {
+	if (os_watch_new(loop, c->pidfd, on_child_end, c, &c->watch) != OK) {
 		os_child_free(c);
 		return ERR_UNSUPPORTED;
 	}
@@ -294,7 +323,7 @@ pid_t os_fork_sibling(int *ret_pidfd)
 void os_child_kill(struct os_child *c, int signum)
 {
 	/* Not by number: whoever else waits for children here may have given it free. */
-	if (c->pid > 0 && c->pidfd >= 0)
+	if (c->pid > 0)
 		syscall(SYS_pidfd_send_signal, c->pidfd, signum, NULL, 0);
 }
 
@@ -306,8 +335,7 @@ void os_child_free(struct os_child *c)
 	if (c->pid > 0 && !c->orphan)
 		wait_for(c->pid, NULL, 0);
 	os_watch_free(c->watch);
-	if (c->pidfd >= 0)
-		close(c->pidfd);
+	close(c->pidfd);
 	free(c);
 }
 
@@ -504,19 +532,6 @@ unsigned os_thread_count(void)
 		n += d->d_name[0] != '.';
 	closedir(dir);
 	return n;
-}
-
-size_t os_rss_bytes(void)
-{
-	FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long pages = 0;
-
-	if (!f)
-		return 0;
-	if (fscanf(f, "%*u %lu", &pages) != 1)
-		pages = 0;
-	fclose(f);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* ---- the machine ---- */

@@ -69,7 +69,6 @@ void os_tell_manager(const char *state);
 
 /** os_thread_count() - live threads of this process */
 unsigned os_thread_count(void);
-size_t os_rss_bytes(void);
 /** os_machine_print() - a number that another processor, or another set of installed libraries, changes */
 uint64_t os_machine_print(void);
 /** os_memory_rest() - give freed memory back to the system */

@@ -72,12 +72,6 @@ void os_stream_want(struct os_stream *s, int events)
 	os_watch_set(s->watch, events);
 }
 
-void os_stream_set_fn(struct os_stream *s, os_stream_fn fn, void *ctx)
-{
-	s->fn = fn;
-	s->ctx = ctx;
-}
-
 enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n)
 {
 	ssize_t n;
@@ -209,7 +203,7 @@ struct os_dial {
 	struct os_watch *watch;
 	struct os_timer timer; /* the deadline, or "now" for an outcome that is known already */
 	int fd;
-	enum err outcome;
+	enum err outcome; /* when the timer comes */
 	char second[64]; /* "localhost": what to try when the first family fails */
 	os_dial_fn fn;
 	void *ctx;
@@ -249,22 +243,28 @@ static void dial_finish(struct os_dial *d, enum err e)
 
 static enum err dial_try(struct os_dial *d, const char *target);
 
+/* After a failure: the other family, if there is one. Return: as dial_try(), @e when there is none. */
+static enum err dial_second(struct os_dial *d, enum err e)
+{
+	char second[sizeof(d->second)];
+
+	if (!d->second[0])
+		return e;
+	memcpy(second, d->second, sizeof(second));
+	d->second[0] = '\0';
+	dial_drop_socket(d);
+	return dial_try(d, second) == OK ? OK : e;
+}
+
 static void on_dial_ready(void *ctx, int events)
 {
 	struct os_dial *d = ctx;
 	int errnum = 0;
 	socklen_t len = sizeof(errnum);
-	char second[sizeof(d->second)];
 
 	getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &errnum, &len);
-	if (errnum != 0 && d->second[0]) {
-		memcpy(second, d->second, sizeof(second));
-		d->second[0] = '\0';
-		dial_drop_socket(d);
-		if (dial_try(d, second) == OK)
-			return;
-	}
-	dial_finish(d, errnum == 0 ? OK : err_from_errno(errnum));
+	if (errnum == 0 || dial_second(d, ERR_IO) != OK)
+		dial_finish(d, errnum == 0 ? OK : err_from_errno(errnum));
 }
 
 static void on_dial_timer(void *ctx)
@@ -274,23 +274,44 @@ static void on_dial_timer(void *ctx)
 	dial_finish(d, d->outcome);
 }
 
+/* An outcome that is known at once is told from the loop, never from within the call that asked for it. */
+static void dial_over(struct os_dial *d, enum err outcome)
+{
+	d->outcome = outcome;
+	os_timer_set(&d->timer, 0);
+}
+
+/*
+ * The kernel's own peers answer while connect() runs, but it says EINPROGRESS, for it looked before. Asked again it tells
+ * how that ended, which saves waiting for a socket that is ready.
+ */
+static int connect_now(int fd, const union sock_addr *sa, socklen_t len)
+{
+	int r = connect(fd, &sa->sa, len);
+
+	return r != 0 && errno == EINPROGRESS ? connect(fd, &sa->sa, len) : r;
+}
+
 static enum err dial_connect(struct os_dial *d, int family, const union sock_addr *sa, socklen_t len)
 {
+	enum err e = OK;
+
 	d->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (d->fd < 0)
 		return err_from_errno(errno);
-	if (connect(d->fd, &sa->sa, len) != 0 && errno != EINPROGRESS) {
-		enum err e = err_from_errno(errno);
-
-		dial_drop_socket(d);
-		return e;
+	if (connect_now(d->fd, sa, len) == 0) {
+		dial_over(d, OK);
+		return OK;
 	}
-	if (os_watch_new(d->loop, d->fd, on_dial_ready, d, &d->watch) != OK) {
+	if (errno != EALREADY)
+		e = err_from_errno(errno);
+	else if (os_watch_new(d->loop, d->fd, on_dial_ready, d, &d->watch) != OK)
+		e = ERR_NOMEM;
+	if (e != OK)
 		dial_drop_socket(d);
-		return ERR_NOMEM;
-	}
-	os_watch_set(d->watch, OS_WRITE);
-	return OK;
+	else
+		os_watch_set(d->watch, OS_WRITE);
+	return e;
 }
 
 static enum err dial_try(struct os_dial *d, const char *target)
@@ -327,17 +348,16 @@ enum err os_dial_start(struct os_loop *loop, const char *target, nsec_t deadline
 		snprintf(d->second, sizeof(d->second), "[::1]%s", target + 9);
 		target = first;
 	}
+	os_timer_set(&d->timer, deadline);
 	e = dial_try(d, target);
 	if (e == ERR_FORMAT || e == ERR_RANGE || e == ERR_TOO_LONG) {
 		os_dial_cancel(d);
 		return e;
 	}
-	/* A failure that is known at once is told from the loop, never from within this call. */
-	if (e != OK) {
-		d->outcome = e;
-		deadline = 0;
-	}
-	os_timer_set(&d->timer, deadline);
+	if (e != OK)
+		e = dial_second(d, e);
+	if (e != OK)
+		dial_over(d, e);
 	*ret = d;
 	return OK;
 }
@@ -350,7 +370,8 @@ struct os_listener {
 	struct os_watch *watch;
 	struct os_timer pause;
 	int fd, reserve_fd; /* reserve_fd is -1 while there is none */
-	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)]; /* of a Unix socket */
+	struct stat made; /* the file that we made there */
 	void (*on_accept)(void *ctx, int fd);
 	void *ctx;
 };
@@ -425,12 +446,17 @@ static enum err listener_new(struct os_loop *loop, int fd, void (*on_accept)(voi
 	return OK;
 }
 
-/* Does somebody answer on this Unix socket? */
-static bool unix_answers(const union sock_addr *sa, socklen_t len)
+/* A socket that nobody has any more. Whatever else stands at that path is a person's, who misspelt it. */
+static bool is_stale(const union sock_addr *sa, socklen_t len)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	bool yes = fd >= 0 && (connect(fd, &sa->sa, len) == 0 || errno == EAGAIN);
+	struct stat st;
+	bool yes;
+	int fd;
 
+	if (lstat(sa->un.sun_path, &st) != 0 || !S_ISSOCK(st.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	yes = fd >= 0 && connect(fd, &sa->sa, len) != 0 && errno == ECONNREFUSED;
 	if (fd >= 0)
 		close(fd);
 	return yes;
@@ -449,7 +475,7 @@ static enum err bind_unix(int fd, const char *path)
 	if (fchmod(fd, 0600) != 0)
 		return err_from_errno(errno);
 	r = bind(fd, &sa.sa, len);
-	if (r != 0 && errno == EADDRINUSE && !unix_answers(&sa, len) && unlink(path) == 0)
+	if (r != 0 && errno == EADDRINUSE && is_stale(&sa, len) && unlink(path) == 0)
 		r = bind(fd, &sa.sa, len);
 	e = r == 0 ? OK : err_from_errno(errno);
 	if (e == OK && (chmod(path, 0600) != 0 || listen(fd, 128) != 0))
@@ -471,7 +497,7 @@ enum err os_listen_unix(struct os_loop *loop, const char *path, void (*on_accept
 		return e;
 	}
 	e = listener_new(loop, fd, on_accept, ctx, ret);
-	if (e == OK)
+	if (e == OK && lstat(path, &(*ret)->made) == 0)
 		strcpy((*ret)->path, path);
 	return e;
 }
@@ -511,6 +537,8 @@ uint16_t os_listener_port(const struct os_listener *l)
 
 void os_listener_close(struct os_listener *l)
 {
+	struct stat st;
+
 	if (!l)
 		return;
 	os_timer_cancel(&l->pause);
@@ -518,7 +546,8 @@ void os_listener_close(struct os_listener *l)
 	close(l->fd);
 	if (l->reserve_fd >= 0)
 		close(l->reserve_fd);
-	if (l->path[0])
+	/* Another may have taken our place. */
+	if (l->path[0] && lstat(l->path, &st) == 0 && st.st_ino == l->made.st_ino && st.st_dev == l->made.st_dev)
 		unlink(l->path);
 	free(l);
 }

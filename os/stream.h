@@ -21,8 +21,6 @@ MUST_CHECK enum err os_stream_new(struct os_loop *loop, int fd, os_stream_fn fn,
 				  struct os_stream **ret);
 /** os_stream_want() - which events to tell of from now on */
 void os_stream_want(struct os_stream *s, int events);
-/** os_stream_set_fn() - change who is told */
-void os_stream_set_fn(struct os_stream *s, os_stream_fn fn, void *ctx);
 /** os_stream_read() - OK with *ret_n = 0 is the end; ERR_AGAIN: nothing now; ERR_RESET, ERR_IO */
 MUST_CHECK enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n);
 /** os_stream_writev() - OK with *ret_n bytes taken; ERR_AGAIN: none; ERR_CLOSED, ERR_RESET (never SIGPIPE) */
@@ -56,7 +54,10 @@ MUST_CHECK enum err os_dial_start(struct os_loop *loop, const char *target, nsec
 void os_dial_cancel(struct os_dial *d);
 
 struct os_listener;
-/** os_listen_unix() - @path is replaced when stale (nobody answers on it); mode 0600. ERR_IN_USE: somebody does. */
+/**
+ * os_listen_unix() - @path is replaced when it is a socket that nobody has any more; mode 0600
+ * Return: OK; ERR_IN_USE: somebody listens there, or it is a file of another kind, which stays as it is.
+ */
 MUST_CHECK enum err os_listen_unix(struct os_loop *loop, const char *path, void (*on_accept)(void *ctx, int fd),
 				   void *ctx, struct os_listener **ret);
 MUST_CHECK enum err os_listen_tcp(struct os_loop *loop, const struct endpoint *ep,

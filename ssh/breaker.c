@@ -7,6 +7,7 @@
  *   dropped before it named itself            counts, but opens only when BREAKER_BUSY has passed since the first failure: sshd
  *                                         drops at random when many come at once (MaxStartups), and a retry is right then
  *   host key refused                      does not count: the server is well, and the warning must be seen every time
+ *   no algorithm in common                does not count: no login was tried, and what is missing must be seen every time
  *   our own want of memory, a cancel      does not count
  */
 #include "ssh/breaker.h"
@@ -21,6 +22,7 @@ static enum weight weigh(enum err e)
 	case ERR_CLOSED:
 		return BUSY;
 	case ERR_HOST_KEY:
+	case ERR_ALGORITHM:
 		return REACHED;
 	case ERR_CANCELLED:
 	case ERR_AGAIN:

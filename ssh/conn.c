@@ -23,6 +23,7 @@
 #include "base/endian.h"
 #include "os/loop.h"
 #include "ssh/fs.h"
+#include "ssh/kexinit.h"
 #include "ssh/terrapin.h"
 
 #define CONNECT_TIMEOUT (15 * NSEC_PER_SEC)
@@ -283,6 +284,11 @@ static void list_key_algs(const struct ssh_setup *s, char ret[256])
 				n += (size_t)snprintf(ret + n, 256 - n, "%s%s", n ? "," : "", key_algs[i][0]);
 }
 
+static const char *our_macs(const struct ssh_conn *c)
+{
+	return c->restricted ? mac_list_restricted : mac_list;
+}
+
 static bool set_methods(struct ssh_conn *c)
 {
 	char keys[256];
@@ -294,7 +300,7 @@ static bool set_methods(struct ssh_conn *c)
 		{ LIBSSH2_METHOD_CRYPT_SC, cipher_list }, { LIBSSH2_METHOD_COMP_CS, "none" },
 		{ LIBSSH2_METHOD_COMP_SC, "none" },	  { LIBSSH2_METHOD_SIGN_ALGO, sign_list },
 	};
-	const char *macs = c->restricted ? mac_list_restricted : mac_list;
+	const char *macs = our_macs(c);
 
 	list_key_algs(c->setup, keys);
 	if (libssh2_session_method_pref(c->session, LIBSSH2_METHOD_HOSTKEY, keys) != 0)
@@ -441,18 +447,31 @@ static bool is_open_to_terrapin(const struct ssh_conn *c)
 				libssh2_session_methods(s, LIBSSH2_METHOD_MAC_SC));
 }
 
+/* The library only says that it could not. */
+static void fail_handshake(struct ssh_conn *c, const char *banner)
+{
+	char keys[256], why[SSH_ERROR_TEXT_MAX];
+	const char *ours[N_KEX_LISTS] = { kex_list, keys, cipher_list, cipher_list, our_macs(c), our_macs(c), "none", "none" };
+	struct ssh_kexinit k;
+
+	list_key_algs(c->setup, keys);
+	if (ssh_kexinit_parse((struct bytes){ c->seen, c->n_seen }, banner, &k) && ssh_kexinit_mismatch(&k, ours, why, sizeof(why)))
+		ssh_conn_fail(c, ERR_ALGORITHM, "%s%s", why, c->restricted ? " for a server without strict key exchange" : "");
+	else
+		ssh_conn_fail_by_library(c, "SSH key exchange failed");
+}
+
 static void step_handshake(struct ssh_conn *c)
 {
 	int r = libssh2_session_handshake(c->session, 1000000);
-	const char *banner;
+	const char *banner = libssh2_session_banner_get(c->session);
 
 	if (r == LIBSSH2_ERROR_EAGAIN)
 		return;
 	if (r != 0) {
-		ssh_conn_fail_by_library(c, "SSH key exchange failed");
+		fail_handshake(c, banner ? banner : "");
 		return;
 	}
-	banner = libssh2_session_banner_get(c->session);
 	if (!terrapin_strict_kex((struct bytes){ c->seen, c->n_seen }, banner ? banner : "") && is_open_to_terrapin(c)) {
 		/* ERR_AGAIN asks the worker to dial once more with the restricted lists. */
 		ssh_conn_fail(c, c->restricted ? ERR_PROTOCOL : ERR_AGAIN,

@@ -273,6 +273,11 @@ enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
 
 		r.bad |= e >= ERR_N;
 		q.outcome = (enum err)e;
+	} else if (q.kind == SSH_C_COUNTS) {
+		q.counts.n_connections = q.id;
+		q.counts.n_sessions = ssh_read_u32(&r);
+		q.counts.n_file_sessions = ssh_read_u32(&r);
+		q.counts.n_files_ended = ssh_read_u32(&r);
 	} else if (q.kind != SSH_C_DIAL && q.kind != SSH_C_IDLE) {
 		return ERR_PROTOCOL;
 	}

@@ -70,21 +70,29 @@ enum ssh_control {
 	SSH_C_OUTCOME = 'o', /* worker: u32 dial, u32 err: logged in, or why not (ERR_CLOSED: dropped unheard); once a dial */
 	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob; once a dial */
 	SSH_C_IDLE = 'i',     /* worker: u32 sessions that it ever got, all over for idle_s: it may be ended */
+	SSH_C_COUNTS = 'n',   /* worker: u32 connections, sessions, file sessions among them, file sessions that ended */
 	SSH_C_AGENT = 'a',    /* worker: u32 dial, string request with its length */
 	SSH_C_SECRET = 'p',   /* worker: u32 identity, string passphrase: that is it; "": what is it? */
 };
 #define SSH_ROOT_MAX 1023           /* bytes of ssh.session_root */
 #define SSH_CONTROL_MAX (128 * 1024)
-#define SSH_CONTROL_VERSION 4       /* of these messages: hub and worker may be of two installations */
+#define SSH_CONTROL_VERSION 5       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_BLOB_MAX 16384
 #define SSH_PASSPHRASE_MAX 1023
 
-/* What a worker asks of the hub; views into the message. */
+/* What a worker has, for status. */
+struct ssh_counts {
+	uint32_t n_connections, n_sessions, n_file_sessions;
+	uint32_t n_files_ended; /* file sessions, since it began */
+};
+
+/* What a worker asks of the hub, or tells; views into the message. */
 struct ssh_question {
-	enum ssh_control kind; /* SSH_C_DIAL, _OUTCOME, _HOST_KEY, _IDLE, _AGENT or _SECRET */
+	enum ssh_control kind; /* SSH_C_DIAL, _OUTCOME, _HOST_KEY, _IDLE, _AGENT, _SECRET or _COUNTS */
 	uint32_t id;           /* of the dial; IDLE: the sessions that it got; SECRET: the identity */
 	enum err outcome;
+	struct ssh_counts counts;
 	char type[64];         /* of the host key, one word, and the first string of the blob */
 	struct bytes blob;     /* AGENT: the request; SECRET: the passphrase, without a NUL in it */
 };

@@ -13,10 +13,10 @@
 #include "ssh/conn.h"
 
 /*
- * The window is what may be under way to us: 16 MiB carry 2.5 Gb/s at 50 ms. Packets of 32 KiB are what every server
+ * The window is what may be under way to us: 32 MiB carry 5 Gb/s at 50 ms. Packets of 32 KiB are what every server
  * sends, whatever is announced.
  */
-#define FS_WINDOW (16u << 20)
+#define FS_WINDOW (32u << 20)
 #define FS_PACKET 32768
 #define FS_READ_SIZE (128 * 1024)
 #define FS_WRITE_SIZE 32000
@@ -113,7 +113,7 @@ void ssh_fs_release(struct ssh_conn *c)
 /* The library's answer to something that may have to be called again. */
 static enum err library_err(struct ssh_conn *c)
 {
-	return libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_EAGAIN ? ERR_AGAIN : ERR_UNSUPPORTED;
+	return libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_EAGAIN ? ERR_AGAIN : ERR_FORBIDDEN;
 }
 
 bool ssh_fs_usable(const struct ssh_fs *f)
@@ -182,8 +182,8 @@ enum err ssh_fs_open(struct ssh_conn *c, nsec_t now, const char **ret_why)
 	if (!f->started && f->error == OK)
 		step_open(c, f, now);
 	if (f->error != OK) {
-		*ret_why = f->error == ERR_FULL ? "the server opened no channel for SFTP" :
-						  "the server offers no file transfer (SFTP)";
+		*ret_why = f->error == ERR_FULL ? "the server opens no session for SFTP (MaxSessions)" :
+						  "the server offers no file transfer (Subsystem sftp)";
 		return f->error;
 	}
 	if (!f->started)
@@ -242,7 +242,8 @@ static bool read_in(struct ssh_conn *c, struct ssh_fs *f, nsec_t now)
 		if (n != LIBSSH2_ERROR_EAGAIN && n != 0)
 			sftp_client_fail(&f->client, ERR_RESET, "reading from the server failed");
 		else if (libssh2_channel_eof(f->channel) == 1 || c->eof)
-			sftp_client_fail(&f->client, ERR_RESET, "the server ended its SFTP");
+			sftp_client_fail(&f->client, f->client.ready || c->eof ? ERR_RESET : ERR_FORBIDDEN, f->client.ready || c->eof ?
+					 "the server ended its SFTP" : "the server's SFTP ended at once (is it installed there?)");
 		break;
 	}
 	return moved;

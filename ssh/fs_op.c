@@ -241,6 +241,11 @@ void fs_op_start_simple(struct fs_op *op)
 /* Version 3 has one status for most refusals: look at what is there, to say more. */
 static bool look_closer(struct fs_op *op, uint64_t tag, const struct sftp_reply *r)
 {
+	/* No folder, or one with something in it: what REMOVE said counts. */
+	if (op->kind == SSH_OP_RM && tag == TAG_RETRY && r->status != SFTP_PERMISSION_DENIED) {
+		fs_op_on_path(op, SFTP_LSTAT, op->path, TAG_LOOK);
+		return true;
+	}
 	op->status = r->status;
 	if (op->kind == SSH_OP_RM && tag == TAG_FIRST && r->status == SFTP_FAILURE)
 		fs_op_on_path(op, SFTP_RMDIR, op->path, TAG_RETRY);
@@ -273,6 +278,10 @@ static void looked(struct fs_op *op, const struct sftp_reply *r)
 	bool dir = r->type == SFTP_ATTRS && (r->attr.mode & 0170000) == 0040000;
 
 	if (r->type != SFTP_ATTRS)
+		fs_op_fail_reply(op, &first, verb(op));
+	else if (op->kind == SSH_OP_RM && dir)
+		fs_op_fail(op, ERR_INVALID, "removing %s: it is a folder that is not empty: -r removes it with what is in it", op->path);
+	else if (op->kind == SSH_OP_RM)
 		fs_op_fail_reply(op, &first, verb(op));
 	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & SSH_MKDIR_OPEN_UP && (r->attr.mode & 0700) != 0700)
 		open_up(op, r->attr.mode);

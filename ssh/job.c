@@ -163,6 +163,36 @@ static void fail_by_library(struct ssh_job *j, const char *what)
 	fail(j, ERR_PROTOCOL, "%s: %s", what, text && *text ? text : "unknown reason");
 }
 
+/* The answer to an open was a refusal: its reason is in the library's words, whose code is the same for all. */
+static void fail_refused_channel(struct ssh_job *j)
+{
+	char *text = NULL;
+
+	libssh2_session_last_error(j->conn->session, &text, NULL, 0);
+	if (j->kind != SSH_F_DIRECT)
+		fail(j, ERR_FORBIDDEN, "the server opens no session for us (MaxSessions)");
+	else if (text && strstr(text, "prohibited"))
+		fail(j, ERR_FORBIDDEN, "the server forbids this forward (AllowTcpForwarding, PermitOpen)");
+	else if (j->arg[0] == '/')
+		fail(j, ERR_TARGET, "the host could not connect to %s", j->arg);
+	else
+		fail(j, ERR_TARGET, "the host could not connect to %s port %u", j->arg, j->number);
+}
+
+/* Terminal and command are asked for one after the other; the library's words tell which was refused. */
+static void fail_refused_start(struct ssh_job *j)
+{
+	char *text = NULL;
+
+	libssh2_session_last_error(j->conn->session, &text, NULL, 0);
+	if (libssh2_session_last_errno(j->conn->session) != LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED)
+		fail_by_library(j, "the server did not start the command");
+	else if (text && strstr(text, "pty"))
+		fail(j, ERR_FORBIDDEN, "the server gives no terminal (PermitTTY); 'nefia exec' needs none");
+	else
+		fail(j, ERR_FORBIDDEN, "the server refused to start the command");
+}
+
 /* ---- from the command ---- */
 
 static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
@@ -379,7 +409,7 @@ static void open_channel(struct ssh_job *j, nsec_t now)
 		ssh_conn_refused_open(c);
 		look_again(j);
 	} else if (libssh2_session_last_errno(c->session) == LIBSSH2_ERROR_CHANNEL_FAILURE) {
-		fail_by_library(j, "the server opened no channel");
+		fail_refused_channel(j);
 	} else if (!retry(j)) {
 		fail(j, ERR_RESET, "the server closed the connection");
 	}
@@ -406,7 +436,10 @@ static void open_listener(struct ssh_job *j, nsec_t now)
 	} else if (e == ERR_UNSUPPORTED) {
 		fail(j, e, "the SSH library cannot ask for a Unix socket to listen on: choose a port");
 	} else if (!c->eof) {
-		fail(j, e, "the server refused to listen on port %u (in use, or forbidden there)", j->number);
+		if (j->number)
+			fail(j, e, "the server refused to listen on port %u (in use, or forbidden there)", j->number);
+		else
+			fail(j, e, "the server does not listen for others (AllowTcpForwarding, PermitListen)");
 	} else if (!retry(j)) {
 		fail(j, ERR_RESET, "the server closed the connection");
 	}
@@ -447,7 +480,7 @@ static void open_files(struct ssh_job *j, nsec_t now)
 		return;
 	}
 	if (e != OK) {
-		fail(j, e, "%s", why);
+		fail(j, e == ERR_FULL ? ERR_FORBIDDEN : e, "%s", why);
 		return;
 	}
 	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->file_size_max);
@@ -472,7 +505,7 @@ static void start_exec(struct ssh_job *j)
 		return;
 	}
 	if (r != 0) {
-		fail_by_library(j, "the server did not start the command");
+		fail_refused_start(j);
 		return;
 	}
 	j->state = JOB_RUN;

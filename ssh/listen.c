@@ -42,7 +42,7 @@ enum err ssh_listen_open(struct ssh_job *j, uint32_t *ret_id, uint32_t *ret_port
 		return ERR_UNSUPPORTED;
 	ll = libssh2_channel_forward_listen_ex(j->conn->session, j->arg, (int)j->number, &port, QUEUE_MAX);
 	if (!ll)
-		return libssh2_session_last_errno(j->conn->session) == LIBSSH2_ERROR_EAGAIN ? ERR_AGAIN : ERR_REFUSED;
+		return libssh2_session_last_errno(j->conn->session) == LIBSSH2_ERROR_EAGAIN ? ERR_AGAIN : j->number ? ERR_IN_USE : ERR_FORBIDDEN;
 	l = calloc(1, sizeof(*l));
 	if (!l)
 		return ERR_NOMEM; /* it goes with the connection */

@@ -223,7 +223,7 @@ void sftp_client_input(struct sftp_client *c, nsec_t now)
 		ssh_buf_drop(&c->in, total);
 	}
 	if (e == ERR_PROTOCOL)
-		sftp_client_fail(c, ERR_PROTOCOL, c->ready ? "the server sent an SFTP packet of a length that is not allowed" :
+		sftp_client_fail(c, c->ready ? ERR_PROTOCOL : ERR_FORBIDDEN, c->ready ? "the server sent an SFTP packet of a length that is not allowed" :
 					 "the server does not speak SFTP (does its login shell print something?)");
 }
 

@@ -63,6 +63,7 @@ struct ssh_worker {
 	uint32_t n_sessions;    /* given to it, ever */
 	nsec_t minute;
 	unsigned n_this_minute; /* dials */
+	struct ssh_counts counts;
 };
 
 /* ---- end ---- */
@@ -348,6 +349,8 @@ static void on_ready(void *ctx, int events)
 		pass_to_agent(w, &q);
 	else if (q.kind == SSH_C_SECRET)
 		answer_secret(w, &q);
+	else if (q.kind == SSH_C_COUNTS)
+		w->counts = q.counts;
 	else if (q.kind == SSH_C_IDLE && q.id == w->n_sessions)
 		end(w, NULL); /* idle, and no session is on the way to it */
 	if (q.kind == SSH_C_SECRET)
@@ -366,6 +369,11 @@ void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const
 		send_buf(w, &b, e == OK ? fd : -1);
 	else if (e == OK)
 		close(fd);
+}
+
+const struct ssh_counts *ssh_worker_counts(const struct ssh_worker *w)
+{
+	return &w->counts;
 }
 
 void ssh_worker_retire(struct ssh_worker *w)

@@ -64,6 +64,8 @@ MUST_CHECK enum err ssh_worker_start(struct os_loop *loop, const struct ssh_work
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const char *why, int fd);
 /** ssh_worker_agent_said() - the answer to on_agent: @answer without its length when @e is OK */
 void ssh_worker_agent_said(struct ssh_worker *w, uint32_t dial_id, enum err e, struct bytes answer);
+/** ssh_worker_counts() - what it has, by its own word, a moment old at most */
+const struct ssh_counts *ssh_worker_counts(const struct ssh_worker *w);
 /** ssh_worker_retire() - the host goes down: nothing new on its connections, idle ones are closed now */
 void ssh_worker_retire(struct ssh_worker *w);
 /** ssh_worker_attach() - give it a command's session socket (given away) */

@@ -39,6 +39,7 @@
 #define ATTEMPTS_MAX 4 /* to connect to a server that drops us unheard */
 #define RETRY_MIN (200 * NSEC_PER_MSEC)
 #define N_CONNS_MAX 32
+#define COUNTS_AFTER (100 * NSEC_PER_MSEC) /* a change is told: off the way of what caused it, and with others */
 #define SPARE_IDLE (60 * NSEC_PER_SEC)
 #define N_POLL (1 + N_CONNS_MAX + N_JOBS_MAX)
 
@@ -55,6 +56,8 @@ struct process {
 	struct cpu_watch cpu;
 	struct ssh_asker asker;
 	uint32_t n_sessions; /* that came, ever */
+	struct ssh_counts counts, told; /* for the hub's status */
+	nsec_t counts_at; /* when they are told; NSEC_NEVER: they are */
 	bool idle_told, swollen; /* memory of sessions is still held */
 	bool refused; /* a login failed: the next worker reads the keys anew */
 };
@@ -103,6 +106,30 @@ static void tell_outcome(struct process *p, struct ssh_conn *c, enum err e)
 	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, c->id) == OK && ssh_put_u32(&b, (uint32_t)e) == OK)
 		tell_hub(p, &b);
 	ssh_buf_fini(&b);
+}
+
+/* Return: when to look again. */
+static nsec_t tell_counts(struct process *p)
+{
+	const uint32_t n[] = { p->counts.n_connections, p->counts.n_sessions, p->counts.n_file_sessions, p->counts.n_files_ended };
+	struct ssh_buf b = { 0 };
+	uint8_t type = SSH_C_COUNTS;
+	enum err e;
+
+	if (memcmp(&p->counts, &p->told, sizeof(p->told)) == 0)
+		return p->counts_at = NSEC_NEVER;
+	if (p->counts_at == NSEC_NEVER)
+		p->counts_at = p->now + COUNTS_AFTER;
+	if (p->now < p->counts_at)
+		return p->counts_at;
+	e = ssh_buf_add(&b, &type, 1);
+	for (size_t i = 0; i < ARRAY_SIZE(n) && e == OK; i++)
+		e = ssh_put_u32(&b, n[i]);
+	if (e == OK)
+		tell_hub(p, &b);
+	ssh_buf_fini(&b);
+	p->told = p->counts;
+	return p->counts_at = NSEC_NEVER;
 }
 
 static void ask_host_key(struct process *p, struct ssh_conn *c)
@@ -310,9 +337,13 @@ static void count_users(struct process *p)
 
 		c->n_users = c->n_file_users = c->n_direct_users = 0;
 	}
+	p->counts.n_connections = (uint32_t)p->n_conns;
+	p->counts.n_sessions = (uint32_t)p->n_jobs;
+	p->counts.n_file_sessions = 0;
 	list_for_each(it2, &p->jobs) {
 		struct ssh_job *j = container_of(it2, struct ssh_job, link);
 
+		p->counts.n_file_sessions += ssh_job_is_file(j);
 		if (j->conn)
 			count_user(j->conn, j);
 	}
@@ -398,6 +429,7 @@ static void step_jobs(struct process *p)
 			ssh_job_step(j, p->now);
 		}
 		if (j->state == JOB_DONE && (ssh_buf_used(&j->out) == 0 || j->in_eof)) {
+			p->counts.n_files_ended += ssh_job_is_file(j);
 			ssh_job_free(j);
 			p->n_jobs--;
 		}
@@ -506,7 +538,7 @@ static short conn_events(const struct ssh_conn *c)
 
 static nfds_t collect(struct process *p, struct pollfd *pf, int *ret_timeout)
 {
-	nsec_t next = nsec_min(check_idle(p), close_spare(p));
+	nsec_t next = nsec_min(nsec_min(check_idle(p), close_spare(p)), tell_counts(p));
 	nfds_t n = 0;
 
 	pf[n++] = (struct pollfd){ p->ctl, POLLIN, 0 };
@@ -568,7 +600,7 @@ int ssh_worker_run(int ctl_fd)
 	static struct pollfd pf[N_POLL];
 	struct os_sandbox sandbox = { .mem_bytes_max = (size_t)1 << 30 };
 
-	p = (struct process){ .ctl = ctl_fd, .cpu.seconds = TURN_CPU_SECONDS };
+	p = (struct process){ .ctl = ctl_fd, .cpu.seconds = TURN_CPU_SECONDS, .counts_at = NSEC_NEVER };
 	list_init(&p.conns);
 	list_init(&p.jobs);
 	p.asker = (struct ssh_asker){ &p.setup, &p.conns, &p.jobs, &p.cpu, tell_hub, &p };

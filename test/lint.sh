@@ -19,6 +19,7 @@ may() {
 }
 may base
 for f in os wg netstack transport; do may $f base; done
+may netstack/stock base netstack
 may enroll base wg # the Noise handshake and the hashes, nothing of the device
 may ssh base os # the worker is a process with a loop of its own
 LOW="base os wg netstack transport enroll"

@@ -22,6 +22,9 @@ $(B)/test/unit/%: $(B)/obj/test/unit/%.o $(TEST_LIB) $(ALL_PARTS:%=$(B)/lib%.a) 
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
 
+# Two stacks in one process.
+$(B)/test/unit/netstack/oracle_test: $(B)/stock/prefixed.o
+
 # Those of the library see what its users see: the shared one and its header.
 $(B)/test/unit/lib/%: $(B)/obj/test/unit/lib/%.o $(B)/libnefia.so
 	@mkdir -p $(@D)

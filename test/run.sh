@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh B [long] - run every suite in turn; the last line is "N passed, M failed, K skipped".
 # A script or program ends with 0 (passed), 77 (skipped; its last line is the reason) or anything else (failed).
-# cmocka programs count every test in them.
+# cmocka programs count every test in them. TEST_SUITES="e2e interop": these alone.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 B=${1:-build} long=${2:-}
@@ -12,12 +12,29 @@ logs=$B/test/log
 rm -rf "$logs"
 mkdir -p "$logs"
 
-# one COMMAND...: run it with the time limit and count its outcome
-one() {
-	local name=${ONE_NAME:-$1} log rc n
-	log=$logs/${name//\//_}.log
+# A script or program that must have the machine for itself says so, and why, in a line of its source: "alone: why".
+# The others go two at a time where there are two processors: most of them wait for something most of the time.
+WIDTH=${TEST_WIDTH:-$(($(nproc) > 1 ? 2 : 1))}
+is_alone() {
+	local source=${1#"$B/"}
+	[ -f "$source" ] || source=$source.c
+	grep -qE '^(#|//| \*|/\*) alone: ' "$source" 2>/dev/null
+}
+
+# start COMMAND...: run it with the time limit; what came of it is in the log, its status and its time beside
+start() {
+	local log=$logs/${ONE_NAME//\//_}.log t0=${EPOCHREALTIME/./} rc
 	timeout -k 5 "$LIMIT" "$@" >"$log" 2>&1 </dev/null
 	rc=$?
+	echo "$rc $(((${EPOCHREALTIME/./} - t0) / 100000))" >"$log.end"
+}
+
+# count NAME: how it ended
+count() {
+	local name=$1 log=$logs/${1//\//_}.log rc tenths n
+	read -r rc tenths <"$log.end"
+	rm "$log.end"
+	printf '%d.%d s  %s\n' $((tenths / 10)) $((tenths % 10)) "$name" >>"$logs/times"
 	n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | paste -sd+ | bc_)
 	case $rc in
 	0)
@@ -32,7 +49,7 @@ one() {
 		bad=$((bad / 2))
 		passed=$((passed + n))
 		failed=$((failed + (bad > 0 ? bad : 1)))
-		[ $rc = 124 ] && echo "  (time limit of $LIMIT s)"
+		[ "$rc" = 124 ] && echo "  (time limit of $LIMIT s)"
 		echo "  FAIL  $name (exit status $rc)"
 		grep -m 3 "^FAIL " "$log" | sed "s,^,        ,"
 		tail -n 60 "$log" | sed 's/^/        /'
@@ -43,20 +60,42 @@ one() {
 # sum of "a+b+c"; nothing is 0
 bc_() { local e; e=$(cat); echo $((${e:-0})); }
 
-# suite_of NAME RUNNER FILE...: count and time what RUNNER does with the files
-suite_of() {
-	local name=$1 runner=$2 t0=$SECONDS p0=$passed f0=$failed s0=$skipped
+# at_once N RUNNER FILE...: N of them at a time
+declare -A running=()
+ended() {
+	local pid
+	wait -n -p pid "${!running[@]}"
+	count "${running[$pid]}"
+	unset "running[$pid]"
+}
+at_once() {
+	local width=$1 runner=$2 t
 	shift 2
-	"$runner" "$@"
+	for t; do
+		[ ${#running[@]} -lt "$width" ] || ended
+		ONE_NAME=$t "$runner" "$t" &
+		running[$!]=$t
+	done
+	while [ ${#running[@]} -gt 0 ]; do ended; done
+}
+
+# suite_of NAME RUNNER FILE...: count and time what RUNNER does with the files. One that cannot be run counts as failed.
+suite_of() {
+	local name=$1 runner=$2 t0=$SECONDS p0=$passed f0=$failed s0=$skipped t
+	local -a shared=() alone=()
+	shift 2
+	[[ " ${TEST_SUITES:-$name} " == *" $name "* ]] || return 0
+	for t; do
+		if [ ! -f "$t" ]; then continue; elif is_alone "$t"; then alone+=("$t"); else shared+=("$t"); fi
+	done
+	at_once "$WIDTH" "$runner" "${shared[@]}"
+	at_once 1 "$runner" "${alone[@]}"
 	if [ $((passed - p0 + failed - f0 + skipped - s0)) -gt 0 ]; then
 		printf '%-12s %4d passed %3d failed %3d skipped  %3d s\n' "$name" \
 			$((passed - p0)) $((failed - f0)) $((skipped - s0)) $((SECONDS - t0))
 	fi
 }
-
-# A test that cannot be run counts as failed, not as absent.
-each() { local t; for t; do [ -f "$t" ] && one "$t"; done; }
-suite() { local name=$1; shift; suite_of "$name" each "$@"; }
+suite() { local name=$1; shift; suite_of "$name" start "$@"; }
 
 programs() { local f; for f; do case $f in *.d | *.o) ;; *) printf '%s\n' "$f" ;; esac; done; }
 
@@ -71,10 +110,11 @@ suite interop test/interop/*.sh
 # lib.sh is sourced, run.sh and drop.sh are for calling by hand or from the others
 mapfile -t e2e < <(printf '%s\n' test/e2e/*.sh | grep -vE '/(lib|run|drop)\.sh$')
 # as an ordinary user without capabilities, whoever we are
-dropped() { local t; for t; do ONE_NAME=$t one test/e2e/drop.sh "$PWD/$t"; done; }
+dropped() { start test/e2e/drop.sh "$PWD/$1"; }
 suite_of e2e dropped "${e2e[@]}"
 suite lint test/lint.sh test/manual.sh test/clang.sh
 # minutes each; SIM_MINUTES and the like say how many
-[ -n "$long" ] && LIMIT=${TEST_TIMEOUT_LONG:-7200} suite long test/long/*.sh
+[ -n "$long" ] && WIDTH=1 LIMIT=${TEST_TIMEOUT_LONG:-7200} suite long test/long/*.sh
+echo "slowest: $(sort -rn "$logs/times" | head -n 5 | sed 's/  */ /g' | paste -sd, | sed 's/,/, /g')"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $passed -gt 0 ]

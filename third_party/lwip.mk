@@ -8,14 +8,22 @@ LWIP_TAR := $(DL)/lwip_$(LWIP_VERSION)+dfsg1.orig.tar.xz
 LWIP_DIR := $(SRC)/lwip-$(LWIP_VERSION)
 LWIP_STAMP := $(LWIP_DIR)/.stamp
 
+LWIP_STOCK_DIR := $(SRC)/lwip-$(LWIP_VERSION)-stock
+LWIP_STOCK_STAMP := $(LWIP_STOCK_DIR)/.stamp
+
+lwip_unpack = $(Q)$(FETCH) $(LWIP_TAR) $(LWIP_SHA256) main/l/lwip/$(notdir $(LWIP_TAR)) \
+	-u https://github.com/lwip-tcpip/lwip/archive/refs/tags/STABLE-$(subst .,_,$(LWIP_VERSION))_RELEASE.tar.gz \
+	-t $(LWIP_TREE_SHA256) 'src/core src/include' && rm -rf $(1) && mkdir -p $(1) && tar -xf $(LWIP_TAR) -C $(1) --strip-components=1
+
 # Our build-time changes fail when their place is not found.
 $(LWIP_STAMP): third_party/lwip-edit.sh
-	$(Q)$(FETCH) $(LWIP_TAR) $(LWIP_SHA256) main/l/lwip/$(notdir $(LWIP_TAR)) \
-		-u https://github.com/lwip-tcpip/lwip/archive/refs/tags/STABLE-$(subst .,_,$(LWIP_VERSION))_RELEASE.tar.gz \
-		-t $(LWIP_TREE_SHA256) 'src/core src/include'
-	@rm -rf $(LWIP_DIR) && mkdir -p $(LWIP_DIR)
-	$(Q)tar -xf $(LWIP_TAR) -C $(LWIP_DIR) --strip-components=1
+	$(call lwip_unpack,$(LWIP_DIR))
 	$(Q)third_party/lwip-edit.sh $(LWIP_DIR)
+	@touch $@
+
+# As shipped, for netstack/stock/. After the other: one fetches for both.
+$(LWIP_STOCK_STAMP): | $(LWIP_STAMP)
+	$(call lwip_unpack,$(LWIP_STOCK_DIR))
 	@touch $@
 
 LWIP_CORE := init def inet_chksum ip mem memp netif pbuf stats tcp tcp_in tcp_out timeouts udp raw \
@@ -33,3 +41,11 @@ $(B)/liblwip.a: $(LWIP_OBJS)
 	$(call say,AR,$@)
 	@rm -f $@
 	$(Q)ar rcsD $@ $^
+
+LWIP_STOCK_OBJS := $(LWIP_CORE:%=$(B)/obj/foreign/lwip-stock/%.o)
+LWIP_STOCK_CPPFLAGS := -I$(LWIP_STOCK_DIR)/src/include -Inetstack/stock -Inetstack/lwip
+
+$(B)/obj/foreign/lwip-stock/%.o: $(FLAGS_FILE) $(LWIP_STOCK_STAMP) $(wildcard netstack/stock/*.h netstack/lwip/*.h netstack/lwip/arch/*.h)
+	$(call say,CC,lwip-stock/$*.c)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS_FOREIGN) -D_GNU_SOURCE -I. $(LWIP_STOCK_CPPFLAGS) -c -o $@ $(LWIP_STOCK_DIR)/src/core/$*.c

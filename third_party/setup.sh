@@ -33,6 +33,8 @@ test h:cmocka.h libcmocka-dev libcmocka-devel
 test c:sshd openssh-server openssh-server
 test c:ssh-keygen openssh-client openssh-clients
 test c:tmux tmux tmux
+test c:zsh zsh zsh
+test c:fish fish fish
 test c:rsync rsync rsync
 test c:git git git
 test c:dropbear dropbear-bin dropbear

@@ -107,7 +107,9 @@ static void pump_out(struct tunnel_bridge *b)
 	}
 	b->stream_full = false;
 	if (!b->over && !b->out_done && net_tcp_at_eof(b->c)) {
-		os_stream_shutdown(b->s);
+		/* When the other direction has ended before, closing says it too. */
+		if (!b->in_done)
+			os_stream_shutdown(b->s);
 		b->out_done = true;
 	}
 }
@@ -201,11 +203,13 @@ enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, str
 	os_timer_init(&b->end_timer, loop, on_end, b);
 	net_tcp_set_fn(c, on_tcp, b);
 	*ret = b;
-	/* What came before we listened. */
-	if (net_tcp_error(c) != OK)
+	/* What came before we listened, from either side: the first bytes then go with the ACK that ends the handshake. */
+	if (net_tcp_error(c) != OK) {
 		fail(b);
-	else
+	} else {
 		pump_out(b);
+		pump_in(b);
+	}
 	update_interest(b);
 	return OK;
 }

@@ -90,13 +90,15 @@ static void measure(int fd, void *arg)
 static void take_measured(struct tunnel *t, const char *answer, size_t len)
 {
 	snprintf(fastest.name, sizeof(fastest.name), "%.*s", (int)len, answer);
-	/* A child that died in a foreign library: that is an answer too. */
+	/* A child that died in a foreign library, or was not done in time: for this process that is an answer too. */
 	if (!wg_aead_name_is_known(fastest.name))
 		snprintf(fastest.name, sizeof(fastest.name), "libsodium");
 	log_info("cipher measured aead=%s", fastest.name);
 	if (!t)
 		return;
-	tunnel_state_set_aead(&t->state, fastest.name, print());
+	/* A machine too busy to answer in time is measured again at the next start. */
+	if (len > 0)
+		tunnel_state_set_aead(&t->state, fastest.name, print());
 	if (t->cipher.busy)
 		be_fast(t);
 }

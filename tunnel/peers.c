@@ -143,6 +143,18 @@ static const struct tunnel_peer *find_peer(const struct tunnel_peer *p, size_t n
 	return NULL;
 }
 
+/* The file has room for so many: those that nobody configures any more would take it from new ones. */
+static void forget_strangers(struct tunnel *t, const struct tunnel_peer *p, size_t n)
+{
+	struct tunnel_state *s = &t->state;
+
+	for (size_t i = s->n_peers; i-- > 0;)
+		if (!find_peer(p, n, &s->peers[i].key)) {
+			s->peers[i] = s->peers[--s->n_peers];
+			s->dirty = true;
+		}
+}
+
 enum err tunnel_set_peers(struct tunnel *t, const struct tunnel_peer *p, size_t n)
 {
 	nsec_t now = os_loop_now(t->loop);
@@ -160,6 +172,7 @@ enum err tunnel_set_peers(struct tunnel *t, const struct tunnel_peer *p, size_t 
 		tunnel_forget_configured(t, &info.key);
 		wg_peer_remove(t->dev, id);
 	}
+	forget_strangers(t, p, n);
 	for (size_t i = 0; i < n && e == OK; i++) {
 		wg_peer_id id = wg_peer_find(t->dev, &p[i].key);
 

@@ -1,8 +1,9 @@
 /*
  * tunnel/tunnel.c - device, interface and socket, wired together.
  *
- * Everything ends in process(): deliver what was decrypted, tell what happened, send what is sealed, set the
- * one timer. Calls from inside it (an output function that answers a packet, a callback that dials) only mark that another round
+ * Everything ends in process(), once a turn of the loop: deliver what was decrypted, tell what happened, send what is sealed, set
+ * the one timer. So what many connections have to say in a turn leaves together, and small packets are runs as large ones are.
+ * Calls from inside it (an output function that answers a packet, a callback that dials) only mark that another round
  * is needed. The socket's "not now" stops sending until it is writable; what waits then makes wg say "blocked", and
  * netstack keeps its data.
  */
@@ -124,12 +125,12 @@ static void transmit_and_resume(struct tunnel *t)
 	}
 }
 
-static void process(struct tunnel *t)
+static void process(void *ctx)
 {
+	struct tunnel *t = ctx;
+
+	net_set_now(os_loop_now(t->loop));
 	t->again = true;
-	if (t->processing)
-		return;
-	t->processing = true;
 	for (int rounds = 0; t->again && rounds < 64; rounds++) {
 		t->again = false;
 		deliver(t);
@@ -137,7 +138,6 @@ static void process(struct tunnel *t)
 		tell(t);
 		transmit_and_resume(t);
 	}
-	t->processing = false;
 	tunnel_cipher_turn(t);
 	tunnel_state_flush(&t->state, os_loop_now(t->loop));
 	os_timer_set(&t->timer, nsec_min(wg_device_deadline(t->dev), net_deadline()));
@@ -145,8 +145,8 @@ static void process(struct tunnel *t)
 
 void tunnel_kick(struct tunnel *t)
 {
-	net_set_now(os_loop_now(t->loop));
-	process(t);
+	t->again = true;
+	os_late_ask(&t->late);
 }
 
 static void on_timer(void *ctx)
@@ -154,10 +154,10 @@ static void on_timer(void *ctx)
 	struct tunnel *t = ctx;
 	nsec_t now = os_loop_now(t->loop);
 
-	wg_device_set_wall(t->dev, os_wall_now());
+	wg_device_set_wall(t->dev, now, os_wall_now());
 	wg_device_expire(t->dev, now);
 	net_expire(now);
-	process(t);
+	tunnel_kick(t);
 }
 
 static void on_recv(void *ctx, const struct os_udp_dgram *d, size_t n)
@@ -167,7 +167,7 @@ static void on_recv(void *ctx, const struct os_udp_dgram *d, size_t n)
 	nsec_t now = os_loop_now(t->loop);
 
 	net_set_now(now);
-	wg_device_set_wall(t->dev, os_wall_now());
+	wg_device_set_wall(t->dev, now, os_wall_now());
 	while (n > 0) {
 		size_t m = MIN(n, (size_t)N_BATCH);
 
@@ -180,7 +180,7 @@ static void on_recv(void *ctx, const struct os_udp_dgram *d, size_t n)
 		d += m;
 		n -= m;
 	}
-	process(t);
+	tunnel_kick(t);
 }
 
 static void on_writable(void *ctx)
@@ -188,7 +188,7 @@ static void on_writable(void *ctx)
 	struct tunnel *t = ctx;
 
 	t->tx_stuck = false;
-	process(t);
+	tunnel_kick(t);
 }
 
 /* ---- life ---- */
@@ -281,6 +281,7 @@ enum err tunnel_open(struct os_loop *loop, const struct tunnel_config *cfg, stru
 	list_init(&t->dials);
 	list_init(&t->link);
 	os_timer_init(&t->timer, loop, on_timer, t);
+	os_late_init(&t->late, loop, process, t);
 	e = stack_start(loop);
 	if (e == OK)
 		e = tunnel_state_load(&t->state, cfg->state_file);
@@ -315,6 +316,7 @@ void tunnel_close(struct tunnel *t)
 	if (!t)
 		return;
 	os_timer_cancel(&t->timer);
+	os_late_cancel(&t->late);
 	remember_all(t);
 	tunnel_dials_fail_all(t, ERR_CLOSED);
 	net_if_close(t->nif);

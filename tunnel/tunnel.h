@@ -80,7 +80,7 @@ MUST_CHECK enum err tunnel_set_addrs(struct tunnel *t, const struct ip_prefix *a
  * callback of the tunnel. Return: OK; else why there is no UDP port now: the tunnel is silent until it succeeds.
  */
 MUST_CHECK enum err tunnel_rebuild(struct tunnel *t);
-/** tunnel_kick() - after calls into tunnel_device() or tunnel_if() from outside: process what they left */
+/** tunnel_kick() - after calls into tunnel_device() or tunnel_if() from outside: what they left is processed at the end of the turn */
 void tunnel_kick(struct tunnel *t);
 
 /* A dial through the tunnel; ends with exactly one call of @fn unless cancelled. */

@@ -33,12 +33,13 @@ struct tunnel {
 	struct net_if *nif;
 	struct os_udp *udp; /* NULL: a rebuild could not open one; the next tries again */
 	struct os_timer timer;
+	struct os_late late;
 	struct list dials;
 	struct tunnel_state state;
 	struct tunnel_configured *configured;
 	size_t n_configured;
 	struct tunnel_cipher cipher;
-	bool processing, again;
+	bool again; /* process() needs another round */
 	bool tx_stuck; /* the socket said "not now" */
 };
 

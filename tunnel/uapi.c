@@ -69,28 +69,26 @@ static void put_hex(FILE *f, const char *name, const uint8_t key[KEY_LEN])
 	explicit_bzero(hex, sizeof(hex));
 }
 
-static void put_allowed(FILE *f, const struct wg_device *dev, wg_peer_id id, size_t n)
+static void put_allowed(FILE *f, const struct wg_device *dev, wg_peer_id id)
 {
 	struct ip_prefix p[32];
 	char buf[PREFIX_STR_MAX];
+	size_t done = 0, got;
 
-	for (size_t done = 0; done < n;) {
-		size_t got = wg_peer_get_allowed(dev, id, done, p, ARRAY_SIZE(p));
-
-		if (got == 0)
-			break;
+	do {
+		got = wg_peer_get_allowed(dev, id, done, p, ARRAY_SIZE(p));
 		for (size_t i = 0; i < got; i++)
 			fprintf(f, "allowed_ip=%s\n", ip_prefix_format(&p[i], buf));
 		done += got;
-	}
+	} while (got == ARRAY_SIZE(p));
 }
 
-static void put_peer(FILE *f, const struct wg_device *dev, wg_peer_id id)
+static void put_peer(FILE *f, const struct wg_device *dev, wg_peer_id id, nsec_t now)
 {
 	struct wg_peer_info info;
 	char buf[ENDPOINT_STR_MAX];
 
-	if (!wg_peer_get_info(dev, id, os_now(), &info))
+	if (!wg_peer_get_info(dev, id, now, &info))
 		return;
 	put_hex(f, "public_key", info.key.b);
 	put_hex(f, "preshared_key", info.psk.b);
@@ -101,7 +99,7 @@ static void put_peer(FILE *f, const struct wg_device *dev, wg_peer_id id)
 		(uint64_t)(info.last_handshake_wall / NSEC_PER_SEC), (uint64_t)(info.last_handshake_wall % NSEC_PER_SEC));
 	fprintf(f, "tx_bytes=%" PRIu64 "\nrx_bytes=%" PRIu64 "\npersistent_keepalive_interval=%u\n", info.tx_bytes,
 		info.rx_bytes, info.keepalive_s);
-	put_allowed(f, dev, id, info.n_allowed);
+	put_allowed(f, dev, id);
 	explicit_bzero(&info.psk, sizeof(info.psk));
 }
 
@@ -114,7 +112,7 @@ static void do_get(FILE *f, struct tunnel *t)
 		put_hex(f, "private_key", priv->b);
 	fprintf(f, "listen_port=%u\n", tunnel_port(t));
 	for (wg_peer_id id = wg_peer_next(dev, 0); id; id = wg_peer_next(dev, id))
-		put_peer(f, dev, id);
+		put_peer(f, dev, id, os_loop_now(t->loop));
 }
 
 /* ---- set ---- */
@@ -122,6 +120,7 @@ static void do_get(FILE *f, struct tunnel *t)
 struct setting {
 	struct tunnel *tunnel;
 	struct wg_device *dev;
+	nsec_t now; /* the turn's, as everybody's */
 	wg_peer_id peer; /* that the lines are about; 0 before the first, or when its lines are skipped */
 	struct wg_public_key key;
 	bool in_peers, exists;
@@ -185,7 +184,7 @@ static void remove_peer(struct setting *s, wg_peer_id id)
 {
 	struct wg_peer_info info;
 
-	if (wg_peer_get_info(s->dev, id, os_now(), &info))
+	if (wg_peer_get_info(s->dev, id, s->now, &info))
 		tunnel_forget_configured(s->tunnel, &info.key);
 	explicit_bzero(&info.psk, sizeof(info.psk));
 	wg_peer_remove(s->dev, id);
@@ -225,7 +224,7 @@ static int begin_peer(struct setting *s, const char *value)
 	s->in_peers = true;
 	s->peer = wg_peer_find(s->dev, &s->key);
 	s->exists = s->peer != 0;
-	e = s->exists ? OK : wg_peer_add(s->dev, &s->key, os_now(), &s->peer);
+	e = s->exists ? OK : wg_peer_add(s->dev, &s->key, s->now, &s->peer);
 	if (e != OK)
 		s->peer = 0;
 	/* Our own key is nobody's peer: its lines are skipped, as the kernel does. */
@@ -234,7 +233,6 @@ static int begin_peer(struct setting *s, const char *value)
 
 static int set_peer(struct setting *s, const char *name, const char *value)
 {
-	nsec_t now = os_now();
 	struct ip_prefix prefix;
 	struct endpoint ep;
 	struct wg_psk psk;
@@ -255,10 +253,10 @@ static int set_peer(struct setting *s, const char *name, const char *value)
 		wg_peer_set_psk(s->dev, s->peer, &psk);
 		explicit_bzero(&psk, sizeof(psk));
 	} else if (strcmp(name, "endpoint") == 0 && endpoint_parse(value, &ep) == OK) {
-		wg_peer_set_endpoint(s->dev, s->peer, &ep, now);
+		wg_peer_set_endpoint(s->dev, s->peer, &ep, s->now);
 		tunnel_forget_configured(s->tunnel, &s->key);
 	} else if (strcmp(name, "persistent_keepalive_interval") == 0 && parse_number(value, UINT16_MAX, &n)) {
-		wg_peer_set_keepalive(s->dev, s->peer, (uint16_t)n, now);
+		wg_peer_set_keepalive(s->dev, s->peer, (uint16_t)n, s->now);
 	} else if (strcmp(name, "replace_allowed_ips") == 0 && strcmp(value, "true") == 0) {
 		wg_peer_clear_allowed(s->dev, s->peer);
 	} else if (strcmp(name, "allowed_ip") == 0 && ip_prefix_parse(value, &prefix) == OK) {
@@ -271,7 +269,7 @@ static int set_peer(struct setting *s, const char *name, const char *value)
 
 static int do_set(struct tunnel *t, char *lines)
 {
-	struct setting s = { .tunnel = t, .dev = tunnel_device(t) };
+	struct setting s = { .tunnel = t, .dev = tunnel_device(t), .now = os_loop_now(t->loop) };
 	char *save = NULL;
 	int r = 0;
 

@@ -166,7 +166,7 @@ struct wg_device *wg_device_new(const struct wg_config *cfg, nsec_t now, uint64_
 	list_init(&dev->free_runs);
 	list_init(&dev->events);
 	heap_init(&dev->timers);
-	wg_device_set_wall(dev, wall_ns);
+	wg_device_set_wall(dev, now, wall_ns);
 	return dev;
 fail:
 	free(dev);
@@ -199,9 +199,9 @@ void wg_device_free(struct wg_device *dev)
 	free(dev);
 }
 
-void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns)
+void wg_device_set_wall(struct wg_device *dev, nsec_t now, uint64_t wall_ns)
 {
-	dev->wall_offset = wall_ns - dev->clock;
+	dev->wall_offset = wall_ns - now;
 }
 
 bool wg_device_set_aead(struct wg_device *dev, const char *name)
@@ -436,7 +436,6 @@ bool wg_peer_is_up(const struct wg_device *dev, wg_peer_id id, nsec_t now)
 bool wg_peer_get_info(const struct wg_device *dev, wg_peer_id id, nsec_t now, struct wg_peer_info *ret)
 {
 	const struct wg_peer *peer = wg_peer_get(dev, id);
-	struct ip_prefix one;
 
 	if (!peer)
 		return false;
@@ -456,8 +455,6 @@ bool wg_peer_get_info(const struct wg_device *dev, wg_peer_id id, nsec_t now, st
 		.n_staged = peer->n_staged,
 		.is_up = wg_session_usable(peer->current, now),
 	};
-	while (wg_allowedips_list(&dev->allowed, peer, ret->n_allowed, &one, 1) == 1)
-		ret->n_allowed++;
 	return true;
 }
 

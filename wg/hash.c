@@ -36,7 +36,8 @@ void wg_mac(uint8_t out[WG_MAC_LEN], const void *key, size_t key_len, struct byt
 	sodium_memzero(&s, sizeof(s));
 }
 
-void wg_hmac(uint8_t out[WG_HASH_LEN], const uint8_t key[WG_HASH_LEN], struct bytes in)
+/* HMAC-BLAKE2s-256 */
+static void hmac(uint8_t out[WG_HASH_LEN], const uint8_t key[WG_HASH_LEN], struct bytes in)
 {
 	uint8_t ipad[BLOCK_LEN], opad[BLOCK_LEN], inner[WG_HASH_LEN];
 
@@ -58,12 +59,12 @@ void wg_kdf(uint8_t *out1, uint8_t *out2, uint8_t *out3, const uint8_t key[WG_HA
 	uint8_t secret[WG_HASH_LEN], block[WG_HASH_LEN + 1];
 	uint8_t *outs[3] = { out1, out2, out3 };
 
-	wg_hmac(secret, key, in);
+	hmac(secret, key, in);
 	for (uint8_t i = 0; i < 3 && outs[i]; i++) {
 		size_t prev = i == 0 ? 0 : WG_HASH_LEN;
 
 		block[prev] = (uint8_t)(i + 1);
-		wg_hmac(outs[i], secret, wg_bytes(block, prev + 1));
+		hmac(outs[i], secret, wg_bytes(block, prev + 1));
 		memcpy(block, outs[i], WG_HASH_LEN);
 	}
 	sodium_memzero(secret, sizeof(secret));

@@ -62,11 +62,11 @@ struct wg_device *wg_device_new(const struct wg_config *cfg, nsec_t now, uint64_
 void wg_device_free(struct wg_device *dev);
 
 /**
- * wg_device_set_wall() - tell the wall clock (Unix time, ns); at start, and once a turn of the loop
+ * wg_device_set_wall() - the wall clock (Unix time, ns) that belongs to @now; at start, and once a turn of the loop
  *
  * Only the TAI64N timestamps of our initiations use it: max(clock, last sent + 1).
  */
-void wg_device_set_wall(struct wg_device *dev, uint64_t wall_ns);
+void wg_device_set_wall(struct wg_device *dev, nsec_t now, uint64_t wall_ns);
 /** wg_device_raise_timestamp() - our next initiation is later than @timestamp (ns since 1970): somebody had our key meanwhile */
 void wg_device_raise_timestamp(struct wg_device *dev, uint64_t timestamp);
 /** wg_device_set_private() - take a key; NULL = none. Sessions end, a peer with our own key is removed. */
@@ -146,7 +146,7 @@ struct wg_peer_info {
 	uint64_t rx_bytes, tx_bytes;   /* as `wg show transfer`: whole messages incl. handshakes, no UDP header */
 	uint64_t n_bad_source;         /* inner source not allowed */
 	uint64_t n_replayed, n_auth_failed;
-	uint32_t n_allowed, n_staged;
+	uint32_t n_staged;
 	bool is_up;
 };
 /** wg_peer_get_info() - false when the peer is gone; wipe @ret->psk after use */

@@ -181,4 +181,15 @@ check "the file is as it was" cmp "$CONF" "$T/good.yaml"
 expect 1 "init again" nefia init
 check "its code" contains "$ERR" "[E1005]"
 check "the file is as it was" cmp "$CONF" "$T/good.yaml"
+
+# files of the wrong kind, and targets that are not there
+expect 255 "a folder as a script" nefia exec --target web --script "$T"
+check "says so: $ERR" contains "$ERR" "$T: is a folder"
+expect 1 "a port that nobody has" nefia nc web 1
+check "its code: $ERR" contains "$ERR" "[E1018]"
+check "which: $ERR" contains "$ERR" "the host could not connect to"
+echo dear >"$T/dear"
+expect 1 "a forward at a file" nefia forward web "$T/dear:localhost:22"
+check "its code: $ERR" contains "$ERR" "[E1016]"
+check "the file is as it was" equal "$(cat "$T/dear")" dear
 done_all

@@ -16,7 +16,7 @@ fi
 for tool in unshare setpriv; do
 	command -v "$tool" >/dev/null || { echo "drop.sh: $tool (util-linux) is needed to leave root" >&2; exit 1; }
 done
-uid=64873
+uid=$((63000 + $$ % 1800)) # two at once do not see each other's processes as their own
 while getent passwd "$uid" >/dev/null || getent group "$uid" >/dev/null; do uid=$((uid + 1)); done
 base=$(mktemp -d /tmp/nefia-user.XXXXXX)
 trap 'rm -rf "$base"' EXIT

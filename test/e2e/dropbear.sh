@@ -36,4 +36,21 @@ PIDS="$PIDS $!"
 wait_until 5 grep -q Forwarding "$T/f.out"
 banner=$(exec 3<>"/dev/tcp/127.0.0.1/$port" && timeout 5 head -c 4 <&3)
 check "a forward" equal "$banner" SSH-
+"$NEFIA" forward --remote web "0:127.0.0.1:$SSH_PORT" >"$T/r.out" 2>&1 &
+PIDS="$PIDS $!"
+wait_until 5 grep -q Forwarding "$T/r.out"
+port=$(sed -n 's/^Forwarding [^ ]*:\([0-9]*\) at web.*/\1/p' "$T/r.out")
+banner=$(exec 3<>"/dev/tcp/127.0.0.1/${port:-1}" && timeout 5 head -c 4 <&3)
+check "a forward from there" equal "$banner" SSH-
+script -qec "$NEFIA shell web 'test -t 0 && stty size; exit 6'" /dev/null </dev/null >"$T/tty.out" 2>&1
+check "a terminal's exit status" equal $? 6
+check "is one" grep -qE '^[0-9]+ [0-9]+' "$T/tty.out"
+# Its SFTP is OpenSSH's program, where it is installed in the place that dropbear was built for.
+if nefia fs put "$T/blob" "web:$T/put" >"$T/out" 2>"$T/err"; then
+	check "a file there" cmp "$T/blob" "$T/put"
+	expect 0 "and back" nefia fs get "web:$T/put" "$T/got"
+	check "is whole" cmp "$T/blob" "$T/got"
+else
+	check "no SFTP is told as that" contains "$(cat "$T/err")" "[E1040]"
+fi
 done_all

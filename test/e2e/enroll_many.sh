@@ -1,6 +1,7 @@
 #!/bin/bash
 # Many agents as real processes against one operator, while strangers flood the port from many addresses: a good one still
 # enrolls within 10 s. N=100 agents and 10 s of flood with LONG=1; a small run otherwise.
+# alone: a flood
 . "$(dirname "$0")/lib.sh"
 TEST_NAME=enroll-many
 [ -n "${LONG:-}" ] && N=100 FLOOD=10 || N=12 FLOOD=3

@@ -28,6 +28,20 @@ expect 0 "a file that does not say its size" nefia fs cat web:/proc/self/status
 check "it is read" contains "$OUT" "Name:"
 expect 2 "no host" nefia fs ls "$T"
 
+expect 2 "get from host to host" nefia fs get "web:$T/dst" "web:$T/dst2"
+check "it says how" contains "$ERR" "copied between two by get and put"
+
+# What is no file stays what it is: a copy would take its place.
+mkfifo "$T/pipe"
+mkdir "$T/pipes"
+mkfifo "$T/pipes/src"
+expect 1 "get to a pipe" nefia fs get "web:$T/dst" "$T/pipe"
+check "it says what to do" contains "$ERR" "nefia fs cat HOST:PATH >"
+expect 1 "get into a folder with a pipe of that name" nefia fs get "web:$T/src" "$T/pipes"
+expect 1 "put to a pipe" nefia fs put "$T/src" "web:$T/pipe"
+check "it says why" contains "$ERR" "device or a pipe"
+check "both are pipes" test -p "$T/pipe" -a -p "$T/pipes/src" -a -z "$(ls "$T" "$T/pipes" | grep part)"
+
 # Looking.
 mkdir "$R/dir" "$R/.hidden"
 printf 12345 >"$R/a.txt"
@@ -129,6 +143,7 @@ check "gone" test ! -e "$R/old"
 expect 1 "rm of what is not there" nefia fs rm "web:$R/old"
 expect 0 "rm -f of what is not there" nefia fs rm -f "web:$R/old"
 expect 1 "rm of a folder that is not empty" nefia fs rm "web:$R/new"
+check "it says so" contains "$ERR" "a folder that is not empty: -r"
 mkdir "$T/outside"
 touch "$T/outside/kept"
 ln -s "$T/outside" "$R/new/out"

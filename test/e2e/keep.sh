@@ -88,12 +88,70 @@ expect 0 "stopped by host" nefia forward --stop web
 check "its port is closed" closed "$NOW"
 check "its socket is gone" test ! -e "$T/near.sock"
 
-# the end of the hub is theirs, however it comes
+# its process ends with the hub, however that ends; the next hub takes it up again, on the port that it had
 expect 0 "another" nefia forward -b web "0:127.0.0.1:$FAR"
 PORT=$(printf '%s\n' "$OUT" | sed -n 's/^Forwarding 127.0.0.1:\([0-9]*\) to.*/\1/p')
+ID=$(printf '%s\n' "$OUT" | sed -n 's/^In the background as number \([0-9]*\);.*/\1/p')
+expect 0 "and one at the host" nefia forward -b -R web "0:127.0.0.1:$FAR"
+RPORT=$(printf '%s\n' "$OUT" | sed -n 's/^Forwarding [^ ]*:\([0-9]*\) at web to.*/\1/p')
 kill -9 "$HUB_PID"
 check "ends with the hub" wait_until 3 closed "$PORT"
 wait "$HUB_PID" 2>/dev/null
+expect 0 "the list without a hub" nefia forward --list
+check "knows it" contains "$OUT" "$ID  web  saved"
+check "what it is" contains "$OUT" "web 127.0.0.1:$PORT:127.0.0.1:$FAR"
+check "what will be" contains "$OUT" "the next one takes them up again"
+start_hub
+check "back after a kill" wait_until 12 answers "$PORT"
+check "the one at the host too" wait_until 12 answers "$RPORT"
+expect 0 "the list" nefia forward --list
+check "has its number" contains "$OUT" "$ID  web  running"
+expect 0 "an orderly end" nefia hub stop
+check "says what comes back" contains "$OUT" "2 forwards in the background will be back"
+start_hub
+check "back after the orderly end" wait_until 12 answers "$PORT"
+expect 0 "a new one has a new number" nefia forward -b web "0:127.0.0.1:$FAR"
+check "not one of theirs" contains "$OUT" "number $((ID + 2));"
+expect 0 "stopped" nefia forward --stop $((ID + 2))
+
+# its port is somebody else's when the hub comes back: it waits, says why, and takes the port when it is free
+stop_pid "$HUB_PID" KILL
+python3 -c "
+import socket, sys, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(('127.0.0.1', $PORT)); s.listen(); time.sleep(60)" &
+squatter=$!
+PIDS="$PIDS $squatter"
+check "somebody has the port" wait_until 5 port_answers "$PORT"
+start_hub
+check "it is told" wait_until 8 sh -c "'$NEFIA' forward --list | grep -q 'not ready: 127.0.0.1:$PORT: in use'"
+stop_pid "$squatter" KILL
+check "and takes its port" wait_until 12 answers "$PORT"
+check "the other is there" wait_until 12 answers "$RPORT"
+
+# stopped while no hub runs
+stop_pid "$HUB_PID" KILL
+expect 1 "no such" nefia forward --stop 999
+check "its code" contains "$ERR" "[E1017]"
+expect 0 "stopped without a hub" nefia forward --stop $((ID + 1))
+check "says so" equal "$OUT" "Stopped number $((ID + 1)), web"
+check "one is left" equal "$(nefia forward --list --json | python3 -c 'import json,sys; print([(f["id"], f["state"]) for f in json.load(sys.stdin)])')" "[($ID, 'saved')]"
+# a command's own hub takes it up as well, and stays for it
+expect 0 "a command" nefia exec --target web -- true
+check "back with a command's hub" wait_until 12 answers "$PORT"
+expect 0 "stopped" nefia forward --stop web
+check "the hub ends with it" wait_until 3 sh -c "! '$NEFIA' hub stop"
+expect 0 "none" nefia forward --list
+check "says so" equal "$OUT" "No forward runs in the background"
+
+# a damaged list stops nothing, and is not thrown away
+echo '{"version":1,"forwards":[{' >"$NEFIA_HOME/forwards.json"
+expect 1 "a damaged list" nefia forward --list
+check "is named" contains "$ERR" "forwards.json: malformed"
+start_hub
+expect 0 "the hub works" nefia exec --target web -- true
+check "put aside" test -s "$NEFIA_HOME/forwards.json.unread"
+nefia hub stop >/dev/null
+
 # without a hub: the transient one stays as long as there is a forward
 expect 0 "no hub runs" nefia forward -b web "0:127.0.0.1:$FAR"
 sleep 1

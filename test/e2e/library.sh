@@ -35,6 +35,12 @@ mv "$T/id.away" "$T/id"
 
 # ---- with a hub ----
 start_hub
+stop_sshd
+for i in 1 2 3 4 5 6; do "$EX/run" web true >/dev/null 2>&1; done
+expect 255 "a host that rests after failures" "$EX/run" web true
+check "says so" contains "$ERR" "circuit breaker open"
+start_sshd
+nefia hub retry >/dev/null
 expect 3 "through a hub that runs" "$EX/run" web 'exit 3'
 check "it is still that hub" kill -0 "$HUB_PID"
 

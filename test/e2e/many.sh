@@ -1,5 +1,6 @@
 #!/bin/bash
 # fifty hosts at once: in about the time of the slowest, although sshd drops connections at random (MaxStartups)
+# alone: times are compared
 . "$(dirname "$0")/lib.sh"
 N=50
 start_sshd

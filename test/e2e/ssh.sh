@@ -18,6 +18,21 @@ for i in 1 2 3 4; do check "file $i of four at once is whole" cmp "$T/src" "$T/b
 
 check "keys were exchanged anew" contains "$("$NEFIA" exec --target web -- 'head -c 5000000 /dev/zero | cksum')" " 5000000"
 
+# What the pool has is shown, and sessions with files are counted from their begin to their end.
+pool() { "$NEFIA" vpn status --live --json | tr -d ' \n' | grep -o '"ssh":{[^}]*}'; }
+pool_is() { equal "$(pool)" "\"ssh\":{\"connections\":$1,\"sessions\":$2,\"file_sessions\":$3,\"file_sessions_ended\":$4}"; }
+at_rest() { contains "$(pool)" '"sessions":0,"file_sessions":0'; }
+check "all have ended" wait_until 3 at_rest
+ended=$(pool | sed 's/.*ended"://; s/}//')
+check "files were carried: $(pool)" test "$ended" -ge 8
+n_conns=$(pool | sed 's/.*connections"://; s/,.*//')
+"$NEFIA" exec --target web -- 'sleep 2' &
+sleeper=$!
+check "a session is seen" wait_until 2 pool_is "$n_conns" 1 0 "$ended"
+wait $sleeper
+nefia fs cat "web:$T/src" >"$T/cat"
+check "and that files went" wait_until 2 pool_is "$n_conns" 0 0 $((ended + 1))
+
 # An idle connection whose server ends costs nothing, and the next command has a new one.
 worker=$(pgrep -P "$HUB_PID" -x nefia-ssh | head -1)
 ticks() { awk '{print $14 + $15}' "/proc/$worker/stat"; }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Ten thousand bad attempts a second, from as many addresses as there are (an IPv4 /10, an IPv6 /32 of /64s), whole TCP connections of
 # which each is answered or cut: a good agent from one more address enrolls within 10 s, and the hub's memory stays bounded.
+# alone: a flood
 #
 #   attackers 100.64.0.0/10, fd77:1::/32 -- hub 10.3.0.1, fd77::1 -- good agent 10.4.0.2
 set -u

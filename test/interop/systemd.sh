@@ -7,48 +7,24 @@ umask 022
 HERE=$(cd "$(dirname "$0")" && pwd)
 BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
 TEST_NAME=systemd
-N_CHECKS=0
-T= INIT= CGROUP=
-skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
-fail() {
-	echo "FAIL $TEST_NAME: $*"
-	tail -n 12 "$T"/*.out 2>/dev/null
-	inside journalctl --no-pager -n 25 2>/dev/null
-	exit 1
-}
-ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
-now_ms() { date +%s%3N; }
-cleanup() {
-	status=$?
-	trap - EXIT
+NAMESPACES=
+LOGS="*.out"
+NEEDS="unshare pivot_root nsenter ssh-keygen ssh-keyscan sshd systemctl loginctl systemd-analyze"
+INIT= CGROUP=
+more_logs() { inside journalctl --no-pager -n 25 2>/dev/null; }
+more_cleanup() {
 	[ -z "$INIT" ] || kill -9 "$INIT" 2>/dev/null
-	if [ -n "$CGROUP" ]; then
-		for _ in $(seq 50); do
-			find "$CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null
-			[ -d "$CGROUP" ] || break
-			sleep 0.1
-		done
-	fi
-	[ -z "$T" ] || rm -rf "$T"
-	exit $status
+	[ -n "$CGROUP" ] || return
+	for _ in $(seq 50); do
+		find "$CGROUP" -depth -type d -exec rmdir {} + 2>/dev/null
+		[ -d "$CGROUP" ] || break
+		sleep 0.1
+	done
 }
-until_true() {
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.1; done
-}
-
-PATH=$PATH:/usr/sbin:/sbin
-[ "$(id -u)" = 0 ] || skip "needs root for namespaces"
-for tool in unshare pivot_root nsenter ip ssh-keygen ssh-keyscan sshd systemctl loginctl systemd-analyze; do
-	command -v $tool >/dev/null || skip "$tool is not installed"
-done
+. "$HERE/../lib/netns.sh"
 [ -x /lib/systemd/systemd ] || skip "systemd is not installed"
 for CG2 in /sys/fs/cgroup /sys/fs/cgroup/unified; do [ ! -f $CG2/cgroup.procs ] || [ ! -f $CG2/cgroup.controllers ] || break; done
 [ -f $CG2/cgroup.controllers ] || skip "no cgroup2 here"
-trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
-T=$(mktemp -d /tmp/nefia-systemd.XXXXXX)
 CGROUP=$CG2/nefia-systemd-$$
 mkdir "$CGROUP" 2>/dev/null || { CGROUP=; skip "no cgroup can be made here"; }
 

@@ -3,6 +3,7 @@
 #
 # What the flood sends has a valid MAC1 (everybody knows our public key) and nothing else. Cookies and proofs are counted
 # on the wire.
+# alone: floods
 . "$(dirname "$0")/../lib/wgns.sh"
 namespaces
 ip netns add $ATTACK && veth a$$ $OURS $ATTACK 203.0.113 && veth b$$ $THEIRS $ATTACK 198.18.0 || fail "veth"

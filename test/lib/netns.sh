@@ -3,13 +3,15 @@
 #   NAMESPACES  their names, unique to this run; what runs in them is killed at the end
 #   LOGS        files under $T, patterns, whose ends are shown when it fails
 #   NEEDS       programs; one that is missing is a skip
-# Gives $T, a folder that goes at the end, and the namespaces with loopback up.
+# Gives $T, a folder that goes at the end, and the namespaces with loopback up. A script that makes more than that defines
+# more_logs (what else is shown when it fails) and more_cleanup (what else is taken away).
 T=
 N_CHECKS=0
 skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
 fail() {
 	echo "FAIL $TEST_NAME: $*"
 	(cd "$T" && tail -n 12 $LOGS 2>/dev/null)
+	! declare -F more_logs >/dev/null || more_logs
 	exit 1
 }
 ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
@@ -17,6 +19,7 @@ now_ms() { date +%s%3N; }
 cleanup() {
 	status=$?
 	trap - EXIT
+	! declare -F more_cleanup >/dev/null || more_cleanup
 	for ns in $NAMESPACES; do
 		ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
 		ip netns del $ns 2>/dev/null

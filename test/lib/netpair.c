@@ -154,14 +154,26 @@ static struct netlink_pkt *take_due(struct netpair *p, struct netside *from)
 	return NULL;
 }
 
+/* With @late the side to which @from sends is woken some time after the first packet that waits for it. */
+static bool is_awake(struct netpair *p, struct netside *from)
+{
+	if (!p->late || !from->first)
+		return true;
+	if (!from->wake_at)
+		from->wake_at = from->first->at + rng_below(&p->rng.rng, p->late);
+	return p->now >= from->wake_at;
+}
+
 /* Delivers what is due; return: anything? */
 static bool deliver(struct netpair *p, struct netside *from, struct netside *to)
 {
 	struct pktbuf *batch[32];
 	struct netlink_pkt *k;
-	size_t n = 0, n_max = p->tick ? ARRAY_SIZE(batch) : 1;
+	size_t n = 0, n_max = p->tick || p->late ? ARRAY_SIZE(batch) : 1;
 	bool any = false;
 
+	if (!is_awake(p, from))
+		return false;
 	/* Input may append to either queue: looked at anew each time. */
 	while ((k = take_due(p, from))) {
 		int copies = 1 + rng_chance(&p->rng.rng, p->dup_ppm);
@@ -179,6 +191,7 @@ static bool deliver(struct netpair *p, struct netside *from, struct netside *to)
 	}
 	if (n > 0)
 		net_if_input(to->nif, batch, n);
+	from->wake_at = any ? 0 : from->wake_at;
 	if (any && net_if_is_blocked(from->nif))
 		net_if_resume(from->nif);
 	return any;
@@ -190,7 +203,7 @@ static nsec_t next_arrival(const struct netside *s)
 
 	for (const struct netlink_pkt *k = s->first; k && (k == s->first || s->pair->reorder_ppm); k = k->next)
 		at = nsec_min(at, handed_over_at(s->pair, k));
-	return at;
+	return MAX(at, s->wake_at);
 }
 
 /* The process gets no processor for a while: packets and timers wait. */

@@ -20,6 +20,7 @@ struct netside {
 	struct netlink_pkt *first, **last; /* what this side sent */
 	size_t n_queued;
 	nsec_t busy_until;  /* the bottleneck's */
+	nsec_t wake_at;     /* with @late: when the other side will see what has come; 0: not decided */
 	uint64_t n_dropped; /* by it */
 	uint32_t drop_next; /* so many packets are lost now */
 	nsec_t burst_until;
@@ -42,6 +43,7 @@ struct netpair {
 	nsec_t tick;      /* packets are handed over at multiples of it, 32 at once, as a busy receiver does; 0 = each by itself */
 	nsec_t stall_every, stall_for; /* a busy machine: nothing runs for up to that long, about so often; 0 = never */
 	nsec_t next_stall;
+	nsec_t late; /* each side wakes up to that long after something came, for all that is there by then; 0 = at once */
 	size_t len_max;   /* longer packets vanish; 0 = none do */
 	size_t queue_max; /* output answers "blocked" beyond; 0 = none */
 };

@@ -36,32 +36,60 @@ static void begin(struct rig *r)
 	assert_true(r->client.ready);
 }
 
+/* sftp-server in the folder @dir. Return: our end of its standard input and output. */
+static int start_server(const char *server, const char *dir, pid_t *ret_pid)
+{
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	*ret_pid = fork();
+	assert_true(*ret_pid >= 0);
+	if (*ret_pid == 0) {
+		dup2(fds[1], 0);
+		dup2(fds[1], 1);
+		if (chdir(dir) != 0)
+			_exit(1);
+		execl(server, server, (char *)NULL);
+		_exit(1);
+	}
+	close(fds[1]);
+	fcntl(fds[0], F_SETFL, O_NONBLOCK);
+	return fds[0];
+}
+
 bool rig_open(struct rig *r)
 {
 	const char *server = find_server();
-	int fds[2];
 
 	if (!server)
 		return false;
 	memset(r, 0, sizeof(*r));
 	strcpy(r->dir, "/tmp/nefia-sftp-XXXXXX");
 	assert_non_null(mkdtemp(r->dir));
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	r->pid = fork();
-	assert_true(r->pid >= 0);
-	if (r->pid == 0) {
-		dup2(fds[1], 0);
-		dup2(fds[1], 1);
-		if (chdir(r->dir) != 0)
-			_exit(1);
-		execl(server, server, (char *)NULL);
-		_exit(1);
-	}
-	close(fds[1]);
-	r->fd = fds[0];
-	fcntl(r->fd, F_SETFL, O_NONBLOCK);
+	r->fd = start_server(server, r->dir, &r->pid);
 	begin(r);
 	return true;
+}
+
+struct rig_lane *rig_add_lane(struct rig *r)
+{
+	struct rig_lane *l = &r->lane[r->lanes.n];
+
+	assert_true(r->lanes.n < ARRAY_SIZE(r->lane));
+	l->fd = start_server(find_server(), r->dir, &l->pid);
+	assert_int_equal(sftp_client_init(&l->client, r->now), OK);
+	r->lanes.v[r->lanes.n++] = &l->client;
+	r->session.lanes = &r->lanes;
+	for (int i = 0; i < 1000 && !l->client.ready; i++)
+		assert_true(rig_pump(r));
+	assert_true(l->client.ready);
+	return l;
+}
+
+void rig_end_lane(struct rig_lane *l)
+{
+	kill(l->pid, SIGKILL);
+	l->held = false;
 }
 
 void rig_open_fake(struct rig *r, void (*serve)(void *ctx, struct rig *r), void *ctx)
@@ -87,6 +115,11 @@ void rig_close(struct rig *r)
 
 	fs_session_fini(&r->session);
 	sftp_client_fini(&r->client);
+	for (unsigned i = 0; i < r->lanes.n; i++) {
+		sftp_client_fini(&r->lane[i].client);
+		close(r->lane[i].fd);
+		waitpid(r->lane[i].pid, NULL, 0);
+	}
 	ssh_buf_fini(&r->out);
 	for (size_t i = 0; i < ARRAY_SIZE(r->results); i++)
 		empty(&r->results[i]);
@@ -151,24 +184,46 @@ static void take_frame(struct rig *r, uint8_t type, struct bytes body)
 	assert_int_equal(rd.len, 0);
 }
 
-static bool move_bytes(struct rig *r)
+static void move_channel(struct sftp_client *c, int fd, uint64_t *n_sent)
 {
-	struct pollfd pf = { r->fd, (short)(POLLIN | (ssh_buf_used(&r->client.out) ? POLLOUT : 0)), 0 };
+	uint8_t *to = ssh_buf_room(&c->in, 65536);
 	ssize_t n;
 
-	/* What is said already needs no server. */
-	if (poll(&pf, 1, ssh_buf_used(&r->out) ? 0 : 5000) <= 0)
-		return ssh_buf_used(&r->out) > 0;
-	if (ssh_buf_used(&r->client.out) > 0) {
-		n = send(r->fd, r->client.out.p + r->client.out.off, ssh_buf_used(&r->client.out), MSG_NOSIGNAL);
-		if (n > 0)
-			ssh_buf_drop(&r->client.out, (size_t)n);
+	if (ssh_buf_used(&c->out) > 0) {
+		n = send(fd, c->out.p + c->out.off, ssh_buf_used(&c->out), MSG_NOSIGNAL);
+		if (n > 0) {
+			ssh_buf_drop(&c->out, (size_t)n);
+			*n_sent += (uint64_t)n;
+		}
 	}
-	n = read(r->fd, ssh_buf_room(&r->client.in, 65536), 65536);
+	assert_non_null(to);
+	n = read(fd, to, 65536);
 	if (n > 0)
-		r->client.in.len += (size_t)n;
-	else if (n == 0)
-		sftp_client_fail(&r->client, ERR_RESET, "the server ended");
+		c->in.len += (size_t)n;
+	else if (n == 0 || errno != EAGAIN)
+		sftp_client_fail(c, ERR_RESET, "the server ended");
+}
+
+static struct pollfd events(const struct sftp_client *c, int fd, bool held)
+{
+	return (struct pollfd){ held || c->error != OK ? -1 : fd, (short)(POLLIN | (ssh_buf_used(&c->out) ? POLLOUT : 0)), 0 };
+}
+
+static bool move_bytes(struct rig *r)
+{
+	struct pollfd pf[FS_LANES_MAX] = { events(&r->client, r->fd, r->held) };
+	uint64_t n_sent = 0;
+
+	for (unsigned i = 0; i < r->lanes.n; i++)
+		pf[1 + i] = events(&r->lane[i].client, r->lane[i].fd, r->lane[i].held);
+	/* What is said already needs no server. */
+	if (poll(pf, 1 + r->lanes.n, ssh_buf_used(&r->out) ? 0 : 5000) <= 0)
+		return ssh_buf_used(&r->out) > 0;
+	if (pf[0].revents)
+		move_channel(&r->client, r->fd, &n_sent);
+	for (unsigned i = 0; i < r->lanes.n; i++)
+		if (pf[1 + i].revents)
+			move_channel(&r->lane[i].client, r->lane[i].fd, &r->lane[i].n_sent);
 	return true;
 }
 
@@ -185,6 +240,8 @@ bool rig_pump(struct rig *r)
 	else
 		ok = move_bytes(r);
 	sftp_client_input(&r->client, r->now);
+	for (unsigned i = 0; i < r->lanes.n; i++)
+		sftp_client_input(&r->lane[i].client, r->now);
 	fs_session_step(&r->session, r->now);
 	while (ssh_frame_next(&r->out, &type, &body, &total) == OK) {
 		take_frame(r, type, body);

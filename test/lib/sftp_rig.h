@@ -29,6 +29,15 @@ struct rig_result {
 	uint64_t credit;
 };
 
+/* A further channel to another sftp-server in the same folder, as struct fs_lanes has them. */
+struct rig_lane {
+	struct sftp_client client;
+	int fd;
+	pid_t pid;
+	bool held;       /* nothing moves on it, in neither direction */
+	uint64_t n_sent; /* bytes */
+};
+
 struct rig {
 	struct sftp_client client;
 	struct fs_session session;
@@ -36,6 +45,9 @@ struct rig {
 	nsec_t now;
 	int fd;    /* to sftp-server; -1 with a server of the test's own */
 	pid_t pid;
+	bool held; /* as of a lane */
+	struct rig_lane lane[FS_LANES_MAX - 1];
+	struct fs_lanes lanes; /* those of them that there are */
 	char dir[64];
 	/* The test's own server: takes requests from client.out, answers into client.in. */
 	void (*serve)(void *ctx, struct rig *r);
@@ -45,6 +57,10 @@ struct rig {
 
 /** rig_open() - a folder of its own and sftp-server in it; false: there is no sftp-server here */
 bool rig_open(struct rig *r);
+/** rig_add_lane() - another channel for the session of rig_open() */
+struct rig_lane *rig_add_lane(struct rig *r);
+/** rig_end_lane() - its server is killed */
+void rig_end_lane(struct rig_lane *l);
 void rig_open_fake(struct rig *r, void (*serve)(void *ctx, struct rig *r), void *ctx);
 void rig_close(struct rig *r);
 /** rig_pump() - one turn; false: nothing moved for 5 s */

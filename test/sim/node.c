@@ -51,6 +51,7 @@ void node_prepare(struct sim *s, int id)
 	n->port = 51820;
 	n->loop.node = n;
 	heap_init(&n->loop.timers);
+	list_init(&n->loop.lates);
 	wg_generate_private(&s->world.rng, &n->priv);
 	wg_public_from_private(&n->priv, &s->wire.pub[id]);
 	s->wire.priv[id] = &n->priv;

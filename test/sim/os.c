@@ -92,7 +92,40 @@ void os_timer_set(struct os_timer *t, nsec_t at)
 		ASSERT(heap_set(&t->loop->timers, &t->node, at) == OK);
 }
 
-/* As os/loop.c: those that were due when the turn began. */
+void os_late_init(struct os_late *l, struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
+{
+	*l = (struct os_late){ .loop = loop, .fn = fn, .ctx = ctx };
+	list_init(&l->link);
+}
+
+void os_late_ask(struct os_late *l)
+{
+	if (list_empty(&l->link))
+		list_add_tail(&l->loop->lates, &l->link);
+}
+
+void os_late_cancel(struct os_late *l)
+{
+	if (l->loop)
+		list_del(&l->link);
+}
+
+static bool run_lates(struct node *n)
+{
+	struct list *first;
+	bool any = false;
+
+	while ((first = list_first(&n->loop.lates))) {
+		struct os_late *l = container_of(first, struct os_late, link);
+
+		list_del(first);
+		l->fn(l->ctx);
+		any = true;
+	}
+	return any;
+}
+
+/* As os/loop.c: those that were due when the turn began, then what waits for the turn's end. */
 bool sim_run_timers(struct node *n, nsec_t now)
 {
 	uint64_t limit = n->loop.timers.next_seq;
@@ -107,6 +140,7 @@ bool sim_run_timers(struct node *n, nsec_t now)
 		t->fn(t->ctx);
 		any = true;
 	}
+	any |= run_lates(n);
 	sim_leave(before);
 	return any;
 }
@@ -115,6 +149,8 @@ nsec_t sim_next_timer(const struct node *n)
 {
 	struct heap_node *first = n->frozen ? NULL : heap_first(&n->loop.timers);
 
+	if (!n->frozen && !list_empty(&n->loop.lates))
+		return sim.now;
 	return first ? first->key : NSEC_NEVER;
 }
 

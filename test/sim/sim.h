@@ -36,6 +36,7 @@ struct sim;
 struct os_loop {
 	struct node *node;
 	struct heap timers;
+	struct list lates;
 };
 
 /* A datagram on its way. */

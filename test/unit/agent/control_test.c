@@ -363,6 +363,19 @@ static void notices(void **state)
 	free(text);
 }
 
+/* The error of a reload names the file as it is called, and may be cut anywhere. */
+static void a_report_survives_what_is_no_text(void **state)
+{
+	struct agent_health h = { .ssh = AGENT_SSH_REACHABLE };
+	json_t *j;
+
+	strcpy(h.last_config_error, "/etc/caf\xe9/agent.yaml:1:1: \xc3");
+	j = agent_health_json(&h, os_now());
+	assert_non_null(j);
+	assert_string_equal(json_string_value(json_object_get(j, "last_config_error")), "/etc/caf?/agent.yaml:1:1: ?");
+	json_decref(j);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -376,6 +389,7 @@ int main(void)
 		cmocka_unit_test(a_peers_fifth_connection_is_refused),
 		cmocka_unit_test(the_operators_side),
 		cmocka_unit_test(only_configured_peers_are_answered),
+		cmocka_unit_test(a_report_survives_what_is_no_text),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

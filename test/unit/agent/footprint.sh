@@ -1,6 +1,7 @@
 #!/bin/bash
 # The agent's size: the static one within 3 MiB, alive in an empty root with 6 MiB resident; the dynamic one idle within 8 MiB.
 # `make static` builds the static one first if it is missing or older than a source.
+# alone: it runs make
 cd "$(dirname "$0")/../../.." || exit 1
 B=${BUILD:-build}
 STATIC=build/static/nefia-agent

@@ -1,5 +1,6 @@
 /* TCP 22 of the agent over a real tunnel, to servers of this process: bytes, ends, refusals, the limit. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -266,6 +267,64 @@ static void closing_takes_all_down(void **state)
 	close(mute);
 }
 
+/* After each turn: has the agent's end of the connection been made beside the hub's? */
+static void stop_when_answered(void *ctx)
+{
+	struct net_stats st;
+
+	net_get_stats(&st);
+	if (st.n_tcp == *(uint32_t *)ctx + 2)
+		os_loop_stop(pair.loop);
+}
+
+static size_t count_descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	size_t n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static void on_taken(void *ctx, enum err e, struct net_tcp *c)
+{
+	assert_int_equal(e, OK);
+	net_tcp_set_fn(c, on_tcp, NULL);
+	*(struct net_tcp **)ctx = c;
+}
+
+/* The agent's SYN-ACK has left and nothing has come back: neither held any more, nor a bridge yet. */
+static void closing_in_the_middle_of_a_handshake(void **state)
+{
+	struct tunnel_dial *dial;
+	struct net_stats st;
+	size_t n_fds = count_descriptors(), one = 1;
+	struct net_tcp *c = NULL;
+	struct endpoint ep;
+	uint32_t before;
+
+	net_get_stats(&st);
+	before = st.n_tcp;
+	assert_int_equal(endpoint_parse("10.99.0.2:22", &ep), OK);
+	assert_int_equal(tunnel_dial_start(pair.hub, &ep, os_now() + 9 * NSEC_PER_SEC, on_taken, &c, &dial), OK);
+	os_loop_set_turn(pair.loop, stop_when_answered, &before);
+	os_loop_run(pair.loop);
+	os_loop_set_turn(pair.loop, NULL, NULL);
+	assert_int_equal(agent.n_forwards, 1);
+	agent_forward_close(&agent);
+	assert_true(tunpair_run(&pair, is_accepted, &one, NSEC_PER_SEC));
+	close(accepted[--n_accepted]);
+	tunpair_run(&pair, never, NULL, 100 * NSEC_PER_MSEC);
+	assert_non_null(c);
+	assert_int_equal(net_tcp_error(c), ERR_RESET);
+	net_tcp_close(c);
+	assert_int_equal(agent.n_forwards, 0);
+	assert_int_equal(count_descriptors(), n_fds);
+}
+
 static int start(void **state)
 {
 	struct endpoint any = { .ip = ip_addr_v4(127, 0, 0, 1) };
@@ -300,6 +359,7 @@ int main(void)
 		cmocka_unit_test_teardown(number_101_is_refused, tidy),
 		cmocka_unit_test_teardown(held_syns_count, tidy),
 		cmocka_unit_test_teardown(closing_takes_all_down, tidy),
+		cmocka_unit_test_teardown(closing_in_the_middle_of_a_handshake, tidy),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

@@ -1,5 +1,6 @@
 #!/bin/bash
 # What `make install` puts is enough to build with: pkg-config, the header alone, shared and static, C and C++.
+# alone: it runs make
 cd "$(dirname "$0")/../../.." || exit 1
 B=${B:-build}
 T=$(mktemp -d)

@@ -13,7 +13,7 @@
 static void every_error_has_words(void **state)
 {
 	assert_string_equal(nefia_strerror(NEFIA_OK), "success");
-	for (int e = NEFIA_ERR_NO_HUB; e < 0; e++)
+	for (int e = NEFIA_ERR_FORBIDDEN; e < 0; e++)
 		assert_string_not_equal(nefia_strerror(e), "unknown error");
 	assert_string_equal(nefia_strerror(-1000), "unknown error");
 	assert_string_equal(nefia_strerror(1), "unknown error");

@@ -3,6 +3,8 @@
  *
  * Times are of the processor and of the best of several rounds, with little and with much there in turn, so that a busy
  * machine disturbs both alike.
+ *
+ * alone: processor time is compared
  */
 #include <malloc.h>
 #include <time.h>

@@ -104,7 +104,7 @@ static void reads_are_bounded_and_absence_is_told(void **state)
 	assert_int_equal(os_file_read(path, 5, &got, &len), OK);
 	assert_int_equal(len, 5);
 	free(got);
-	assert_int_equal(os_file_read(dir, 100, &got, &len), ERR_INVALID);
+	assert_int_equal(os_file_read(dir, 100, &got, &len), ERR_IS_FOLDER);
 	assert_int_equal(os_file_read(missing, 100, &got, &len), ERR_NOT_FOUND);
 	assert_int_equal(os_file_mode(missing, &mode, &uid), ERR_NOT_FOUND);
 	assert_int_equal(os_file_write_atomic(missing, "x", 1, 0600), ERR_NOT_FOUND);

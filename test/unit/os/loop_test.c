@@ -1,3 +1,4 @@
+/* alone: how late a timer is, and what asking costs */
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>

@@ -290,6 +290,53 @@ static void descriptors_are_placed_exactly(void **state)
 	os_loop_free(loop);
 }
 
+/* Out of descriptors: said, and neither started with other ones nor waited for. */
+static void what_gets_no_descriptors_is_not_started(void **state)
+{
+	const char *argv[] = { "/bin/sleep", "100", NULL };
+	struct os_spawn sp = { .argv = argv, .fds = { -1, -1, -1 }, .n_fds = 3 };
+	struct rlimit was, few;
+	int first, filled[64];
+	size_t n_filled = 0;
+	struct os_child *c;
+	pid_t pid;
+
+	loop = os_loop_new();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = was;
+	first = fcntl(0, F_DUPFD_CLOEXEC, 8);
+	for (int i = first; i > 2; i--)
+		if (fcntl(i, F_GETFD) < 0)
+			filled[n_filled++] = dup(0);
+	close(first);
+	alarm(20);
+	/* With each one more the start gets a step further. */
+	for (rlim_t more = 0; more < 5; more++) {
+		few.rlim_cur = (rlim_t)first + more;
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		sp.orphan = false;
+		assert_int_equal(os_child_spawn(loop, &sp, on_exit_child, NULL, &c), ERR_FULL);
+		sp.orphan = true;
+		assert_int_equal(os_child_spawn(loop, &sp, on_exit_child, NULL, &c), ERR_FULL);
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+	while (n_filled > 0)
+		close(filled[--n_filled]);
+	/* It runs, but nobody could open its pidfd. */
+	pid = fork();
+	if (pid == 0)
+		_exit(sleep(100) > 0);
+	assert_int_equal(os_child_adopt(loop, pid, -1, false, on_exit_child, NULL, &c), ERR_UNSUPPORTED);
+	assert_int_equal(kill(pid, 0), -1);
+	pid = fork();
+	if (pid == 0)
+		_exit(sleep(100) > 0);
+	os_child_end(pid, -1, false);
+	assert_int_equal(kill(pid, 0), -1);
+	alarm(0);
+	os_loop_free(loop);
+}
+
 static void a_freed_child_is_killed(void **state)
 {
 	const char *argv[] = { "/bin/sleep", "100", NULL };
@@ -441,6 +488,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(memory_is_bounded),
 		cmocka_unit_test(what_cannot_be_started_says_why),
 		cmocka_unit_test(descriptors_are_placed_exactly),
+		cmocka_unit_test(what_gets_no_descriptors_is_not_started),
 		cmocka_unit_test(a_freed_child_is_killed),
 		cmocka_unit_test(a_sibling_is_ours),
 		cmocka_unit_test(a_worker_that_breaks_out_ends_with_a_reason),

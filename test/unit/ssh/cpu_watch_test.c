@@ -1,3 +1,4 @@
+/* alone: processor time is watched */
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>

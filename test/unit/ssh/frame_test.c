@@ -142,10 +142,25 @@ static void outcomes(void **state)
 	}
 }
 
+static void counts(void **state)
+{
+	const uint8_t msg[17] = { SSH_C_COUNTS, 1, 0, 0, 0, 2, 1, 0, 0, 3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff };
+	struct ssh_question q;
+
+	assert_int_equal(ssh_question_decode((struct bytes){ msg, sizeof(msg) }, &q), OK);
+	assert_int_equal(q.counts.n_connections, 1);
+	assert_int_equal(q.counts.n_sessions, 258);
+	assert_int_equal(q.counts.n_file_sessions, 3);
+	assert_int_equal(q.counts.n_files_ended, UINT32_MAX);
+	for (size_t len = 0; len < sizeof(msg); len++)
+		assert_int_equal(ssh_question_decode((struct bytes){ msg, len }, &q), ERR_PROTOCOL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(outcomes),
+		cmocka_unit_test(counts),
 		cmocka_unit_test(frames_survive_every_split),
 		cmocka_unit_test(lengths_out_of_range_are_refused),
 		cmocka_unit_test(lengths_that_do_not_fit_are_refused),

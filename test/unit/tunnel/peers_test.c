@@ -1,4 +1,5 @@
 /* Where the peers of the configuration are looked for. */
+#include "os/file.h"
 #include "test/lib/testing.h"
 #include "tunnel/tunnel.h"
 
@@ -59,6 +60,8 @@ static void a_replay_steals_an_endpoint_for_a_while(void **state)
 	for (int i = 0; i < 20; i++)
 		wg_device_expire(tunnel_device(t), now += STEP);
 	tunnel_kick(t);
+	os_loop_stop(loop);
+	os_loop_run(loop);
 	assert_true(wg_peer_get_info(tunnel_device(t), id, now, &info));
 	assert_true(endpoint_equal(&info.endpoint, &peer.endpoint));
 	tunnel_close(t);
@@ -66,9 +69,41 @@ static void a_replay_steals_an_endpoint_for_a_while(void **state)
 	os_loop_free(loop);
 }
 
+/* Who is taken out of the configuration leaves the state file too, which has a limit. */
+static void a_removed_peer_is_not_remembered(void **state)
+{
+	char dir[TEST_FOLDER_MAX], path[TEST_FOLDER_MAX + 8], key[KEY_STR_MAX], *text;
+	struct tunnel_config cfg = { .private_key = ours, .n_addrs = 1, .state_file = path };
+	struct tunnel_peer peer = { .endpoint = { ip_addr_v4(127, 0, 0, 1), 9, 0 }, .n_allowed = 1 };
+	struct os_loop *loop = os_loop_new();
+	struct tunnel *t;
+	size_t len;
+
+	test_folder_make(dir, "peers");
+	snprintf(path, sizeof(path), "%s/state", dir);
+	assert_int_equal(ip_prefix_parse("10.99.0.2/24", &cfg.addrs[0]), OK);
+	assert_int_equal(ip_prefix_parse("10.99.0.1/32", &peer.allowed[0]), OK);
+	for (int i = 0; i < 2; i++) {
+		memset(peer.key.b, 0x40 + i, KEY_LEN);
+		assert_int_equal(tunnel_open(loop, &cfg, &t), OK);
+		assert_int_equal(tunnel_set_peers(t, &peer, 1), OK);
+		tunnel_close(t);
+		assert_int_equal(os_file_read(path, 65536, &text, &len), OK);
+		assert_non_null(strstr(text, key_to_base64(peer.key.b, key)));
+		memset(peer.key.b, 0x40, KEY_LEN);
+		assert_true((strstr(text, key_to_base64(peer.key.b, key)) != NULL) == (i == 0));
+		free(text);
+	}
+	os_loop_free(loop);
+	test_folder_remove(dir);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(a_replay_steals_an_endpoint_for_a_while) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_replay_steals_an_endpoint_for_a_while),
+		cmocka_unit_test(a_removed_peer_is_not_remembered),
+	};
 
 	return RUN_TESTS(tests);
 }

@@ -10,7 +10,7 @@
 
 #include "os/loop.h"
 #include "test/lib/testing.h"
-#include "tunnel/tunnel.h"
+#include "tunnel/tunnel_internal.h"
 
 #define PEER "public_key=0707070707070707070707070707070707070707070707070707070707070707\n"
 
@@ -170,11 +170,31 @@ static void port_moves(void **state)
 	assert_non_null(strstr(answer, want));
 }
 
+/* What a set does has the time of its turn: an initiation that it starts is under way for what follows. */
+static void a_set_is_of_its_turn(void **state)
+{
+	static const uint8_t pkt[20] = { 0x45, [3] = 20, [12] = 10, 99, 0, 1, 10, 8, 0, 1 };
+	char request[] = "set=1\n" PEER "endpoint=127.0.0.1:9\nallowed_ip=10.8.0.0/16\npersistent_keepalive_interval=25\n";
+	struct iovec iov = { (void *)pkt, sizeof(pkt) };
+	struct wg_device_stats before, after;
+	FILE *f = fopen("/dev/null", "w");
+
+	wg_device_get_stats(tunnel_device(tun), &before);
+	usleep(2000); /* the loop's time stands */
+	tunnel_uapi_answer(tun, request, f);
+	fclose(f);
+	assert_int_equal(wg_device_send(tunnel_device(tun), os_loop_now(loop), &iov, 1, sizeof(pkt)), WG_SEND_STAGED);
+	wg_device_get_stats(tunnel_device(tun), &after);
+	assert_int_equal(after.n_handshakes_out, before.n_handshakes_out + 1);
+	assert_int_equal(ask("set=1\nreplace_peers=true\n\n"), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(socket_is_ours_alone), cmocka_unit_test(errors), cmocka_unit_test(what_is_set_is_got),
 		cmocka_unit_test(partial_sets),		cmocka_unit_test(port_moves),
+		cmocka_unit_test(a_set_is_of_its_turn),
 	};
 
 	return cmocka_run_group_tests(tests, start, stop);

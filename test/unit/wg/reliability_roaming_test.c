@@ -269,8 +269,8 @@ static void a_clock_that_jumps_does_no_lasting_harm(void **state)
 		wgpair_init(&p, 45);
 		wgpair_connect(&p);
 		p.wall += (uint64_t)(jumps_s[i] * (int64_t)NSEC_PER_SEC);
-		wg_device_set_wall(p.a.dev, p.wall);
-		wg_device_set_wall(p.b.dev, p.wall);
+		wg_device_set_wall(p.a.dev, p.now, p.wall);
+		wg_device_set_wall(p.b.dev, p.now, p.wall);
 		wgpair_run(&p, 200 * NSEC_PER_SEC);
 		send_both_ways(&p);
 		wgpair_fini(&p);
@@ -283,9 +283,9 @@ static void a_clock_ten_years_ahead_and_back_locks_nobody_out(void **state)
 	struct wgpair p;
 
 	wgpair_init(&p, 46);
-	wg_device_set_wall(p.a.dev, p.wall + 3650ULL * 86400 * NSEC_PER_SEC);
+	wg_device_set_wall(p.a.dev, p.now, p.wall + 3650ULL * 86400 * NSEC_PER_SEC);
 	wgpair_connect(&p);
-	wg_device_set_wall(p.a.dev, p.wall);
+	wg_device_set_wall(p.a.dev, p.now, p.wall);
 	for (int i = 0; i < 5; i++) {
 		wgpair_run(&p, 200 * NSEC_PER_SEC);
 		assert_false(wg_peer_is_up(p.a.dev, p.a.peer, p.now));
@@ -294,6 +294,25 @@ static void a_clock_ten_years_ahead_and_back_locks_nobody_out(void **state)
 	wgpair_run(&p, NSEC_PER_SEC);
 	wgpair_restart(&p, &p.a, p.a.timestamp);
 	wgpair_connect(&p);
+	wgpair_fini(&p);
+}
+
+/* The wall clock belongs to the time that is told with it, not to that of the call before. */
+static void a_silence_does_not_put_timestamps_ahead(void **state)
+{
+	struct wg_peer_info info;
+	struct wgpair p;
+
+	wgpair_init(&p, 47);
+	p.now += 3600 * NSEC_PER_SEC;
+	p.wall += 3600 * NSEC_PER_SEC;
+	wg_device_set_wall(p.a.dev, p.now, p.wall);
+	wg_device_set_wall(p.b.dev, p.now, p.wall);
+	wgpair_connect(&p);
+	assert_true(p.a.timestamp - p.wall < NSEC_PER_SEC);
+	assert_true(wg_peer_get_info(p.b.dev, p.b.peer, p.now, &info));
+	assert_true(info.last_timestamp - p.wall < NSEC_PER_SEC);
+	assert_int_equal(info.last_handshake_wall, p.wall);
 	wgpair_fini(&p);
 }
 
@@ -311,6 +330,7 @@ int main(void)
 		cmocka_unit_test(retries_are_spread),
 		cmocka_unit_test(a_clock_that_jumps_does_no_lasting_harm),
 		cmocka_unit_test(a_clock_ten_years_ahead_and_back_locks_nobody_out),
+		cmocka_unit_test(a_silence_does_not_put_timestamps_ahead),
 	};
 	return RUN_TESTS(tests);
 }
