@@ -182,11 +182,14 @@ PATHS = {
     RAMP: Path("--rate 1000 --delay 50 --queue 9000", "ramp", 5,
                                          tools=("nefia", "wireguard-go TUN", "plain TUN")),
 }
-LONG_PATHS = {
-    f"{rtt} ms, loss {loss}": Path(f"--delay {rtt / 2} --loss {loss}", seconds=10,
-                                   tools=("nefia", "wireguard-go TUN", "nefia BBR", "kernel BBR", "wireguard-go netstack"))
-    for rtt in (0.1, 2, 20, 50, 100) for loss in ("0", "1e-5", "1e-4", "1e-3", "1e-2")
+LONG_TOOLS = ("nefia", "wireguard-go TUN", "nefia BBR", "kernel BBR", "wireguard-go netstack")
+LONG_FAULTS = {
+    **{f"loss {loss}": lambda rtt, loss=loss: f"--loss {loss}" for loss in ("0", "1e-5", "1e-4", "1e-3", "1e-2")},
+    "bursts of 5 at 1e-3": lambda rtt: "--burst 1e-3,5",
+    "1 % late by a quarter": lambda rtt: f"--reorder 0.01,{rtt / 4}",
 }
+LONG_PATHS = {f"{rtt} ms, {name}": Path(f"--delay {rtt / 2} {fault(rtt)}", seconds=10, tools=LONG_TOOLS)
+              for rtt in (0.1, 2, 20, 50, 100) for name, fault in LONG_FAULTS.items()}
 SHARED = {f"100 Mb/s, 20 ms, queue {queue}: BBR beside CUBIC, {order}": (queue, order)
           for queue in (50, 200) for order in ("BBR first", "CUBIC first")}
 
@@ -328,7 +331,8 @@ def run_direct(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
     samples = {}
     also = [T.Nefia.of_build(*pair.split("=", 1)) for pair in opt.also]
-    tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
+    tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun,
+                      T.Relays, T.Loopback),
                      opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)
     try:
         rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
@@ -338,7 +342,7 @@ def run_direct(opt, server_port, skipped):
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    rivals = [n for n in names if n not in ("nefia", T.Stock.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
+    rivals = [n for n in names if n not in ("nefia", T.Stock.name, T.Relays.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
     return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
 
 

@@ -557,7 +557,8 @@ void net_loss_input(struct net_pcb *n)
 	if (net_sent_count(&s->log) > 0) {
 		if (net_sent_at(&s->log, s->log.head)->state == NET_SENT_SACKED)
 			forget_sacks(s);
-		r.ack.lost = sack ? detect(s) : detect_by_duplicates(s, &r, n->pcb);
+		r.ack.lost = s->lost_unsaid + (sack ? detect(s) : detect_by_duplicates(s, &r, n->pcb));
+		s->lost_unsaid = 0;
 	}
 	if (s->lost > 0 && s->phase == NET_OPEN)
 		enter_recovery(n, r.ack.prior_in_flight);
@@ -740,7 +741,7 @@ bool net_loss_expire(struct net_pcb *n)
 	if (is_due(s->reorder_at)) {
 		uint32_t prior = s->in_flight;
 
-		detect(s);
+		s->lost_unsaid += detect(s);
 		if (s->lost > 0 && s->phase == NET_OPEN)
 			enter_recovery(n, prior);
 		net_output_push(n);

@@ -25,6 +25,7 @@ struct net_sender {
 	uint32_t una;          /* as of the last look */
 	uint32_t in_flight;    /* bytes of records in the network */
 	uint32_t lost;         /* and of those to be sent again */
+	uint32_t lost_unsaid;  /* found by a timer; the next acknowledgement tells the control */
 	uint64_t lost_from;    /* no record before it is lost */
 	uint32_t recover;      /* the phase ends when this is acknowledged */
 	uint32_t episode_from; /* the hole with which it began */

@@ -17,7 +17,8 @@
  *	               same, tcp.c knows a reset that comes after both ends of a connection for what it is.
  *	keepalive      a silent connection asks after its other end every 15 s. One that has restarted answers with a reset, so
  *	               neither a command that waits nor the agent's place for it is held for ever; one that does not
- *	               answer for two minutes has ended.
+ *	               answer for five minutes has ended. Less would give up before the other end does, whose
+ *	               retransmissions of what we wait for take as long (loss.c) and may be a minute apart by then.
  *	orphans        connections that nobody holds any more and whose other side keeps its window closed: 5 minutes.
  */
 #include "netstack/loss.h"
@@ -36,7 +37,7 @@
 #define N_TIME_WAIT_RTO 15
 #define ORPHAN_MAX (300 * NSEC_PER_SEC)
 #define KEEPALIVE_EVERY (15 * NSEC_PER_SEC)
-#define N_KEEPALIVE 8
+#define N_KEEPALIVE 20
 
 err_t tcp_close_shutdown_fin(struct tcp_pcb *pcb);
 
