@@ -7,8 +7,8 @@
  * has no room at all: whatever calls it on the way can only send ACKs.
  *
  * Pacing: what was sent takes its time at the rate of the congestion control, and a connection may be ahead of that
- * by PACE_AHEAD: so a timer wakes it once for a batch, not for a packet. Above PACE_RATE_MAX there is none. What leaves into
- * silence may be ten segments at once.
+ * by PACE_AHEAD: so a timer wakes it once for a batch, not for a packet. Above PACE_RATE_MAX there is none, and none on a
+ * short path for a control that lives by its window. What leaves into silence may be ten segments at once.
  */
 #include "netstack/loss.h"
 

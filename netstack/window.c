@@ -7,10 +7,11 @@
  * can only come after the other side has seen a newer offer.
  *
  * On a short path (below 2 ms) the windows of all connections that drain much, together, stay below SHORT_PATH_BYTES: there is no
- * queue on such a path that would signal, only the socket's receive buffer, and what overflows it is lost. Each
- * has an equal share, and who has more gives it up as its reader drains. How far away the other side is, is known for its
- * address, from the least round trip of all its connections until the path changes: under load each round trip looks longer,
- * by what these very windows hold.
+ * queue on such a path that would signal, only the socket's receive buffer, and what overflows it is lost. Each has an
+ * equal share, and who has more gives it up as its reader drains. So that a window takes a whole turn of a sender (room.c),
+ * a share is SHARE_LEAST at least, as long as all shares stay below SHARES_BYTES. How far away the other side is, is known for
+ * its address, from the least round trip of all its connections until the path changes: under load each round trip looks
+ * longer, by what these very windows hold.
  *
  * What lies out of order occupies units of the pool, and the segment that fills the gap needs one: when units were
  * refused, the peer that holds most loses what it has out of order (its sender still has it; RFC 2018 section 8
