@@ -2,6 +2,7 @@
  * bench/load.c - ordinary TCP load, to be put in front of and behind whatever is measured.
  *
  *	load serve PORT [IP [CONTROL]]  one server for all modes, on 127.0.0.1
+ *	load relay PORT HOST:PORT       accepts on 127.0.0.1, connects to HOST:PORT, copies: what a hop costs that does nothing else
  *	load run HOST:PORT MODE [--flows N] [--seconds S] [--size BYTES] [--socks IP:PORT] [--bins MS] [--congestion CONTROL]
  *
  * The client's first byte names the mode. Results are one JSON object on standard output.
@@ -13,10 +14,11 @@
  *	get     one byte there, 64 KiB back, on one connection; percentiles of the time
  *	both    half of the flows up, half down
  * --bins prints beside it what arrived in each span of MS (down only). CONTROL is one of the kernel's congestion controls.
- * A thread a flow, blocking calls: the load itself shall not be clever.
+ * A thread a flow, blocking calls: the load itself shall not be clever. The server's threads stay for the next connection.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -27,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -171,7 +174,7 @@ static void *serve_always(void *arg)
 	return NULL;
 }
 
-_Noreturn static void serve(int port, const char *ip)
+static int listen_on(int port, const char *ip)
 {
 	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
@@ -180,14 +183,93 @@ _Noreturn static void serve(int port, const char *ip)
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 || listen(fd, 1024) != 0)
 		die("listen");
-	start_server(fd);
+	return fd;
+}
+
+_Noreturn static void serve(int port, const char *ip)
+{
+	start_server(listen_on(port, ip));
 	for (;;)
 		pause();
 }
 
+/* ---- relay ---- */
+
+#define N_EVENTS 64
+
+/* One direction in: what comes here goes to the other; a pair is freed when both have ended. */
+struct hop {
+	int fd;
+	struct hop *other;
+	bool ended;
+};
+
+static struct sockaddr_in target;
+
+static void relay_accept(int set, int listener)
+{
+	int fds[2] = { accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), -1 };
+	struct hop *hops = fds[0] < 0 ? NULL : calloc(2, sizeof(*hops));
+
+	if (!hops)
+		return;
+	fds[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (connect(fds[1], (struct sockaddr *)&target, sizeof(target)) != 0)
+		die("connect");
+	for (int i = 0; i < 2; i++) {
+		struct epoll_event e = { .events = EPOLLIN, .data.ptr = &hops[i] };
+
+		hops[i] = (struct hop){ .fd = fds[i], .other = &hops[1 - i] };
+		set_options(fds[i]);
+		if (epoll_ctl(set, EPOLL_CTL_ADD, fds[i], &e) != 0)
+			die("epoll");
+	}
+}
+
+/* One end is not blocking, the other is; what is copied here is small. The last event of a pair frees it. */
+static void relay_copy(int set, struct hop *h)
+{
+	static char buf[CHUNK];
+	ssize_t n = read(h->fd, buf, sizeof(buf));
+
+	if (n > 0 && write_all(h->other->fd, buf, (size_t)n))
+		return;
+	h->ended = true;
+	epoll_ctl(set, EPOLL_CTL_DEL, h->fd, NULL);
+	if (!h->other->ended) {
+		shutdown(h->other->fd, SHUT_WR);
+		return;
+	}
+	close(h->fd);
+	close(h->other->fd);
+	free(h < h->other ? h : h->other); /* the two are one block */
+}
+
+_Noreturn static void relay(int port)
+{
+	int listener = listen_on(port, "127.0.0.1"), set = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event events[N_EVENTS], e = { .events = EPOLLIN };
+
+	fcntl(listener, F_SETFL, O_NONBLOCK);
+	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, listener, &e) != 0)
+		die("epoll");
+	for (;;) {
+		int n = epoll_wait(set, events, N_EVENTS, -1);
+
+		for (int i = 0; i < n; i++) {
+			struct hop *h = events[i].data.ptr;
+
+			if (!h)
+				relay_accept(set, listener);
+			else
+				relay_copy(set, h);
+		}
+	}
+}
+
 /* ---- client ---- */
 
-static struct sockaddr_in target, socks;
+static struct sockaddr_in socks;
 static double seconds = 5, started, bin; /* bin: seconds, 0 for none */
 static size_t size = CHUNK;
 static _Atomic uint64_t bins[N_BINS];
@@ -447,7 +529,7 @@ static bool read_address(char *text, struct sockaddr_in *ret)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: load serve PORT [IP [CONTROL]] | run HOST:PORT up|down|both|rr|crr|get [--flows N] [--seconds S] [--size BYTES] "
+	fprintf(stderr, "usage: load serve PORT [IP [CONTROL]] | relay PORT HOST:PORT | run HOST:PORT up|down|both|rr|crr|get [--flows N] [--seconds S] [--size BYTES] "
 		"[--socks IP:PORT] [--bins MS] [--congestion CONTROL]\n");
 	return 2;
 }
@@ -460,6 +542,8 @@ int main(int argc, char **argv)
 	congestion = argc == 5 && strcmp(argv[1], "serve") == 0 ? argv[4] : NULL;
 	if (argc >= 3 && argc <= 5 && strcmp(argv[1], "serve") == 0)
 		serve(atoi(argv[2]), argc >= 4 ? argv[3] : "127.0.0.1");
+	if (argc == 4 && strcmp(argv[1], "relay") == 0 && read_address(argv[3], &target))
+		relay(atoi(argv[2]));
 	if (argc < 4 || strcmp(argv[1], "run") != 0 || !read_address(argv[2], &target))
 		return usage();
 	for (int i = 4; i + 1 < argc; i += 2) {

@@ -331,7 +331,8 @@ def run_direct(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
     samples = {}
     also = [T.Nefia.of_build(*pair.split("=", 1)) for pair in opt.also]
-    tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun, T.Loopback),
+    tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun,
+                      T.Relays, T.Loopback),
                      opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)
     try:
         rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
@@ -341,7 +342,7 @@ def run_direct(opt, server_port, skipped):
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    rivals = [n for n in names if n not in ("nefia", T.Stock.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
+    rivals = [n for n in names if n not in ("nefia", T.Stock.name, T.Relays.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
     return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
 
 

@@ -139,6 +139,21 @@ class Loopback(Tool):
         self.port = self.server_port
 
 
+class Relays(Tool):
+    """Two hops over loopback that only copy: what being two more programs costs, without a tunnel."""
+    name = "two bare relays"
+    cells = ("crr1", "crr16", "rr")
+
+    def start(self):
+        if self.path is not None:
+            raise Skip("has no UDP to put a path into")
+        far, self.port = free_port(), free_port()
+        self.spawn(LOAD, "relay", str(far), f"127.0.0.1:{self.server_port}")
+        wait_port(far)
+        self.spawn(LOAD, "relay", str(self.port), f"127.0.0.1:{far}")
+        wait_port(self.port)
+
+
 class Nefia(Tool):
     name = "nefia"
     congestion = None

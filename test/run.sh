@@ -60,8 +60,10 @@ count() {
 # sum of "a+b+c"; nothing is 0
 bc_() { local e; e=$(cat); echo $((${e:-0})); }
 
-# at_once N RUNNER FILE...: N of them at a time
+# at_once N RUNNER FILE...: N of them at a time. They are jobs, or bash would have them ignore Ctrl-C for good.
 declare -A running=()
+set -m
+trap 'for pid in "${!running[@]}"; do pkill -P "$pid"; done; exit 130' INT TERM HUP
 ended() {
 	local pid
 	wait -n -p pid "${!running[@]}"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # The README leads a newcomer from nothing to a shell on a second machine: its lines, word for word, run by two ordinary users in
 # two network namespaces. "operator$" lines run at 192.0.2.1, "web1$" lines on the other machine; in place of 'eyJo...' stands the
-# line that `invite` printed. It must take less than two minutes, most of which is typing.
+# line that `invite` printed. It must take less than two minutes, most of which is typing. Then the chapter "Daily use" in the same way.
 set -u
 umask 022
 HERE=$(cd "$(dirname "$0")" && pwd)
@@ -46,8 +46,10 @@ chown -R $ANN:$ANN "$T/ann-op" "$T/ann-web"
 chown $BOB:$BOB "$T/bob"
 ssh-keygen -q -t ed25519 -N '' -f "$T/host_key"
 mkdir -p -m 755 /run/sshd
-printf '%s\n' "Port 22" "ListenAddress 127.0.0.1" "HostKey $T/host_key" "StrictModes no" "UsePAM no" "PidFile none" >"$T/sshd_config"
-at $WEB "$T/passwd-web" "$(command -v sshd)" -D -e -f "$T/sshd_config" 2>"$T/sshd.log" &
+printf '%s\n' "Port 22" "ListenAddress 127.0.0.1" "HostKey $T/host_key" "StrictModes no" "UsePAM no" "PidFile none" "Subsystem sftp internal-sftp" >"$T/sshd_config"
+# The chapter "Daily use" has its files in /srv and /var/log of web1.
+mkdir "$T/srv" "$T/log"
+at $WEB "$T/passwd-web" sh -c 'mount --bind "$0/srv" /srv && mount --bind "$0/log" /var/log && exec "$@"' "$T" "$(command -v sshd)" -D -e -f "$T/sshd_config" 2>"$T/sshd.log" &
 
 # The lines, as they stand there.
 sed -n '/^operator\$ nefia init/,/^```/p' "$README" | grep -E '^(operator|web1)\$' >"$T/lines"
@@ -81,4 +83,32 @@ while IFS= read -r line <&3; do
 done 3<"$T/lines"
 grep -q 'load average' "$T/4.out" || fail "uptime"
 [ $(($(now_ms) - begin)) -lt 120000 ] || fail "it took longer than two minutes"
+
+# "Daily use", line by line, with the files that it speaks of. Only vim is left to tools.sh, which has a terminal for it.
+operator 'cd && mkdir -p site/sub logs && echo page >site/index.html && echo part >site/sub/part && head -c 300000 /dev/urandom >big.img
+	printf "#!/bin/sh\necho fixed \$1\n" >fix.sh'
+mkdir "$T/srv/old"
+echo line >"$T/log/app.log"
+head -c 3000000 /dev/urandom >"$T/srv/disk.img"
+touch "$T/srv/old/a.tmp"
+git init -q --bare "$T/ann-web/repo.git" 2>/dev/null
+chown -R $ANN:$ANN "$T/srv" "$T/log" "$T/ann-web"
+sed -i 's/^\( *\)- id: web1/&\n\1  group: web/' "$T/ann-op/.nefia/nefia.yaml"
+operator 'nefia ssh-config --install' >"$T/config.out" 2>&1 || fail "ssh-config: $(cat "$T/config.out")"
+sed -n '/^## Daily use/,/^## The way/p' "$README" | grep '^\$ ' | grep -v '^\$ vim' >"$T/lines"
+n_lines=$(wc -l <"$T/lines")
+[ "$n_lines" -ge 16 ] || fail "the chapter's lines: $(cat "$T/lines")"
+while IFS= read -r line <&3; do
+	what=${line#\$ }
+	command -v "${what%% *}" >/dev/null || [ -x "$T/bin/${what%% *}" ] || continue
+	case $what in
+	*"until Ctrl-C") what="timeout -s INT 2 ${what%%#*}" ;;
+	"ssh "*) what="echo exit | $what" ;;
+	esac
+	operator "cd; $what" >"$T/d.out" 2>&1
+	status=$?
+	[ $status = 0 ] || { [ $status = 124 ] && [[ $what == timeout* ]]; } || fail "$line: $status: $(cat "$T/d.out")"
+	ok "$line"
+done 3<"$T/lines"
+operator 'nefia forward --stop all; nefia hub stop' >/dev/null 2>&1
 echo "PASS $TEST_NAME ($N_CHECKS checks)"

@@ -4,6 +4,7 @@
 #
 #   agent 10.1.0.2 --+-- hub a 10.1.0.3
 #                    +-- hub b 10.1.0.4
+# alone: who is first counts in seconds
 set -u
 umask 022
 HERE=$(cd "$(dirname "$0")" && pwd)

@@ -251,6 +251,201 @@ static void a_stop_before_the_run_counts(void **state)
 	os_loop_free(loop);
 }
 
+/* ---- the end of a turn ---- */
+
+struct order {
+	struct os_late late;
+	struct os_timer timer;
+	char seen[16];
+	unsigned n_late;
+};
+
+static void saw(struct order *o, const char *what)
+{
+	strcat(o->seen, what);
+}
+
+static void on_late(void *ctx)
+{
+	struct order *o = ctx;
+
+	saw(o, "l");
+	/* Asked for from within: the next turn, and that does not wait for anything. */
+	if (++o->n_late == 1)
+		os_late_ask(&o->late);
+	else if (o->n_late == 2)
+		os_loop_stop(o->timer.loop);
+}
+
+static void on_order_timer(void *ctx)
+{
+	struct order *o = ctx;
+
+	saw(o, "t");
+	os_late_ask(&o->late);
+	os_late_ask(&o->late);
+}
+
+static void a_late_call_comes_once_after_the_timers(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct order o = { .n_late = 0 };
+
+	os_late_init(&o.late, loop, on_late, &o);
+	os_timer_init(&o.timer, loop, on_order_timer, &o);
+	os_late_ask(&o.late);
+	os_timer_set(&o.timer, 0);
+	os_loop_run(loop);
+	assert_string_equal(o.seen, "tll");
+	/* Whoever stops the loop may have asked before. */
+	os_late_ask(&o.late);
+	os_loop_stop(loop);
+	os_loop_run(loop);
+	assert_string_equal(o.seen, "tlll");
+	os_late_ask(&o.late);
+	os_late_cancel(&o.late);
+	os_loop_stop(loop);
+	os_loop_run(loop);
+	assert_string_equal(o.seen, "tlll");
+	os_loop_free(loop);
+}
+
+/* ---- watches ---- */
+
+struct pair_watch {
+	struct os_loop *loop;
+	struct os_watch *w, **other;
+	int fd, events;
+	unsigned n;
+};
+
+static void on_first(void *ctx, int events)
+{
+	struct pair_watch *p = ctx;
+
+	p->n++;
+	p->events = events;
+	if (p->other && *p->other) {
+		os_watch_free(*p->other);
+		*p->other = NULL;
+	}
+	os_loop_stop(p->loop);
+}
+
+static void watch_end(struct os_loop *loop, struct pair_watch *p, int fd)
+{
+	*p = (struct pair_watch){ .loop = loop, .fd = fd };
+	assert_int_equal(os_watch_new(loop, fd, on_first, p, &p->w), OK);
+}
+
+static void on_always(void *ctx, int events)
+{
+}
+
+/* Both are ready in one turn, and whoever is called first frees the other. */
+static void a_watch_freed_in_its_turn_stays_silent(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct pair_watch a, b;
+	int fds[2][2];
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(pipe(fds[i]), 0);
+		assert_int_equal(write(fds[i][1], "x", 1), 1);
+	}
+	watch_end(loop, &a, fds[0][0]);
+	watch_end(loop, &b, fds[1][0]);
+	a.other = &b.w;
+	b.other = &a.w;
+	os_watch_set(a.w, OS_READ);
+	os_watch_set(b.w, OS_READ);
+	os_loop_run(loop);
+	assert_int_equal(a.n + b.n, 1);
+	os_watch_free(a.w);
+	os_watch_free(b.w);
+	for (int i = 0; i < 2; i++) {
+		close(fds[i][0]);
+		close(fds[i][1]);
+	}
+	os_loop_free(loop);
+}
+
+/* Not wanted, wanted, not wanted: what is told is what is wanted then. */
+static void only_what_is_wanted_is_told(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct pair_watch a;
+	struct shot s = { .last = true };
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	watch_end(loop, &a, fds[0]);
+	os_timer_init(&s.timer, loop, on_shot, &s);
+	for (int round = 0; round < 3; round++) {
+		bool wanted = round == 1;
+
+		if (round == 1)
+			assert_int_equal(write(fds[1], "x", 1), 1);
+		os_watch_set(a.w, OS_READ);
+		os_watch_set(a.w, 0);
+		os_watch_set(a.w, wanted ? OS_READ : 0);
+		os_timer_set(&s.timer, os_now() + 20 * NSEC_PER_MSEC);
+		os_loop_run(loop);
+		assert_int_equal(a.n, round >= 1);
+	}
+	/* The other side is gone: who wants anything hears of it. */
+	assert_int_equal(read(fds[0], &(char){ 0 }, 1), 1);
+	close(fds[1]);
+	os_watch_set(a.w, OS_READ);
+	os_loop_run(loop);
+	assert_int_equal(a.n, 2);
+	assert_int_equal(a.events, OS_READ);
+	os_timer_cancel(&s.timer);
+	os_watch_free(a.w);
+	close(fds[0]);
+	os_loop_free(loop);
+}
+
+/* Descriptors that always have something to say do not keep a signal out. */
+static void a_busy_loop_hears_signals(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct os_watch *w;
+	pid_t pid;
+	int fds[2];
+
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_int_equal(os_watch_new(loop, fds[0], on_always, NULL, &w), OK);
+	os_watch_set(w, OS_READ);
+	assert_int_equal(os_signal_on(loop, SIGHUP, on_hup, loop), OK);
+	pid = fork();
+	if (pid == 0) {
+		usleep(50 * 1000);
+		kill(getppid(), SIGHUP);
+		_exit(0);
+	}
+	os_loop_run(loop);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	os_watch_free(w);
+	close(fds[0]);
+	close(fds[1]);
+	os_loop_free(loop);
+}
+
+/* A regular file cannot be watched; that is told, not found out later. */
+static void a_file_cannot_be_watched(void **state)
+{
+	struct os_loop *loop = os_loop_new();
+	struct os_watch *w;
+	FILE *f = tmpfile();
+
+	assert_non_null(f);
+	assert_int_equal(os_watch_new(loop, fileno(f), on_always, NULL, &w), ERR_INVALID);
+	fclose(f);
+	os_loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -262,6 +457,11 @@ int main(void)
 		cmocka_unit_test(asking_in_vain_ends),
 		cmocka_unit_test(callbacks_find_the_time_of_now),
 		cmocka_unit_test(a_stop_before_the_run_counts),
+		cmocka_unit_test(a_late_call_comes_once_after_the_timers),
+		cmocka_unit_test(a_watch_freed_in_its_turn_stays_silent),
+		cmocka_unit_test(only_what_is_wanted_is_told),
+		cmocka_unit_test(a_busy_loop_hears_signals),
+		cmocka_unit_test(a_file_cannot_be_watched),
 	};
 
 	return RUN_TESTS(tests);

@@ -84,6 +84,132 @@ static struct os_dial *dial_room(struct room *r, int *ret_fd)
 	return d;
 }
 
+struct outcome {
+	struct os_loop *loop;
+	unsigned n_told;
+	enum err e;
+	int fd;
+};
+
+static void on_outcome(void *ctx, enum err e, int fd)
+{
+	struct outcome *o = ctx;
+
+	o->n_told++;
+	o->e = e;
+	o->fd = fd;
+	os_loop_stop(o->loop);
+}
+
+static struct os_dial *dial_for(struct outcome *o, const char *host, uint16_t port, nsec_t patience)
+{
+	char target[64];
+	struct os_dial *d;
+
+	o->fd = -1;
+	o->n_told = 0;
+	snprintf(target, sizeof(target), "%s:%u", host, port);
+	assert_int_equal(os_dial_start(o->loop, target, os_now() + patience, on_outcome, o, &d), OK);
+	return d;
+}
+
+/* A socket bound and not listening yet, or listening. */
+static int bind_local(int family, bool listening, int backlog, uint16_t *port)
+{
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT, .sin6_port = htons(*port) };
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(*port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr *sa = family == AF_INET ? (struct sockaddr *)&in : (struct sockaddr *)&in6;
+	socklen_t len = family == AF_INET ? sizeof(in) : sizeof(in6);
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, sa, len), 0);
+	assert_int_equal(getsockname(fd, sa, &len), 0);
+	*port = ntohs(family == AF_INET ? in.sin_port : in6.sin6_port);
+	if (listening)
+		assert_int_equal(listen(fd, backlog), 0);
+	return fd;
+}
+
+/* On loopback connect() knows the outcome at once, either way; it is told from the loop all the same, once. */
+static void what_is_known_at_once_is_told_from_the_loop(void **state)
+{
+	struct outcome o = { .loop = os_loop_new() };
+	uint16_t open = 0, closed = 0;
+	int server = bind_local(AF_INET, true, 5, &open), dead = bind_local(AF_INET, false, 0, &closed), peer;
+	struct os_dial *d;
+
+	dial_for(&o, "127.0.0.1", open, NSEC_PER_SEC);
+	assert_int_equal(o.n_told, 0);
+	os_loop_run(o.loop);
+	assert_int_equal(o.e, OK);
+	peer = accept(server, NULL, NULL);
+	assert_int_equal(write(o.fd, "x", 1), 1);
+	assert_int_equal(read(peer, &(char){ 0 }, 1), 1);
+	close(peer);
+	close(o.fd);
+
+	dial_for(&o, "127.0.0.1", closed, NSEC_PER_SEC);
+	assert_int_equal(o.n_told, 0);
+	os_loop_run(o.loop);
+	assert_int_equal(o.e, ERR_REFUSED);
+	assert_int_equal(o.fd, -1);
+
+	d = dial_for(&o, "127.0.0.1", open, NSEC_PER_SEC);
+	os_dial_cancel(d);
+	run_for(o.loop, 20 * NSEC_PER_MSEC);
+	assert_int_equal(o.n_told, 0);
+	close(dead);
+	close(server);
+	os_loop_free(o.loop);
+}
+
+static void localhost_is_both_families(void **state)
+{
+	struct outcome o = { .loop = os_loop_new() };
+	uint16_t port = 0, none = 0;
+	int server = bind_local(AF_INET6, true, 5, &port), four = bind_local(AF_INET, false, 0, &none);
+
+	dial_for(&o, "localhost", port, NSEC_PER_SEC);
+	os_loop_run(o.loop);
+	assert_int_equal(o.e, OK);
+	close(o.fd);
+	/* Both refuse: one answer. */
+	dial_for(&o, "localhost", none, NSEC_PER_SEC);
+	os_loop_run(o.loop);
+	assert_int_equal(o.e, ERR_REFUSED);
+	run_for(o.loop, 20 * NSEC_PER_MSEC);
+	assert_int_equal(o.n_told, 1);
+	close(four);
+	close(server);
+	os_loop_free(o.loop);
+}
+
+/* A server whose queue is full does not answer: that is waited for, until the deadline, or until it answers after all. */
+static void a_slow_connect_is_waited_for(void **state)
+{
+	struct outcome o = { .loop = os_loop_new() };
+	uint16_t port = 0;
+	int server = bind_local(AF_INET, true, 0, &port), first;
+
+	dial_for(&o, "127.0.0.1", port, NSEC_PER_SEC);
+	os_loop_run(o.loop);
+	assert_int_equal(o.e, OK);
+	first = o.fd;
+	dial_for(&o, "127.0.0.1", port, 100 * NSEC_PER_MSEC);
+	os_loop_run(o.loop);
+	assert_int_equal(o.e, ERR_TIMEOUT);
+	dial_for(&o, "127.0.0.1", port, 10 * NSEC_PER_SEC);
+	run_for(o.loop, 50 * NSEC_PER_MSEC);
+	assert_int_equal(o.n_told, 0);
+	close(accept(server, NULL, NULL));
+	os_loop_run(o.loop);
+	assert_int_equal(o.e, OK);
+	close(o.fd);
+	close(first);
+	close(server);
+	os_loop_free(o.loop);
+}
+
 /* No descriptor may be opened below @n: @n = 3 takes the reserve's slot away as well. */
 static void limit_descriptors(rlim_t n, struct rlimit *ret_old)
 {
@@ -308,6 +434,9 @@ static void a_path_in_use_stays(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_known_at_once_is_told_from_the_loop),
+		cmocka_unit_test(localhost_is_both_families),
+		cmocka_unit_test(a_slow_connect_is_waited_for),
 		cmocka_unit_test(listener_without_reserve_sleeps_and_recovers),
 		cmocka_unit_test(listener_turns_away_with_its_reserve),
 		cmocka_unit_test(descriptors_travel_and_too_many_are_refused),
