@@ -49,9 +49,10 @@ static size_t shared_room(const struct net_tcp *c)
 		return SIZE_MAX;
 	if (c->turn_bytes > 0)
 		return c->turn_bytes;
-	if (!list_empty(&l->waiting) || l->bytes + l->given >= LINE_BYTES)
+	/* A few bytes that are left are no room: what its own window holds back is not counted, so they would never be used up. */
+	if (!list_empty(&l->waiting) || l->bytes + l->given + WRITABLE_MIN > LINE_BYTES)
 		return first;
-	return MAX(LINE_BYTES - l->bytes - l->given, first);
+	return LINE_BYTES - l->bytes - l->given;
 }
 
 size_t net_tcp_writable(const struct net_tcp *c)

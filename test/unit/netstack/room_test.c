@@ -206,6 +206,37 @@ static void a_question_does_not_wait(void **state)
 	disconnect_flows(n);
 }
 
+static bool all_of_a_hundred(void *ctx)
+{
+	return flows[0].got == 100;
+}
+
+/* lwIP chains a piece for each write to the segment that waits. */
+static void a_segment_of_many_small_writes_leaves(void **state)
+{
+	connect_flows(1);
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(net_tcp_write(flows[0].from, "x", 1), 1);
+	assert_true(netpair_run(&p, NSEC_PER_SEC, all_of_a_hundred, NULL));
+	disconnect_flows(1);
+}
+
+/* Those that are held back by their own windows leave a little room; it is not given out over and over, a few bytes at a time. */
+static void what_is_left_is_no_room(void **state)
+{
+	size_t n = N_FLOWS;
+
+	connect_flows(n);
+	for (size_t i = 0; i < n; i++)
+		fill(&flows[i]);
+	for (size_t i = 0; i < n; i++) {
+		size_t room = net_tcp_writable(flows[i].from);
+
+		assert_true(room == 0 || room >= 16384);
+	}
+	disconnect_flows(n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -213,6 +244,8 @@ int main(void)
 		cmocka_unit_test(who_does_not_read_is_in_nobodys_way),
 		cmocka_unit_test(a_dead_path_holds_nobody_up),
 		cmocka_unit_test(a_question_does_not_wait),
+		cmocka_unit_test(a_segment_of_many_small_writes_leaves),
+		cmocka_unit_test(what_is_left_is_no_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
