@@ -113,24 +113,24 @@ struct net_tcp {
 	struct endpoint local, remote;
 	/* received, in order; a ring that grows */
 	struct pbuf **rx;
-	size_t rx_head, rx_n, rx_cap;
-	size_t rx_off;   /* consumed of the first */
-	size_t rx_bytes; /* not yet consumed */
+	uint32_t rx_head, rx_n, rx_cap;
+	uint32_t rx_off;   /* consumed of the first */
+	uint32_t rx_bytes; /* not yet consumed */
 	uint32_t wnd_held; /* of lwIP's compile-time window, not yet offered */
 	uint32_t wnd_max;  /* how far it may grow */
+	uint32_t tx_bytes; /* written, not yet acknowledged */
 	/* window.c's measurements */
-	size_t drained;        /* taken by the reader since drain_since */
-	nsec_t drain_since, rtt_since, rtt_min;
 	uint32_t rtt_edge;
 	uint32_t busy_span, busy_bytes; /* taken in which span of net_g.busy */
-	size_t tx_bytes; /* written, not yet acknowledged */
+	uint32_t drained;               /* taken by the reader since drain_since */
+	nsec_t drain_since, rtt_since, rtt_min;
 	struct list in_line, holds; /* net_g.line's: waits for a turn; has something under way */
-	size_t turn_bytes;          /* what is left of its turn */
-	size_t line_bytes;          /* of tx_bytes, what counts */
 	nsec_t moved_at;            /* since it holds, or was last acknowledged */
-	uint32_t events; /* bits of enum net_tcp_event to tell */
-	bool connected, eof, want_write, want_sent, shut, failed;
+	uint32_t turn_bytes;        /* what is left of its turn */
+	uint32_t line_bytes;        /* of tx_bytes, what counts */
 	enum err error;
+	uint8_t events; /* bits of enum net_tcp_event to tell */
+	bool connected : 1, eof : 1, want_write : 1, want_sent : 1, shut : 1, failed : 1;
 };
 
 struct net_listener {
