@@ -208,7 +208,7 @@ static struct sockaddr_in target;
 
 static void relay_accept(int set, int listener)
 {
-	int fds[2] = { accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), -1 };
+	int fds[2] = { accept4(listener, NULL, NULL, SOCK_CLOEXEC), -1 };
 	struct hop *hops = fds[0] < 0 ? NULL : calloc(2, sizeof(*hops));
 
 	if (!hops)
@@ -226,7 +226,7 @@ static void relay_accept(int set, int listener)
 	}
 }
 
-/* One end is not blocking, the other is; what is copied here is small. The last event of a pair frees it. */
+/* Writes block, and with them all flows for as long as one reader is behind. The last event of a pair frees it. */
 static void relay_copy(int set, struct hop *h)
 {
 	static char buf[CHUNK];

@@ -140,9 +140,9 @@ class Loopback(Tool):
 
 
 class Relays(Tool):
-    """Two hops over loopback that only copy: the ceiling for connections of whatever has two ends."""
+    """Two hops over loopback that only copy: what being two more programs costs, without a tunnel."""
     name = "two bare relays"
-    cells = ("crr1", "crr16", "rr")
+    cells = ("up1", "down1", "up32", "down32", "crr1", "crr16", "rr")
 
     def start(self):
         if self.path is not None:

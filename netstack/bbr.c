@@ -37,10 +37,10 @@
 #define RTT_WINDOW (10 * NSEC_PER_SEC)
 #define PROBE_RTT_TIME (200 * NSEC_PER_MSEC)
 #define LOSS_MUCH 20000       /* of a million */
-#define LOSS_SHORT_QUEUE 5000 /* beyond what is usual on an empty path, while a queue is seen */
+#define LOSS_SHORT_QUEUE 5000 /* beyond what is usual, while a queue is seen */
 #define LOSS_FEW 6            /* segments; with so few their share says nothing */
 #define RTT_SPACING 1.62      /* round trips */
-#define GUILTY 0.75f
+#define GUILTY 0.75f          /* losses with a rank above it on average are a queue's: half way between those and random ones */
 #define JUDGED_FIRST 4        /* a prejudice counts as so many losses */
 #define JUDGED_MAX 16
 #define N_PHASES 8

@@ -55,6 +55,8 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	list_init(&net_g.ready);
 	list_init(&net_g.dirty);
 	list_init(&net_g.time_wait);
+	list_init(&net_g.line.waiting);
+	list_init(&net_g.line.holders);
 	rng_bytes(cfg->rng, net_g.isn_key, sizeof(net_g.isn_key));
 	rng_bytes(cfg->rng, net_g.hash_key, sizeof(net_g.hash_key));
 	for (size_t i = 0; i < ARRAY_SIZE(net_g.hash_key); i++)
@@ -84,7 +86,7 @@ void net_set_now(nsec_t now)
 
 nsec_t net_deadline(void)
 {
-	nsec_t at = net_timer_deadline();
+	nsec_t at = nsec_min(net_timer_deadline(), net_room_deadline());
 
 	/* More to tell than one flush may. */
 	if (!list_empty(&net_g.ready))
@@ -99,6 +101,7 @@ void net_expire(nsec_t now)
 	net_set_now(now);
 	net_enter();
 	net_timer_expire();
+	net_room_expire();
 	list_for_each(it, &net_g.ifs)
 		net_listen_expire(container_of(it, struct net_if, link));
 	net_flush();

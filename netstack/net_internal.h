@@ -45,6 +45,13 @@ struct net_busy {
 	uint32_t n, n_last; /* in this span, in the one before */
 };
 
+/* Turns to queue what is sent, on short paths (room.c). */
+struct net_line {
+	struct list waiting, holders;
+	size_t bytes; /* under way of all holders */
+	size_t given; /* of turns, not yet used */
+};
+
 struct net_state {
 	struct net_config cfg;
 	nsec_t now;
@@ -61,6 +68,7 @@ struct net_state {
 	size_t spilled_bytes;    /* received, on the heap (spill.c) */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_busy busy;
+	struct net_line line;
 	struct net_stats stats;
 };
 extern struct net_state net_g;
@@ -105,20 +113,24 @@ struct net_tcp {
 	struct endpoint local, remote;
 	/* received, in order; a ring that grows */
 	struct pbuf **rx;
-	size_t rx_head, rx_n, rx_cap;
-	size_t rx_off;   /* consumed of the first */
-	size_t rx_bytes; /* not yet consumed */
+	uint32_t rx_head, rx_n, rx_cap;
+	uint32_t rx_off;   /* consumed of the first */
+	uint32_t rx_bytes; /* not yet consumed */
 	uint32_t wnd_held; /* of lwIP's compile-time window, not yet offered */
 	uint32_t wnd_max;  /* how far it may grow */
+	uint32_t tx_bytes; /* written, not yet acknowledged */
 	/* window.c's measurements */
-	size_t drained;        /* taken by the reader since drain_since */
-	nsec_t drain_since, rtt_since, rtt_min;
 	uint32_t rtt_edge;
 	uint32_t busy_span, busy_bytes; /* taken in which span of net_g.busy */
-	size_t tx_bytes; /* written, not yet acknowledged */
-	uint32_t events; /* bits of enum net_tcp_event to tell */
-	bool connected, eof, want_write, want_sent, shut, failed;
+	uint32_t drained;               /* taken by the reader since drain_since */
+	nsec_t drain_since, rtt_since, rtt_min;
+	struct list in_line, holds; /* net_g.line's: waits for a turn; has something under way */
+	nsec_t moved_at;            /* since it holds, or was last acknowledged */
+	uint32_t turn_bytes;        /* what is left of its turn */
+	uint32_t line_bytes;        /* of tx_bytes, what counts */
 	enum err error;
+	uint8_t events; /* bits of enum net_tcp_event to tell */
+	bool connected : 1, eof : 1, want_write : 1, want_sent : 1, shut : 1, failed : 1;
 };
 
 struct net_listener {
@@ -224,6 +236,20 @@ size_t net_window_drained(struct net_tcp *c, size_t len);
 bool net_window_is_short(const struct net_tcp *c);
 /** net_window_relieve() - if the pool refused units, give back what lies out of order */
 void net_window_relieve(void);
+
+/* room.c */
+/** net_room_take() - @n bytes were queued */
+void net_room_take(struct net_tcp *c, size_t n);
+/** net_room_ask() - it has more than was writable: it is told when there is room */
+void net_room_ask(struct net_tcp *c);
+/** net_room_give_back() - @n bytes are acknowledged; raises events, its own and those of others */
+void net_room_give_back(struct net_tcp *c, size_t n);
+/** net_room_end_turn() - its callback has written what it had */
+void net_room_end_turn(struct net_tcp *c);
+/** net_room_leave() - it sends no more */
+void net_room_leave(struct net_tcp *c);
+nsec_t net_room_deadline(void);
+void net_room_expire(void);
 
 /* spill.c */
 /** net_spill_wanted() - units of the pool run short, and the heap has room for @len bytes */

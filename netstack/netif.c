@@ -21,6 +21,8 @@
 
 static err_t output(struct net_if *nif, struct pbuf *p)
 {
+	static uint8_t flat[PKTBUF_DATA]; /* a segment of many small writes has a piece for each */
+	const struct pbuf *whole = p;
 	struct iovec iov[N_IOV];
 	size_t len = p->tot_len;
 	int n = 0;
@@ -30,8 +32,12 @@ static err_t output(struct net_if *nif, struct pbuf *p)
 	for (; p && n < N_IOV; p = p->next)
 		if (p->len > 0)
 			iov[n++] = (struct iovec){ p->payload, p->len };
-	if (p)
+	if (p && len > sizeof(flat))
 		return ERR_BUF;
+	if (p) {
+		iov[0] = (struct iovec){ flat, pbuf_copy_partial(whole, flat, sizeof(flat), 0) };
+		n = 1;
+	}
 	if (nif->cfg.output(nif->cfg.ctx, iov, n, len) == NET_OUTPUT_BLOCKED) {
 		nif->blocked = true;
 		net_g.stats.n_tx_blocked++;

@@ -7,8 +7,8 @@
  * has no room at all: whatever calls it on the way can only send ACKs.
  *
  * Pacing: what was sent takes its time at the rate of the congestion control, and a connection may be ahead of that
- * by PACE_AHEAD: so a timer wakes it once for a batch, not for a packet. Above PACE_RATE_MAX there is none. What leaves into
- * silence may be ten segments at once.
+ * by PACE_AHEAD: so a timer wakes it once for a batch, not for a packet. Above PACE_RATE_MAX there is none, and none on a
+ * short path for a control that lives by its window. What leaves into silence may be ten segments at once.
  */
 #include "netstack/loss.h"
 
@@ -23,9 +23,20 @@ err_t tcp_output_segment(struct tcp_seg *seg, struct tcp_pcb *pcb, struct netif 
 
 /* ---- pacing ---- */
 
-static uint64_t pace_of(const struct net_sender *s)
+/* Where nothing stands between us and the other side but our own queues (window.c). */
+static bool is_short(const struct net_pcb *n)
 {
-	return s->cc.pace < PACE_RATE_MAX ? s->cc.pace : 0;
+	const struct net_tcp *c = n->pcb->callback_arg;
+
+	return c && net_window_is_short(c);
+}
+
+/* Of a control that lives by its window alone, the pace would only cut what was given at once into pieces there. */
+static uint64_t pace_of(const struct net_pcb *n)
+{
+	const struct net_cc *cc = &n->snd->cc;
+
+	return cc->pace < PACE_RATE_MAX && !(cc->ops->reduces && is_short(n)) ? cc->pace : 0;
 }
 
 static nsec_t pace_time(uint64_t rate, uint64_t bytes)
@@ -34,9 +45,10 @@ static nsec_t pace_time(uint64_t rate, uint64_t bytes)
 }
 
 /* Bytes that may leave now. */
-static uint32_t pace_budget(struct net_sender *s)
+static uint32_t pace_budget(struct net_pcb *n)
 {
-	uint64_t rate = pace_of(s);
+	struct net_sender *s = n->snd;
+	uint64_t rate = pace_of(n);
 	nsec_t ahead, late = s->pace_due ? PACE_LATE : 0;
 
 	s->pace_due = 0;
@@ -51,12 +63,12 @@ static uint32_t pace_budget(struct net_sender *s)
 	return (uint32_t)MAX((net_g.now + ahead - s->pace_at) * rate / NSEC_PER_SEC, (uint64_t)s->cc.mss);
 }
 
-static void pace_sent(struct net_sender *s, uint32_t bytes)
+static void pace_sent(struct net_pcb *n, uint32_t bytes)
 {
-	uint64_t rate = pace_of(s);
+	uint64_t rate = pace_of(n);
 
 	if (rate && bytes > 0)
-		s->pace_at += pace_time(rate, bytes);
+		n->snd->pace_at += pace_time(rate, bytes);
 }
 
 /* ---- a turn ---- */
@@ -140,11 +152,11 @@ void net_output_push(struct net_pcb *n)
 	}
 	window = net_loss_window(s);
 	by_window = window > s->in_flight ? window - s->in_flight : 0;
-	by_pace = pace_budget(s);
+	by_pace = pace_budget(n);
 	budget = MIN(MIN(by_window, by_pace), TURN_BYTES);
 	sent = s->lost > 0 ? net_loss_resend(n, budget) : 0;
 	sent += send_new(n, s->lost > 0 || sent >= budget ? 0 : budget - sent);
-	pace_sent(s, sent);
+	pace_sent(n, sent);
 	s->prr_out += sent;
 	after_turn(n, by_window, by_pace, sent);
 	net_timer_arm(n);

@@ -10,8 +10,6 @@
 
 #include "netstack/net_internal.h"
 
-#define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
-
 /* ---- events ---- */
 
 void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev)
@@ -28,8 +26,7 @@ void net_tcp_fail(struct net_tcp *c, enum err e)
 		return;
 	c->failed = true;
 	c->error = e;
-	net_g.stats.mem_bytes -= c->tx_bytes;
-	c->tx_bytes = 0;
+	net_room_leave(c);
 	net_tcp_raise(c, NET_TCP_ERROR);
 }
 
@@ -41,6 +38,8 @@ static void tell(struct net_tcp *c)
 			continue;
 		c->events &= ~(1u << ev);
 		c->fn(c->ctx, c, (enum net_tcp_event)ev);
+		if (ev == NET_TCP_WRITABLE && net_g.telling == c)
+			net_room_end_turn(c);
 	}
 	net_g.telling = NULL;
 }
@@ -60,11 +59,6 @@ void net_tcp_tell_all(void)
 }
 
 /* ---- lwIP's callbacks ---- */
-
-static size_t writable_min(void)
-{
-	return MIN((size_t)WRITABLE_MIN, (size_t)net_g.cfg.snd_bytes_max / 2 + 1);
-}
 
 static bool rx_push(struct net_tcp *c, struct pbuf *p)
 {
@@ -110,14 +104,8 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 {
 	struct net_tcp *c = arg;
-	size_t n = MIN((size_t)len, c->tx_bytes);
 
-	c->tx_bytes -= n;
-	net_g.stats.mem_bytes -= n;
-	if (c->want_write && net_tcp_writable(c) >= writable_min()) {
-		c->want_write = false;
-		net_tcp_raise(c, NET_TCP_WRITABLE);
-	}
+	net_room_give_back(c, len);
 	if (c->want_sent && c->tx_bytes == 0) {
 		c->want_sent = false;
 		net_tcp_raise(c, NET_TCP_SENT_ALL);
@@ -128,8 +116,7 @@ static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
 static void finish(struct net_tcp *c)
 {
 	c->pcb = NULL;
-	net_g.stats.mem_bytes -= c->tx_bytes;
-	c->tx_bytes = 0;
+	net_room_leave(c);
 	if (c->want_sent)
 		net_tcp_raise(c, NET_TCP_SENT_ALL);
 	c->want_sent = c->want_write = false;
@@ -210,6 +197,8 @@ struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, n
 	c->ctx = ctx;
 	c->rtt_since = net_g.now; /* our SYN or SYN-ACK leaves now */
 	list_init(&c->ready);
+	list_init(&c->in_line);
+	list_init(&c->holds);
 	list_add_tail(&nif->tcps, &c->link);
 	net_g.stats.n_tcp++;
 	return c;
@@ -219,7 +208,8 @@ void net_tcp_free(struct net_tcp *c)
 {
 	for (size_t i = 0; i < c->rx_n; i++)
 		pbuf_free(c->rx[(c->rx_head + i) % c->rx_cap]);
-	net_g.stats.mem_bytes -= c->rx_bytes + c->tx_bytes;
+	net_room_leave(c);
+	net_g.stats.mem_bytes -= c->rx_bytes;
 	if (c->listener)
 		c->listener->n_used--;
 	if (net_g.telling == c)
@@ -431,36 +421,24 @@ bool net_tcp_at_eof(const struct net_tcp *c)
 
 /* ---- writing ---- */
 
-size_t net_tcp_writable(const struct net_tcp *c)
-{
-	size_t room, budget, queue;
-
-	if (!c->pcb || !c->connected || c->shut)
-		return 0;
-	if (tcp_sndqueuelen(c->pcb) + 64 >= TCP_SND_QUEUELEN)
-		return 0;
-	queue = MIN(net_pcb_queue_limit(c), (size_t)net_g.cfg.snd_bytes_max);
-	room = MIN((size_t)c->pcb->snd_buf, queue - MIN(queue, c->tx_bytes));
-	budget = net_g.cfg.mem_bytes_max > net_g.stats.mem_bytes ? net_g.cfg.mem_bytes_max - net_g.stats.mem_bytes : 0;
-	/* Over the budget a connection still gets a little, or nothing would ever drain. */
-	return MIN(room, MAX(budget, c->tx_bytes == 0 ? (size_t)WRITABLE_MIN : 0));
-}
-
 size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
 {
 	const uint8_t *p = buf;
-	size_t done = 0;
+	/* Asked once: a writer relies on the room that it was told of, whatever is counted while it is used. */
+	size_t room = MIN(len, net_tcp_writable(c)), done = 0;
 
-	while (done < len) {
-		size_t n = MIN(MIN(len - done, net_tcp_writable(c)), (size_t)32768);
+	while (done < room) {
+		size_t n = MIN(room - done, (size_t)32768);
 
-		if (n == 0 || tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
+		if (tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
 			break;
-		c->tx_bytes += n;
-		net_g.stats.mem_bytes += n;
+		net_room_take(c, n);
 		done += n;
 	}
-	c->want_write = done < len;
+	c->want_write = false;
+	list_del(&c->in_line);
+	if (done < len)
+		net_room_ask(c);
 	c->want_sent = c->tx_bytes > 0;
 	if (done > 0)
 		net_pcb_wake(c->pcb);

@@ -7,10 +7,11 @@
  * can only come after the other side has seen a newer offer.
  *
  * On a short path (below 2 ms) the windows of all connections that drain much, together, stay below SHORT_PATH_BYTES: there is no
- * queue on such a path that would signal, only the socket's receive buffer, and what overflows it is lost. Each
- * has an equal share, and who has more gives it up as its reader drains. How far away the other side is, is known for its
- * address, from the least round trip of all its connections until the path changes: under load each round trip looks longer,
- * by what these very windows hold.
+ * queue on such a path that would signal, only the socket's receive buffer, and what overflows it is lost. Each has an
+ * equal share, and who has more gives it up as its reader drains. So that a window takes a whole turn of a sender (room.c),
+ * a share is SHARE_LEAST at least, as long as all shares stay below SHARES_BYTES. How far away the other side is, is known for
+ * its address, from the least round trip of all its connections until the path changes: under load each round trip looks
+ * longer, by what these very windows hold.
  *
  * What lies out of order occupies units of the pool, and the segment that fills the gap needs one: when units were
  * refused, the peer that holds most loses what it has out of order (its sender still has it; RFC 2018 section 8
@@ -21,6 +22,8 @@
 #define WND_START 65536u
 #define SHORT_PATH (2 * NSEC_PER_MSEC)
 #define SHORT_PATH_BYTES (2u << 20)
+#define SHARE_LEAST (256u << 10) /* on a short path, as long as all together stay below SHARES_BYTES */
+#define SHARES_BYTES (8u << 20)
 #define BUSY_SPAN (20 * NSEC_PER_MSEC)
 #define BUSY_BYTES 16384 /* in a span: it drains much */
 #define RTT_LEAST (20 * NSEC_PER_USEC)
@@ -92,6 +95,14 @@ bool net_window_is_short(const struct net_tcp *c)
 	return c->share->rtt_min < SHORT_PATH;
 }
 
+/* An even share, but enough for one turn of a sender (room.c). */
+static size_t short_path_share(uint32_t n_sharing)
+{
+	size_t least = MIN(SHARE_LEAST, SHARES_BYTES / n_sharing);
+
+	return MAX(MAX((size_t)SHORT_PATH_BYTES / n_sharing, least), (size_t)WND_START);
+}
+
 static size_t window_limit(const struct net_tcp *c, uint32_t n_sharing)
 {
 	size_t limit = c->wnd_max;
@@ -100,7 +111,7 @@ static size_t window_limit(const struct net_tcp *c, uint32_t n_sharing)
 	limit = MIN(limit, (size_t)(net_g.cfg.mem_bytes_max / 4));
 	if (net_g.stats.mem_bytes > net_g.cfg.mem_bytes_max / 4 * 3)
 		return 0;
-	return net_window_is_short(c) ? MIN(limit, MAX((size_t)SHORT_PATH_BYTES / n_sharing, (size_t)WND_START)) : limit;
+	return net_window_is_short(c) ? MIN(limit, short_path_share(n_sharing)) : limit;
 }
 
 static size_t grow(struct net_tcp *c, size_t now, size_t limit)

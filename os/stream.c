@@ -108,6 +108,24 @@ size_t os_stream_unread(const struct os_stream *s)
 	return ioctl(s->fd, FIONREAD, &n) == 0 && n > 0 ? (size_t)n : 0;
 }
 
+static bool peer_is_local(int fd)
+{
+	struct sockaddr_storage ss = { 0 };
+	socklen_t len = sizeof(ss);
+
+	if (getpeername(fd, (struct sockaddr *)&ss, &len) != 0)
+		return false;
+	if (ss.ss_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&ss)->sin6_addr);
+	return ss.ss_family == AF_INET && ntohl(((struct sockaddr_in *)&ss)->sin_addr.s_addr) >> 24 == 127;
+}
+
+void os_stream_limit_unread(struct os_stream *s, int bytes)
+{
+	if (peer_is_local(s->fd))
+		setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
 void os_stream_shutdown(struct os_stream *s)
 {
 	shutdown(s->fd, SHUT_WR);

@@ -27,6 +27,12 @@ MUST_CHECK enum err os_stream_read(struct os_stream *s, void *buf, size_t len, s
 MUST_CHECK enum err os_stream_writev(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n);
 /** os_stream_unread() - bytes that have come and were not read */
 size_t os_stream_unread(const struct os_stream *s);
+/**
+ * os_stream_limit_unread() - let about @bytes stand in the kernel before the program at the other end must wait
+ *
+ * For programs of this machine alone: over a network, where the kernel knows better, and on errors it does nothing.
+ */
+void os_stream_limit_unread(struct os_stream *s, int bytes);
 /** os_stream_shutdown() - end our direction */
 void os_stream_shutdown(struct os_stream *s);
 /** os_stream_reset() - close such that a TCP peer sees a reset */

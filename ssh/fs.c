@@ -13,10 +13,10 @@
 #include "ssh/conn.h"
 
 /*
- * The window is what may be under way to us: 16 MiB carry 2.5 Gb/s at 50 ms. Packets of 32 KiB are what every server
+ * The window is what may be under way to us: 32 MiB carry 5 Gb/s at 50 ms. Packets of 32 KiB are what every server
  * sends, whatever is announced.
  */
-#define FS_WINDOW (16u << 20)
+#define FS_WINDOW (32u << 20)
 #define FS_PACKET 32768
 #define FS_READ_SIZE (128 * 1024)
 #define FS_WRITE_SIZE 32000

@@ -278,7 +278,7 @@ static void looked(struct fs_op *op, const struct sftp_reply *r)
 	if (r->type != SFTP_ATTRS)
 		fs_op_fail_reply(op, &first, verb(op));
 	else if (op->kind == SSH_OP_RM && dir)
-		fs_op_fail(op, ERR_INVALID, "removing %s: it is a folder that is not empty: -r removes it with what is in it", op->path);
+		fs_op_fail(op, ERR_IO, "removing %s: it is a folder that is not empty: -r removes it with what is in it", op->path);
 	else if (op->kind == SSH_OP_RM)
 		fs_op_fail_reply(op, &first, verb(op));
 	else if (op->kind == SSH_OP_MKDIR && dir && op->flags & SSH_MKDIR_OPEN_UP && (r->attr.mode & 0700) != 0700)

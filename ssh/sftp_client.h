@@ -36,7 +36,7 @@ struct sftp_call {
  * brings less than half of it as what rate and round trip say is on the way.
  */
 #define SFTP_AHEAD_MIN (2u << 20)
-#define SFTP_AHEAD_MAX (16u << 20)
+#define SFTP_AHEAD_MAX (32u << 20)
 
 struct sftp_ahead {
 	uint64_t bytes;       /* that may be under way */

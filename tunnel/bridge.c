@@ -12,6 +12,7 @@
 #include "tunnel/tunnel_internal.h"
 
 #define CHUNK (256 << 10) /* a read of the local socket: each one costs an ACK and, perhaps, a wake-up of the program */
+#define UNREAD_MAX (256 << 10) /* the kernel would let megabytes of it stand in memory that no cache holds */
 #define N_IOV 64 /* packets: as many as make the largest piece that the kernel queues at once */
 
 struct tunnel_bridge {
@@ -198,6 +199,7 @@ enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, str
 		free(b);
 		return e;
 	}
+	os_stream_limit_unread(b->s, UNREAD_MAX);
 	os_timer_init(&b->end_timer, loop, on_end, b);
 	net_tcp_set_fn(c, on_tcp, b);
 	*ret = b;

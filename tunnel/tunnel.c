@@ -16,11 +16,39 @@
 
 #define POOL_UNITS 16384
 #define N_BATCH 256
+#define TX_BYTES_MAX (128u << 10) /* between TCP and the socket, all connections together */
 
 static struct list tunnels;
 static struct pktpool *pool;
 
 /* ---- data ---- */
+
+/* @all: also a run that could still grow. */
+static void transmit(struct tunnel *t, bool all)
+{
+	struct wg_tx tx;
+
+	while (t->udp && !t->tx_stuck && (all || wg_device_tx_is_full(t->dev)) &&
+	       wg_device_next_tx(t->dev, os_loop_now(t->loop), &tx)) {
+		enum err e = os_udp_send(t->udp, &tx.path, tx.p, tx.len, tx.seg_len);
+
+		if (e == ERR_AGAIN) {
+			t->tx_stuck = true;
+			return;
+		}
+		/* The source address that we stick to is not ours any more: once again without it. */
+		if (e == ERR_INVALID && tx.path.local.family != IP_NONE) {
+			wg_peer_clear_src(t->dev, tx.peer);
+			tx.path.local = (struct ip_addr){ 0 };
+			e = os_udp_send(t->udp, &tx.path, tx.p, tx.len, tx.seg_len);
+			t->tx_stuck = e == ERR_AGAIN;
+			if (t->tx_stuck)
+				return;
+		}
+		t->cipher.bytes += tx.len;
+		wg_device_tx_done(t->dev);
+	}
+}
 
 static enum net_output on_output(void *ctx, const struct iovec *iov, int iovcnt, size_t len)
 {
@@ -30,6 +58,8 @@ static enum net_output on_output(void *ctx, const struct iovec *iov, int iovcnt,
 	case WG_SEND_BLOCKED:
 		return NET_OUTPUT_BLOCKED;
 	default:
+		/* A run that is full leaves while the caches hold it. */
+		transmit(t, false);
 		/* What has no route is lost, as on any network; TCP's timers tell its owner. */
 		t->again = true;
 		return NET_OUTPUT_OK;
@@ -86,29 +116,9 @@ static void tell(struct tunnel *t)
 	}
 }
 
-static void transmit(struct tunnel *t)
+static void transmit_and_resume(struct tunnel *t)
 {
-	struct wg_tx tx;
-
-	while (t->udp && !t->tx_stuck && wg_device_next_tx(t->dev, os_loop_now(t->loop), &tx)) {
-		enum err e = os_udp_send(t->udp, &tx.path, tx.p, tx.len, tx.seg_len);
-
-		if (e == ERR_AGAIN) {
-			t->tx_stuck = true;
-			return;
-		}
-		/* The source address that we stick to is not ours any more: once again without it. */
-		if (e == ERR_INVALID && tx.path.local.family != IP_NONE) {
-			wg_peer_clear_src(t->dev, tx.peer);
-			tx.path.local = (struct ip_addr){ 0 };
-			e = os_udp_send(t->udp, &tx.path, tx.p, tx.len, tx.seg_len);
-			t->tx_stuck = e == ERR_AGAIN;
-			if (t->tx_stuck)
-				return;
-		}
-		t->cipher.bytes += tx.len;
-		wg_device_tx_done(t->dev);
-	}
+	transmit(t, true);
 	if (!t->tx_stuck && t->nif && net_if_is_blocked(t->nif)) {
 		net_if_resume(t->nif);
 		t->again = true;
@@ -126,7 +136,7 @@ static void process(void *ctx)
 		deliver(t);
 		net_flush();
 		tell(t);
-		transmit(t);
+		transmit_and_resume(t);
 	}
 	tunnel_cipher_turn(t);
 	tunnel_state_flush(&t->state, os_loop_now(t->loop));
@@ -218,6 +228,7 @@ static enum err open_device(struct tunnel *t)
 				 .pool = pool,
 				 .rng = os_rng(),
 				 .aead = t->cfg.aead,
+				 .tx_bytes_max = TX_BYTES_MAX,
 				 .timestamp_watermark = tunnel_state_first(&t->state, os_wall_now()) };
 	nsec_t now = os_loop_now(t->loop);
 
@@ -311,7 +322,7 @@ void tunnel_close(struct tunnel *t)
 	net_if_close(t->nif);
 	t->nif = NULL;
 	/* The resets of what was still open: without them the other side keeps its half until a timeout. */
-	transmit(t);
+	transmit(t, true);
 	tunnel_cipher_fini(t);
 	wg_device_free(t->dev);
 	os_udp_close(t->udp);

@@ -338,6 +338,13 @@ static void seal(struct wg_device *dev, struct wg_run *run)
 		close_open_run(run->peer);
 }
 
+bool wg_device_tx_is_full(const struct wg_device *dev)
+{
+	const struct wg_run *run = list_empty(&dev->runs) ? NULL : container_of(dev->runs.next, struct wg_run, link);
+
+	return run && run->is_data && !(run->peer && run->peer->open_run == run);
+}
+
 bool wg_device_next_tx(struct wg_device *dev, nsec_t now, struct wg_tx *ret)
 {
 	struct list *first = list_first(&dev->runs);

@@ -217,6 +217,12 @@ struct wg_tx {
 	struct path_addr path; /* remote = destination, local = sticky source or none */
 	wg_peer_id peer;
 };
+/**
+ * wg_device_tx_is_full() - is the front run one of data that takes no more? It may be pulled before all else was.
+ *
+ * A handshake message is not: its WG_EVENT_TIMESTAMP must be told first.
+ */
+bool wg_device_tx_is_full(const struct wg_device *dev);
 /** wg_device_next_tx() - seals and gives the front run; the same again until wg_device_tx_done() */
 bool wg_device_next_tx(struct wg_device *dev, nsec_t now, struct wg_tx *ret);
 /** wg_device_tx_done() - the front run left (or is given up); its bytes are gone */

@@ -149,6 +149,7 @@ static void call_flooded(struct sim *s, uint64_t node)
 	wg_peer_rehandshake(tunnel_device(n->t), id, s->now);
 	tunnel_kick(n->t);
 	sim_leave(before);
+	sim_run_timers(n, s->now); /* to the turn's end, where it leaves */
 	/* Not when it had just tried: then it waits for its turn. */
 	if (s->wire.initiated_at[n->id][node] != s->now || !knows(n, flooded))
 		return;

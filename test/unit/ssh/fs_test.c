@@ -387,7 +387,8 @@ static void folders_are_made_listed_and_removed(void **state)
 	assert_int_equal(res->n_entries, 7);
 	assert_true(rig_has_entry(res, "") && rig_has_entry(res, "a/two words\nline") && rig_has_entry(res, "a/b/\xff\xfe"));
 	assert_int_equal(simple(SSH_OP_FIND, "tree", NULL, 1, 1, 0)->n_entries, 4);
-	assert_int_equal(simple(SSH_OP_RM, "tree", NULL, 1, 0, 0)->error, ERR_INVALID);
+	assert_int_equal(simple(SSH_OP_RM, "tree", NULL, 1, 0, 0)->error, ERR_IO);
+	assert_non_null(strstr(rig.results[1].message, "a folder that is not empty"));
 	assert_int_equal(simple(SSH_OP_RM, "tree", NULL, 1, SSH_RM_RECURSIVE, 0)->error, OK);
 	assert_int_equal(access(path_of("tree"), F_OK), -1);
 	assert_int_equal(access(path_of("outside/precious"), F_OK), 0);
