@@ -366,7 +366,6 @@ static void op_ping(struct hub_conn *c, const json_t *req)
 
 /* ---- status ---- */
 
-/* Nothing failed: nothing to say. */
 /* The pool, and file sessions from begin to end. */
 static void add_counts(json_t *o, const struct hub_host *hh)
 {
@@ -378,6 +377,7 @@ static void add_counts(json_t *o, const struct hub_host *hh)
 						"file_sessions_ended", (json_int_t)(hh->files_ended + n->n_files_ended)));
 }
 
+/* Nothing failed: nothing to say. */
 static void add_breaker(json_t *o, const struct breaker *b)
 {
 	static const char *const states[] = { "closed", "open", "half-open" };
