@@ -206,17 +206,23 @@ static void drop_gone(struct hub *h)
 
 static enum err take_config(struct hub *h, const struct config *c)
 {
-	enum err e = OK;
+	enum err first = OK;
 
 	for (size_t i = 0; i < h->n_hosts; i++)
 		h->hosts[i]->gone = true;
-	for (size_t i = 0; e == OK && i < c->n_hosts; i++) {
+	/* To the end, whatever fails: a host that was not come to would count as one that left the file. */
+	for (size_t i = 0; i < c->n_hosts; i++) {
 		struct hub_host *hh = host_by_name(h, c->hosts[i].id);
+		enum err e = OK;
 
-		if (!hh)
+		if (hh)
+			hh->gone = false;
+		else
 			e = add_host(h, &hh);
 		if (e == OK)
 			e = set_host(hh, c, &c->hosts[i]);
+		if (first == OK)
+			first = e;
 	}
 	drop_gone(h);
 	hub_enroll_take_config(h, c);
@@ -227,7 +233,7 @@ static enum err take_config(struct hub *h, const struct config *c)
 	h->mtu = c->mtu;
 	memcpy(h->aead, c->aead, sizeof(h->aead));
 	memcpy(h->congestion, c->congestion, sizeof(h->congestion));
-	return e;
+	return first;
 }
 
 enum err hub_setup_load(struct hub *h, char **ret_why)

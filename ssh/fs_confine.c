@@ -346,10 +346,14 @@ void fs_confine_checked(struct fs_op *op, uint64_t tag, const struct sftp_reply 
 {
 	bool ok = tag == FS_TAG_CHECK_REAL ? fs_confine_is_same(r, op->check_path) : r->type == SFTP_ATTRS;
 
-	op->n_checks--;
 	if (tag == FS_TAG_CHECK_THERE)
-		op->check = r->attr;
-	if (ok && tag == FS_TAG_CHECK_OPEN && !is_same_file(&op->check, &r->attr)) {
+		op->check_there = r->attr;
+	if (tag == FS_TAG_CHECK_OPEN)
+		op->check_open = r->attr;
+	/* A server answers in the order that it likes. */
+	if (--op->n_checks > 0 && ok)
+		return;
+	if (ok && !is_same_file(&op->check_there, &op->check_open)) {
 		/* Somebody may have written to it between the two looks. */
 		ok = op->check_tries-- > 0;
 		if (ok)

@@ -101,7 +101,7 @@ struct fs_op {
 	uint64_t number[2];      /* GET: offset and length; FIND: depth */
 	struct fs_confine *confine; /* while paths are resolved */
 	const char *check_path;  /* what was opened, as long as it is looked at again */
-	struct ssh_attr check;
+	struct ssh_attr check_there, check_open; /* what is at check_path, and what the handle is */
 	int check_tries;
 	unsigned n_checks;       /* answers without which not a byte of it may move */
 	union {

@@ -23,6 +23,7 @@ trap 'rm -rf "$base"' EXIT
 trap 'exit 130' INT TERM HUP
 mkdir "$base/home" "$base/bin" "$base/test" "$base/small"
 cp "$BUILD/nefia" "$BUILD/nefia-agent" "$base/bin/"
+[ ! -d "$BUILD/stock" ] || { mkdir "$base/bin/stock"; cp "$BUILD/stock/nefia" "$BUILD/stock/nefia-agent" "$base/bin/stock/"; }
 [ ! -d "$BUILD/examples" ] || cp -r "$BUILD"/libnefia.a "$BUILD"/libnefia.so* "$BUILD/examples" "$base/bin/"
 cp "$HERE"/*.sh "$HERE"/../lib/*.py "$base/test/"
 [ ! -f "$HERE/../demo.sh" ] || cp "$HERE/../demo.sh" "$base/"
