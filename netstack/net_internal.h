@@ -129,8 +129,7 @@ struct net_tcp {
 	uint32_t turn_bytes;        /* what is left of its turn */
 	uint32_t line_bytes;        /* of tx_bytes, what counts */
 	enum err error;
-	uint8_t events;  /* bits of enum net_tcp_event to tell */
-	uint8_t n_turns; /* had (room.c) */
+	uint8_t events; /* bits of enum net_tcp_event to tell */
 	bool connected : 1, eof : 1, want_write : 1, want_sent : 1, shut : 1, failed : 1;
 };
 

@@ -5,7 +5,7 @@
  * next ACK is never far, and what all connections together have under way is bounded: beyond some megabytes it only falls
  * out of the processor's caches. Equal shares of that for many would be small ones, each with a wake-up of the
  * programs at both ends. So there they take turns: who finds the bound reached waits in line, and gets room for TURN bytes at
- * once, some times in a row. A turn ends with its callback, what it leaves goes to the next. Who has nothing under way need not wait for its
+ * once. A turn ends with its callback, what it leaves goes to the next. Who has nothing under way need not wait for its
  * first few bytes, so that a question beside full flows leaves at once.
  *
  * Nobody waits for the slow: what the other side's window does not let go is not counted, and neither is what was not
@@ -15,7 +15,6 @@
 
 #define LINE_BYTES (1280u << 10) /* 1.3 ms at 8 Gb/s: more only stands, less costs one flow speed */
 #define TURN (256u << 10)
-#define TURNS_IN_A_ROW 4 /* its program, and its bytes in the caches, are at hand now */
 #define FIRST (16u << 10)        /* never refused to who has nothing under way */
 #define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
 #define STUCK_AFTER (10 * NSEC_PER_MSEC)
@@ -120,7 +119,6 @@ static void give_turns(void)
 		/* Its own window is shut: it comes back when that opens. */
 		if (!is_worth_a_turn(c))
 			continue;
-		c->n_turns++;
 		c->turn_bytes = TURN;
 		l->given += TURN;
 		c->want_write = false;
@@ -138,11 +136,7 @@ void net_room_end_turn(struct net_tcp *c)
 void net_room_ask(struct net_tcp *c)
 {
 	c->want_write = true;
-	if (!list_empty(&c->in_line) || !net_window_is_short(c) || !is_worth_a_turn(c))
-		return;
-	if (c->n_turns % TURNS_IN_A_ROW != 0)
-		list_add(&net_g.line.waiting, &c->in_line);
-	else
+	if (list_empty(&c->in_line) && net_window_is_short(c) && is_worth_a_turn(c))
 		list_add_tail(&net_g.line.waiting, &c->in_line);
 }
 

@@ -14,7 +14,7 @@
 #include "test/lib/testing.h"
 
 #define N_LANES 3
-#define SIZE ((size_t)80 << 20)
+#define SIZE ((size_t)112 << 20) /* SPAN, what waits to be sent, and more */
 #define SPAN ((size_t)32 << 20) /* what the end of a partial file may lack: PUT_SPAN */
 #define PIECE 100000
 #define SOURCE 0x51ab
