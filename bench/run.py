@@ -335,7 +335,7 @@ def run_direct(opt, server_port, skipped):
                       T.Relays, T.Loopback),
                      opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)
     try:
-        rounds_of(tools, opt.rounds or (10 if opt.long else 3), "direct",
+        rounds_of(tools, opt.rounds or (10 if opt.long else 2), "direct",
                   lambda tool, i: samples.setdefault(tool.name, []).append(measure_direct(tool, cells, opt.seconds)),
                   samples, skipped)
     finally:
