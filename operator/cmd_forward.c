@@ -47,7 +47,7 @@ static int forward(struct cli *cli, struct hub_client *hc, const char *host, con
 }
 
 struct forward_flags {
-	bool raw, dynamic, remote, background, list, json;
+	bool raw, dynamic, remote, background, list, json, kept;
 	const char *auth_file, *stop;
 	nsec_t idle;
 };
@@ -67,6 +67,7 @@ const struct cli_option forward_options[] = {
 	{ "stop", 0, "WHICH", "end those in the background: a number, a host, or 'all'", option_text,
 	  offsetof(struct forward_flags, stop) },
 	{ "json", 0, NULL, "errors and --list as JSON", option_flag, offsetof(struct forward_flags, json) },
+	{ "kept", 0, NULL, NULL, option_flag, offsetof(struct forward_flags, kept) },
 	{ "raw", 0, NULL, "[BIND:]PORT is the bare stream to the agent's ssh_addr", option_flag,
 	  offsetof(struct forward_flags, raw) },
 	{ .name = NULL },
@@ -228,7 +229,7 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 		return r;
 	if (flags.raw)
 		return raw(cli, argv[1], argv[2]);
-	run = (struct forward_run){ .cli = cli, .host = argv[1], .idle = flags.idle };
+	run = (struct forward_run){ .cli = cli, .host = argv[1], .idle = flags.idle, .is_kept = flags.kept };
 	r = take_specs(&run, flags.dynamic, flags.remote, argc - 2, argv + 2);
 	snprintf(idle, sizeof(idle), "%" PRIu64 "ms", (uint64_t)(flags.idle / NSEC_PER_MSEC));
 	if (r == 0 && flags.background)
@@ -237,7 +238,7 @@ int cmd_forward(struct cli *cli, int argc, char **argv)
 		r = read_login(&run, flags.auth_file, &login);
 	if (r == 0)
 		cli_host(cli, run.host, &r);
-	if (r == 0 && hub_client_open(cli, true, &run.hc) != OK)
+	if (r == 0 && hub_client_open(cli, !run.is_kept, &run.hc) != OK)
 		r = EXIT_FAILED;
 	if (r == 0) {
 		log_in(&run);

@@ -45,6 +45,7 @@ struct forward_run {
 	const char *host;
 	const char *login; /* of SOCKS clients, "user:password"; NULL = none */
 	int code;          /* our exit code */
+	bool is_kept;      /* the process of a hub, with which it ends: it starts no other */
 	nsec_t idle;       /* a connection that carries nothing for so long is closed; 0 = never */
 	struct forward forwards[FORWARDS_MAX];
 	size_t n_forwards;

@@ -22,7 +22,7 @@ enum err forward_session(struct forward_run *r, int *ret_fd)
 	/* The hub ended: another one may run, or is started. */
 	hub_client_close(r->hc);
 	r->hc = NULL;
-	e = hub_attach(r->cli->home, r->cli->config, true, &r->hc);
+	e = hub_attach(r->cli->home, r->cli->config, !r->is_kept, &r->hc);
 	if (e == OK)
 		e = hub_client_session(r->hc, r->host, SESSION_MAX, ret_fd);
 out:

@@ -251,14 +251,14 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 
 static enum err start(struct hub_keep *k)
 {
-	const char *argv[KEPT_ARGS_MAX + 6] = { os_self_path(), "--config", k->hub->opt.config, "forward", "--json" };
+	const char *argv[KEPT_ARGS_MAX + 7] = { os_self_path(), "--config", k->hub->opt.config, "forward", "--json", "--kept" };
 	struct os_spawn sp = { .argv = argv, .fds = { -1, -1, -1 }, .n_fds = 3, .new_session = true, .ends_with_us = true };
 	int pair[2];
 	enum err e = os_socketpair(pair);
 
 	for (size_t i = 0; i < k->n_args; i++)
-		argv[5 + i] = k->args[i];
-	argv[5 + k->n_args] = NULL;
+		argv[6 + i] = k->args[i];
+	argv[6 + k->n_args] = NULL;
 	if (e != OK)
 		return e;
 	sp.fds[1] = sp.fds[2] = pair[1];

@@ -147,6 +147,17 @@ static void feed_until_stuck(size_t size)
 	}
 }
 
+/* Stops the channel when a piece of the file is on its way through it. */
+static void hold_while_writing(struct rig_lane *lane)
+{
+	uint64_t from = lane->n_sent;
+
+	while (lane->n_sent < from + PIECE || sftp_client_pending(&lane->client) == 0)
+		if (!feed(SIZE / 2))
+			assert_true(rig_pump(&rig));
+	lane->held = true;
+}
+
 static void settle(void)
 {
 	for (int i = 0; i < N_LANES; i++)
@@ -187,7 +198,7 @@ static void the_slowest_channel_is_waited_for(void **state)
 	write_old();
 	begin(0);
 	feed_all(SIZE / 4);
-	rig.lane[1].held = true;
+	hold_while_writing(&rig.lane[1]);
 	feed_all(SIZE / 4 + SPAN / 2);
 	rig_eof(&rig, 1, fed);
 	while (sftp_client_pending(&rig.client) + sftp_client_pending(&rig.lane[0].client) +
@@ -238,7 +249,7 @@ static void a_gap_is_never_farther_back_than_it_may_be(void **state)
 	write_old();
 	begin(SSH_PUT_RESUME);
 	feed_all(SPAN + (4 << 20));
-	rig.lane[0].held = true;
+	hold_while_writing(&rig.lane[0]);
 	feed_until_stuck(SIZE);
 	assert_true(fed < SIZE);
 	assert_int_equal(stat(path_of(PARTIAL), &st), 0);
@@ -277,7 +288,7 @@ static void a_channel_that_ends_ends_the_put(void **state)
 		write_old();
 		res = begin(flags[k]);
 		feed_all(SPAN + SPAN / 2);
-		rig.lane[1 + k].held = true;
+		hold_while_writing(&rig.lane[1 + k]);
 		feed_all(SPAN + SPAN / 2 + (8 << 20));
 		assert_true(sftp_client_pending(&rig.lane[1 + k].client) > 0);
 		rig_end_lane(&rig.lane[1 + k]);
