@@ -52,6 +52,8 @@ ln -s /proc/self/fd "$R/dev/fd"
 : >"$R/etc/machine-id"
 : >"$R/etc/fstab"
 rm -rf "$R"/etc/systemd/system/*.wants "$R"/etc/systemd/system/nefia* "$R/root/.nefia"
+# Nor what a login of this machine's root does: there it once waited a minute for a lock that was held as the overlay was made.
+rm -f "$R"/root/.bash* "$R"/root/.profile "$R"/root/.ssh/rc
 mkdir -p "$R/opt/nefia"
 cp "$2/nefia" "$2/nefia-agent" "$R/opt/nefia/"
 ip link set lo up
