@@ -104,6 +104,8 @@ expect 255 "--stdin of nothing" nefia exec --target web --stdin "$T/none" -- cat
 check "says so" contains "$ERR" "[E1041]"
 got=$(printf 'through a pipe' | nefia exec --target web --stdin - -- cat)
 check "--stdin -" equal "$got" "through a pipe"
+expect 255 "nowhere to keep it" env TMPDIR="$T/none" sh -c "echo x | '$NEFIA' exec --target web --stdin - -- cat"
+check "where is said" contains "$ERR" "Why: a copy of the input in $T/none: No such file"
 expect 0 "without input" nefia exec --target web -- cat
 check "the end comes at once" equal "$OUT" ""
 
