@@ -8,7 +8,7 @@ B=${1:-build} long=${2:-}
 export B BUILD=$PWD/$B PATH=$PATH:/usr/sbin:/sbin
 LIMIT=${TEST_TIMEOUT:-120}
 passed=0 failed=0 skipped=0
-logs=$B/test/log
+logs=${TEST_LOGS:-$B/test/log}
 broken=()
 rm -rf "$logs"
 mkdir -p "$logs"

@@ -20,7 +20,7 @@ pids=() group=
 finish() {
 	[ ${#pids[@]} = 0 ] || kill -9 "${pids[@]}" 2>/dev/null
 	rm -f "$out/filler"
-	[ -z "$group" ] || { echo $$ >"${group%/*}/cgroup.procs"; rmdir "$group"; }
+	[ -z "$group" ] || { cat "$group/cgroup.procs" | while read -r p; do echo "$p" >"${group%/*}/cgroup.procs"; done; rmdir "$group"; } 2>/dev/null
 }
 trap finish EXIT
 trap 'exit 130' INT TERM HUP
@@ -50,13 +50,12 @@ esac
 
 declare -A bad=()
 for ((n = 1; n <= times; n++)); do
-	TEST_ONLY="$*" TEST_TIMEOUT=${TEST_TIMEOUT:-600} test/run.sh "$B" >"$out/run" 2>&1
+	TEST_ONLY="$*" TEST_LOGS=$out/log TEST_TIMEOUT=${TEST_TIMEOUT:-600} test/run.sh "$B" >"$out/run" 2>&1
 	while read -r name; do
 		bad[$name]=$((${bad[$name]:-0} + 1))
 		log=$out/$(basename "$name").$load.$n.log
-		awk -v n="  FAIL  $name " 'index($0, n) == 1 { on = 1; print; next } /^  [^ ]/ || /^[^ ]/ { on = 0 } on' "$out/run" >"$log"
-		cp "$B/test/log/${name//\//_}.log" "$log.whole"
-		echo "run $n: $name: $(grep -m 1 -hE 'FAIL |\[  FAILED' "$log.whole") ($log)"
+		cp "$out/log/${name//\//_}.log" "$log"
+		echo "run $n: $name: $(grep -m 1 -aE 'FAIL |\[  FAILED' "$log") ($log)"
 	done < <(sed -n 's/^  FAIL  \([^ ]*\) .*/\1/p' "$out/run")
 	echo "run $n, $load: $(tail -n 1 "$out/run")"
 done
