@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 B=${1:-build} long=${2:-}
 export B BUILD=$PWD/$B PATH=$PATH:/usr/sbin:/sbin
-LIMIT=${TEST_TIMEOUT:-120}
+LIMIT=${TEST_TIMEOUT:-240} # only so that nothing hangs for ever
 passed=0 failed=0 skipped=0
 logs=${TEST_LOGS:-$B/test/log}
 broken=()
