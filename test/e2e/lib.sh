@@ -201,7 +201,7 @@ hold_when() {
 	exec {never}<>"$T/never"
 	while kill -STOP "$pid" && ! "$@" >/dev/null 2>&1 && [ "$(calm_ms)" -lt "$end" ] && [ "$EPOCHSECONDS" -lt "$hang" ]; do
 		kill -CONT "$pid"
-		read -r -t 0.005 -u "$never" # sleeps, and starts no program that would have to wait
+		read -r -t 0.02 -u "$never" # sleeps, and starts no program that would have to wait
 	done
 	exec {never}>&-
 	"$@" >/dev/null 2>&1
