@@ -14,8 +14,10 @@ rm -rf "$logs"
 mkdir -p "$logs"
 
 # A script or program that must have the machine for itself says so, and why, in a line of its source: "alone: why".
-# The others go two at a time where there are two processors: most of them wait for something most of the time.
-WIDTH=${TEST_WIDTH:-$(($(nproc) > 1 ? 2 : 1))}
+# The others go several at a time where there are two processors, one more than those: most of them wait for something most of
+# the time. Not more than free_port() has parts of its range for.
+WIDTH=$(($(nproc) > 1 ? $(nproc) + 1 : 1))
+WIDTH=${TEST_WIDTH:-$((WIDTH > 4 ? 4 : WIDTH))}
 is_alone() {
 	local source=${1#"$B/"}
 	[ -f "$source" ] || source=$source.c
