@@ -55,7 +55,8 @@ count() {
 		[ "$rc" = 124 ] && echo "  (time limit of $LIMIT s)"
 		echo "  FAIL  $name (exit status $rc)"
 		excerpt "$log" | sed 's/^/        /'
-		broken+=("$name: $(grep -m 1 -aE "$FAILURE" "$log" | cut -c 1-300)")
+		# once more at the end, with what was said right before, for who sees only that
+		broken+=("$name: $(grep -m 1 -B 3 -aE "$FAILURE" "$log" | cut -c 1-300 | paste -sd '|' | sed 's/|/ | /g')")
 		;;
 	esac
 }
