@@ -234,6 +234,16 @@ void hub_stream_ended(struct hub *h, uint64_t id, enum err e);
 /* ---- hub_ops.c ---- */
 /** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */
 void hub_op_run(struct hub_conn *c, const json_t *req);
+/** hub_need_host() - the host that @req names; NULL: there is none that can be reached, and the client was told so */
+struct hub_host *hub_need_host(struct hub_conn *c, const json_t *req);
+/** hub_deadline_of() - "timeout_ms" of @req from now, at most @max */
+nsec_t hub_deadline_of(const json_t *req, nsec_t max);
+
+/* ---- hub_open.c, hub_ping.c, hub_status.c ---- */
+void hub_op_dial(struct hub_conn *c, const json_t *req);
+void hub_op_session(struct hub_conn *c, const json_t *req);
+void hub_op_ping(struct hub_conn *c, const json_t *req);
+void hub_op_status(struct hub_conn *c, const json_t *req);
 
 /* ---- hub_forward.c: local ports ---- */
 struct hub_forward;
