@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "operator/forward.h"
 #include "operator/socks.h"
 #include "ssh/frame.h"
@@ -174,7 +175,7 @@ static void take_error(struct conn *c, struct bytes body)
 	char why[200];
 
 	snprintf(why, sizeof(why), "%.*s", r.bad ? 0 : (int)MIN(text.len, sizeof(why) - 1), (const char *)text.p);
-	ssh_clean_text(why);
+	text_clean(why);
 	if (c->is_socks && c->phase == OPENING)
 		answer(c, out,
 		       socks_reply(e == ERR_TIMEOUT || e == ERR_UNREACHABLE ? SOCKS_REPLY_UNREACHABLE :

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "operator/forward.h"
 #include "operator/session_client.h"
 
@@ -99,7 +100,7 @@ static void take_error(struct forward *f, struct bytes body)
 	char why[300];
 
 	snprintf(why, sizeof(why), "%.*s", rd.bad ? 0 : (int)MIN(text.len, sizeof(why) - 1), (const char *)text.p);
-	ssh_clean_text(why);
+	text_clean(why);
 	lost(f, e, why);
 }
 

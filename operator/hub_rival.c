@@ -18,8 +18,8 @@
 
 #include "agent/control_client.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "operator/hub_internal.h"
-#include "ssh/frame.h"
 
 #define LOOK_EVERY (2 * NSEC_PER_SEC)
 #define ASK_MAX (5 * NSEC_PER_SEC)
@@ -42,7 +42,7 @@ bool hub_rival_judge(const json_t *reply, uint64_t age_ms, struct hub_rival_seen
 			continue;
 		best = (struct hub_rival_seen){ .since_ms = (uint64_t)since, .brief = json_is_true(json_object_get(o, "brief")) };
 		snprintf(best.from, sizeof(best.from), "%s", from ? from : "?");
-		ssh_clean_text(best.from); /* the agent's words, for a terminal */
+		text_clean(best.from); /* the agent's words, for a terminal */
 	}
 	best.latest = (uint64_t)MAX(hub_json_int(reply, "latest", 0), 0);
 	if (best.since_ms)

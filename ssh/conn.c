@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "ssh/conn_internal.h"
 #include "ssh/fs.h"
 
@@ -99,7 +100,7 @@ void ssh_conn_fail(struct ssh_conn *c, enum err e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(c->message, sizeof(c->message), fmt, ap);
 	va_end(ap);
-	ssh_clean_text(c->message);
+	text_clean(c->message);
 	c->error = e;
 	c->state = SSH_DEAD;
 }

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "base/text.h"
 #include "ssh/job_internal.h"
 #include "ssh/listen.h"
 
@@ -103,7 +104,7 @@ void ssh_job_fail(struct ssh_job *j, enum err e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	ssh_clean_text(text);
+	text_clean(text);
 	say_error(j, e, text);
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/text.h"
 #include "ssh/job_internal.h"
 
 static void channel_write(struct ssh_job *j)
@@ -81,7 +82,7 @@ static void say_signal(struct ssh_job *j, const char *name)
 	char text[32];
 
 	snprintf(text, sizeof(text), "%s", name);
-	ssh_clean_text(text);
+	text_clean(text);
 	put_le32(len, (uint32_t)strlen(text));
 	ssh_job_say(j, SSH_F_EXIT_SIGNAL, (struct bytes){ len, 4 }, (struct bytes){ (uint8_t *)text, strlen(text) });
 }
