@@ -123,10 +123,10 @@ static void on_session(void *ctx, struct os_stream *s, int events)
 	uint8_t type, *to = ssh_buf_room(&f->rx, 4096);
 	struct bytes body;
 	size_t total, n = 0;
-	enum err e = to ? os_stream_read(s, to, 4096, &n) : ERR_NOMEM;
+	enum err e = to ? os_stream_read(s, to, 4096, &n) : ERR_NOMEM, frame = OK;
 
 	f->rx.len += e == OK ? n : 0;
-	while (f->session == s && ssh_frame_next(&f->rx, &type, &body, &total) == OK) {
+	while (f->session == s && (frame = ssh_frame_next(&f->rx, &type, &body, &total)) == OK) {
 		if (type == SSH_F_ERROR) {
 			take_error(f, body);
 			return;
@@ -138,7 +138,9 @@ static void on_session(void *ctx, struct os_stream *s, int events)
 	}
 	if (f->session != s)
 		return;
-	if ((e != OK && e != ERR_AGAIN) || (e == OK && n == 0))
+	if (frame == ERR_PROTOCOL)
+		lost(f, ERR_PROTOCOL, "the SSH worker sent a malformed frame");
+	else if ((e != OK && e != ERR_AGAIN) || (e == OK && n == 0))
 		lost(f, ERR_RESET, "the SSH worker or the hub ended");
 	else
 		flush(f);
