@@ -16,7 +16,7 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 # ends STATUS SECONDS "what": our command ended so, in time, counted from $BEGIN
 ends() {
 	wait_until "$2" gone "$CMD" || fail "$3: still there after $2 s"
-	took=$(($(now_ms) - BEGIN))
+	took=$(($(calm_ms) - BEGIN))
 	wait "$CMD"
 	got=$?
 	check "$3: status $got, stderr $(cat "$T/err")" equal "$got" "$1"
@@ -29,20 +29,20 @@ for hub in "without a hub" "with a hub"; do
 		start_hub
 	fi
 	run_remote "exec sleep 300"
-	BEGIN=$(now_ms)
+	BEGIN=$(calm_ms)
 	kill -INT "$CMD"
 	ends 130 2 "Ctrl-C $hub"
 	check "the remote process is gone" wait_until 2 gone "$REMOTE"
 done
 
 run_remote "sleep 300; sleep 300"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 kill -TERM "$CMD"
 ends 143 2 "SIGTERM"
 check "the remote processes are gone" wait_until 2 gone "$REMOTE"
 
 run_remote "trap '' INT; while :; do sleep 0.2; done"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 kill -INT "$CMD"
 ends 130 3 "Ctrl-C on what ignores it"
 kill -9 "$REMOTE"
@@ -58,7 +58,7 @@ CMD=$!
 PIDS="$PIDS $CMD"
 wait_until 10 test -s "$T/pid" || fail "yes does not start"
 sleep 1
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 kill -INT "$CMD"
 ends 130 3 "Ctrl-C while the output is full"
 check "yes is gone" wait_until 2 gone "$(cat "$T/pid")"
@@ -71,12 +71,12 @@ check "the remote process is gone" wait_until 2 gone "$(cat "$T/pid")"
 
 # head -1: the reader leaves, quietly and at once
 rm -f "$T/pid"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 out=$({ "$NEFIA" exec --target web -- "echo \$\$ >$T/pid; exec yes" 2>"$T/err"; echo $? >"$T/status"; } | head -1)
 check "the line" equal "$out" y
 check "quietly" equal "$(cat "$T/err")" ""
 check "as ended by SIGPIPE" equal "$(cat "$T/status")" 141
-check "at once" test $(($(now_ms) - BEGIN)) -lt 3000
+check "at once" test $(($(calm_ms) - BEGIN)) -lt 3000
 check "yes is gone" wait_until 2 gone "$(cat "$T/pid")"
 add_agent db
 start_agent db
@@ -111,7 +111,7 @@ rm "$T/zeros"
 
 # the SSH worker is killed under a command
 run_remote "exec sleep 300"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 for w in $(ps -o pid= --ppid "$HUB_PID"); do kill -9 "$w"; done
 ends 255 2 "the worker is killed"
 check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
@@ -120,7 +120,7 @@ expect 0 "the next one" nefia exec --target web -- true
 
 # the hub is killed under a command
 run_remote "exec sleep 300"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 stop_pid "$HUB_PID" KILL
 ends 255 2 "the hub is killed"
 check "in words" contains "$(cat "$T/err")" "Error: [E1037]"

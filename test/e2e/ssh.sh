@@ -3,7 +3,6 @@
 # ends, a hub that is killed in the middle
 . "$(dirname "$0")/lib.sh"
 setup
-hup_sshd() { kill -HUP "$SSHD_PID"; sleep 0.3; wait_until 5 port_answers "$SSH_PORT"; }
 # Keys are exchanged anew again and again under what follows.
 echo 'RekeyLimit 1M' >>"$T/sshd/config"
 hup_sshd
@@ -26,9 +25,10 @@ check "all have ended" wait_until 3 at_rest
 ended=$(pool | sed 's/.*ended"://; s/}//')
 check "files were carried: $(pool)" test "$ended" -ge 8
 n_conns=$(pool | sed 's/.*connections"://; s/,.*//')
-"$NEFIA" exec --target web -- 'sleep 2' &
+"$NEFIA" exec --target web -- "until [ -e $T/seen ]; do sleep 0.05; done" &
 sleeper=$!
 check "a session is seen" wait_until 2 pool_is "$n_conns" 1 0 "$ended"
+touch "$T/seen"
 wait $sleeper
 nefia fs cat "web:$T/src" >"$T/cat"
 check "and that files went" wait_until 2 pool_is "$n_conns" 0 0 $((ended + 1))
