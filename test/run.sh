@@ -6,7 +6,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 B=${1:-build} long=${2:-}
 export B BUILD=$PWD/$B PATH=$PATH:/usr/sbin:/sbin
-LIMIT=${TEST_TIMEOUT:-120}
+LIMIT=${TEST_TIMEOUT:-240} # only so that nothing hangs for ever
 passed=0 failed=0 skipped=0
 logs=${TEST_LOGS:-$B/test/log}
 broken=()
@@ -14,8 +14,10 @@ rm -rf "$logs"
 mkdir -p "$logs"
 
 # A script or program that must have the machine for itself says so, and why, in a line of its source: "alone: why".
-# The others go two at a time where there are two processors: most of them wait for something most of the time.
-WIDTH=${TEST_WIDTH:-$(($(nproc) > 1 ? 2 : 1))}
+# The others go several at a time where there are two processors, one more than those: most of them wait for something most of
+# the time. Not more than free_port() has parts of its range for.
+WIDTH=$(($(nproc) > 1 ? $(nproc) + 1 : 1))
+WIDTH=${TEST_WIDTH:-$((WIDTH > 4 ? 4 : WIDTH))}
 is_alone() {
 	local source=${1#"$B/"}
 	[ -f "$source" ] || source=$source.c
@@ -53,7 +55,8 @@ count() {
 		[ "$rc" = 124 ] && echo "  (time limit of $LIMIT s)"
 		echo "  FAIL  $name (exit status $rc)"
 		excerpt "$log" | sed 's/^/        /'
-		broken+=("$name: $(grep -m 1 -aE "$FAILURE" "$log" | cut -c 1-300)")
+		# once more at the end, with what was said right before, for who sees only that
+		broken+=("$name: $(grep -m 1 -B 3 -aE "$FAILURE" "$log" | cut -c 1-300 | paste -sd '|' | sed 's/|/ | /g')")
 		;;
 	esac
 }

@@ -2,6 +2,7 @@
 # Ctrl-C, closed and full outputs, lost agents and hubs: commands end in bounded time, and what ran at the host with them
 . "$(dirname "$0")/lib.sh"
 setup
+WEB_PID=$AGENT_PID
 
 # The remote command writes its process id, which is one of this machine.
 run_remote() { # run_remote COMMAND: starts it in the background; $CMD is ours, $REMOTE the one at the host
@@ -80,8 +81,6 @@ check "at once" test $(($(calm_ms) - BEGIN)) -lt 3000
 check "yes is gone" wait_until 2 gone "$(cat "$T/pid")"
 add_agent db
 start_agent db
-DB_PID=$AGENT_PID
-AGENT_PID=${PIDS%% *}
 out=$({ "$NEFIA" exec --target all -- yes 2>"$T/err"; echo $? >"$T/status"; } | head -1)
 check "several hosts: quietly" equal "$(cat "$T/err")" ""
 check "several hosts: the status" equal "$(cat "$T/status")" 141
@@ -99,8 +98,9 @@ for way in "get web:$T/zeros $T/copy" "put $T/zeros web:$T/copy"; do
 	"$NEFIA" fs $way >"$T/out" 2>"$T/err" </dev/null &
 	CMD=$!
 	PIDS="$PIDS $CMD"
-	wait_until 5 sh -c "find '$T' -name '*.part' | grep -q ." || fail "fs $way does not start: $(cat "$T/err")"
+	hold_when "$WEB_PID" 10 sh -c "find '$T' -name '*.part' | grep -q ." || fail "fs $way does not start: $(cat "$T/err")"
 	kill -TERM "$CMD"
+	kill -CONT "$WEB_PID"
 	wait_until 2 gone "$CMD" || fail "fs $way is still there"
 	wait "$CMD"
 	check "fs ${way%% *}: its status" equal $? 143

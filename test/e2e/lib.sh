@@ -194,6 +194,21 @@ kill_twice() {
 }
 none_pending() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }
 
+# hold_when PID SECONDS COMMAND... : PID (an agent, through which everything goes) is let run for moments only until COMMAND
+# is true, and then stands still: what is on its way cannot be over before it was seen. kill -CONT lets it go on.
+hold_when() {
+	local pid=$1 end=$(($(calm_ms) + $2 * 1000)) hang=$((EPOCHSECONDS + HANG_S))
+	shift 2
+	[ -p "$T/never" ] || mkfifo "$T/never"
+	exec {never}<>"$T/never"
+	while kill -STOP "$pid" && ! "$@" >/dev/null 2>&1 && [ "$(calm_ms)" -lt "$end" ] && [ "$EPOCHSECONDS" -lt "$hang" ]; do
+		kill -CONT "$pid"
+		read -r -t 0.02 -u "$never" # sleeps, and starts no program that would have to wait
+	done
+	exec {never}>&-
+	"$@" >/dev/null 2>&1
+}
+
 start_hub() {
 	"$NEFIA" hub >>"$T/hub.log" 2>&1 &
 	HUB_PID=$!

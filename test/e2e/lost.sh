@@ -24,10 +24,10 @@ start() { # start NAME COMMAND...
 start silent "$NEFIA" exec --target busy -- "touch $T/silent.begun; exec sleep 300"
 start alone "$NEFIA" exec --target quiet -- "touch $T/alone.begun; exec sleep 300"
 start talker "$NEFIA" exec --target busy -- "touch $T/talker.begun; while sleep 0.05; do echo x; done"
+wait_until 10 test -e "$T/silent.begun" -a -e "$T/talker.begun" -a -e "$T/alone.begun" || fail "they do not start"
 head -c 300000000 /dev/zero >"$T/zeros"
 start mover "$NEFIA" fs get "busy:$T/zeros" "$T/copy"
-wait_until 10 test -e "$T/silent.begun" -a -e "$T/talker.begun" -a -e "$T/alone.begun" || fail "they do not start"
-wait_until 10 sh -c "ls '$T' | grep -q '^copy.*part$'" || fail "the transfer does not start"
+hold_when "$BUSY_PID" 10 sh -c "ls '$T' | grep -q '^copy.*part$'" || fail "the transfer does not start"
 stop_pid "$QUIET_PID" KILL
 start_agent quiet
 stop_pid "$BUSY_PID" KILL

@@ -1,7 +1,6 @@
 #!/bin/bash
 # fifty hosts at once, hard: an sshd that lets three in at a time and drops four of five of the others, a host that is dead, a script on
 # all of them whose nefia is killed, Ctrl-C on all of them
-# alone: fifty commands at once have to end within fractions of a second
 . "$(dirname "$0")/lib.sh"
 N=50
 start_sshd

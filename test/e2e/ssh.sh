@@ -70,8 +70,9 @@ head -c 20000000 /dev/zero | tr '\0' 'x' >"$T/large"
 nefia fs put "$T/large" "web:$T/target" >/dev/null 2>&1 &
 p=$!
 partial() { ls "$T"/target.nefia-*.part; }
-wait_until 5 partial || fail "the put does not begin"
+hold_when "$AGENT_PID" 10 partial || fail "the put does not begin"
 kill -9 "$worker" 2>/dev/null
+kill -CONT "$AGENT_PID"
 wait "$p" && fail "a put without its worker succeeded"
 check "the old file is there" equal "$(cat "$T/target")" old
 rm -f "$T"/target.nefia-*.part

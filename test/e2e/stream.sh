@@ -10,7 +10,7 @@ mkdir "$T/tcp"
 printf 'Host tcp\n Hostname 127.0.0.1\n Port %s\n User %s\n IdentityFile %s\n UserKnownHostsFile %s\n StrictHostKeyChecking no\n' \
 	"$SSH_PORT" "$TEST_USER" "$T/id" "$T/tcp/known" >>"$C"
 s() { exec ssh -F "$C" -o BatchMode=yes "$@"; }
-MB=300
+MB=100
 [ -z "${LONG:-}" ] || MB=10000
 
 # From there, to there, and both at once; counted and summed at both ends, with nothing of ours in between.

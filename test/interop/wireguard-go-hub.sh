@@ -1,7 +1,6 @@
 #!/bin/bash
 # test/interop/wireguard-go-hub.sh - our hub dials through wireguard-go: pings, bulk both ways, a rekey and restarts under
 # traffic.
-# alone: a pause of a transfer counts
 . "$(dirname "$0")/../lib/wgns.sh"
 command -v nft >/dev/null || skip "nft is not installed"
 namespaces

@@ -23,14 +23,14 @@ static inline uint64_t calm_stalled(const char *path)
 	return us;
 }
 
-/** calm_now() - nanoseconds since some moment */
-static inline uint64_t calm_now(void)
+/** calm_now() - nanoseconds since some moment. It may go back a little: who waits for both is counted twice. */
+static inline int64_t calm_now(void)
 {
-	uint64_t us = calm_stalled("/proc/pressure/cpu") + calm_stalled("/proc/pressure/io");
+	int64_t us = (int64_t) calm_stalled("/proc/pressure/cpu") + (int64_t)calm_stalled("/proc/pressure/io");
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec - us * 1000u;
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec - us * 1000;
 }
 
 #endif

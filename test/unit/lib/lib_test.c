@@ -10,7 +10,7 @@
 
 #include "test/unit/lib/rig.h"
 
-#define MS UINT64_C(1000000) /* of calm_now() */
+#define MS INT64_C(1000000) /* of calm_now() */
 
 static void every_error_has_words(void **state)
 {
@@ -254,7 +254,8 @@ static void failures_have_their_numbers(void **state)
 {
 	struct nefia_stream *s = NULL;
 	struct nefia_listener *l = NULL;
-	uint64_t from, calm;
+	uint64_t from;
+	int64_t calm;
 
 	assert_int_equal(nefia_dial(alice, "bob", 7001, 5000, &s), NEFIA_ERR_REFUSED);
 	assert_non_null(strstr(nefia_error_detail(), "bob"));
@@ -277,7 +278,8 @@ static void a_write_without_room_returns(void **state)
 	struct nefia_listener *l;
 	struct nefia_stream *s, *there;
 	char *big = calloc(1, 1 << 20);
-	uint64_t from, calm;
+	uint64_t from;
+	int64_t calm;
 	ssize_t n;
 
 	assert_int_equal(nefia_listen(b, 0, 1, 1000, &l), NEFIA_OK);
@@ -311,6 +313,7 @@ static void a_reset_is_no_end(void **state)
 	struct nefia_listener *l;
 	struct nefia_stream *s, *there;
 	char buf[8];
+	ssize_t n;
 
 	assert_int_equal(nefia_listen(b, 7002, 0, 1000, &l), NEFIA_OK);
 	s = must_dial(alice, "bob", 7002);
@@ -319,7 +322,8 @@ static void a_reset_is_no_end(void **state)
 	assert_int_equal(nefia_read(there, buf, 1, 30000), 1);
 	/* Closed with bytes unread: TCP says reset. */
 	nefia_stream_close(there);
-	assert_int_equal(nefia_write(s, "more", 4, 1000), 4);
+	n = nefia_write(s, "more", 4, 1000);
+	assert_true(n == 4 || n == NEFIA_ERR_RESET); /* it may be here already */
 	assert_int_equal(nefia_read(s, buf, sizeof(buf), 30000), NEFIA_ERR_RESET);
 	assert_non_null(strstr(nefia_error_detail(), "bob:7002"));
 	assert_int_equal(nefia_read(s, buf, sizeof(buf), 30000), NEFIA_ERR_RESET);
@@ -408,7 +412,7 @@ static void closing_wakes_everybody(void **state)
 	struct nefia_listener *sink, *l;
 	struct nefia *a;
 	struct waiter w[8];
-	uint64_t from;
+	int64_t from;
 
 	nefia_close(alice);
 	a = rig_open(ALICE);
@@ -613,7 +617,7 @@ static void opened_again_at_once_it_answers_at_once(void **state)
 {
 	struct nefia *b = rig_open(BOB);
 	struct nefia_listener *l;
-	uint64_t from, worst = 0;
+	int64_t from, worst = 0;
 
 	assert_int_equal(nefia_listen(b, 7000, 0, 1000, &l), NEFIA_OK);
 	for (int i = 0; i < 12; i++) {

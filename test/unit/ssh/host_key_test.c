@@ -108,7 +108,7 @@ static void a_held_lock_holds_nobody_up(void **state)
 	struct os_lock *lock;
 	char path[80];
 	bool is_new;
-	uint64_t t;
+	int64_t t;
 
 	unlink(file);
 	assert_int_equal(judge("known", 1, &is_new), OK);
@@ -118,7 +118,7 @@ static void a_held_lock_holds_nobody_up(void **state)
 	assert_int_equal(judge("new", 2, &is_new), ERR_AGAIN);
 	assert_int_equal(judge("known", 1, &is_new), OK); /* reading needs none */
 	assert_int_equal(judge("known", 3, &is_new), ERR_HOST_KEY);
-	assert_true(calm_now() - t < 400 * NSEC_PER_MSEC);
+	assert_true(calm_now() - t < 400 * (int64_t)NSEC_PER_MSEC);
 	os_lock_free(lock);
 	assert_int_equal(judge("new", 2, &is_new), OK);
 	assert_true(is_new);

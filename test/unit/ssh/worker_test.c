@@ -59,7 +59,7 @@ struct run {
 	enum err error;
 	char message[800], ended[128], signal[32], output[256];
 	int status;
-	uint64_t started;
+	int64_t started;
 	nsec_t took;
 };
 
@@ -83,7 +83,7 @@ static void finish(struct run *r)
 	if (r->over)
 		return;
 	r->over = true;
-	r->took = (nsec_t)(calm_now() - r->started);
+	r->took = (nsec_t)MAX(calm_now() - r->started, 0);
 	os_watch_set(r->watch, 0);
 	if (!r->want->idle_s)
 		one_less();
