@@ -80,7 +80,7 @@ if "$SSHD" -T -f "$T/sshd/config" -o PubkeyAcceptedAlgorithms=ssh-rsa >/dev/null
 	for q in $(pgrep -P "$SSHD_PID"); do kill $(pgrep -P "$q") "$q" 2>/dev/null; done
 	nefia hub reload >/dev/null; as "$K/rsa" "$K/rsa"
 	expect 255 "SHA-1" run
-	check "SHA-2 was tried" grep -q 'signature algorithm rsa-sha2-512 not in' "$T/sshd.log"
+	check "SHA-2 was tried: $ERR" grep -q 'signature algorithm rsa-sha2-512 not in' "$T/sshd.log"
 	sed -i '/PubkeyAcceptedAlgorithms/d' "$T/sshd/config"; hup_sshd
 fi
 

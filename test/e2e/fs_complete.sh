@@ -29,13 +29,7 @@ check "nothing there" equal "$(words --words fs ls "web:$D/none/")" ""
 check "no such host" equal "$(words --words fs ls nobody:/)" ""
 
 # A failure leaves no terminals behind either.
-finish() {
-	status=$?
-	tmux -S "$T/tmux" kill-server 2>/dev/null
-	(exit $status)
-	cleanup
-}
-trap finish EXIT
+more_cleanup() { tmux -S "$T/tmux" kill-server 2>/dev/null; }
 tm() { tmux -S "$T/tmux" -f /dev/null "$@"; }
 screen() { tm capture-pane -p -J -t "$SHELL_NAME"; }
 screen_has() { screen | grep -qF -- "$1"; }

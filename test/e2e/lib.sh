@@ -25,10 +25,12 @@ fail() {
 	exit 1
 }
 
-# Ends what we started, agents and hubs first by TERM, then for certain.
+# Ends what we started, agents and hubs first by TERM, then for certain. A script with more to take away defines more_cleanup: a trap
+# of its own would lose the exit status, and a failure would pass.
 cleanup() {
 	status=$?
 	trap - EXIT
+	! declare -F more_cleanup >/dev/null || more_cleanup
 	"$NEFIA" hub stop >/dev/null 2>&1
 	for p in $PIDS; do kill "$p" 2>/dev/null; done
 	for p in $PIDS; do kill -9 "$p" 2>/dev/null; done

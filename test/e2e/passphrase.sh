@@ -19,7 +19,7 @@ as() { # as ID...: these identities for the host
 start_hub
 
 tm() { tmux -S "$T/tmux.sock" -f /dev/null "$@"; }
-trap 'tm kill-server 2>/dev/null; cleanup' EXIT
+more_cleanup() { tm kill-server 2>/dev/null; }
 tm new-session -d -x 180 -y 40 "env -u SSH_AUTH_SOCK NEFIA_HOME='$NEFIA_HOME' PS1='ready> ' sh" || fail "tmux"
 shows() { tm capture-pane -p | grep -qF -- "$1"; }
 wait_shows() { wait_until 15 shows "$1" || fail "the terminal does not show '$1': $(tm capture-pane -p | grep .)"; }

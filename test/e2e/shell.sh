@@ -29,7 +29,7 @@ cat >"$T/rc" <<RC
 PS1='local> '; PATH=$(dirname "$NEFIA"):\$PATH; cd $T
 RC
 tm new-session -d -x 80 -y 24 "env ENV=$T/rc NEFIA_HOME=$NEFIA_HOME LC_NEFIA_TEST=x /bin/sh -i" || fail "tmux"
-trap 'tm kill-server 2>/dev/null; cleanup' EXIT
+more_cleanup() { tm kill-server 2>/dev/null; }
 screen() { tm capture-pane -p; }
 shows() { screen | grep -qE -- "$1"; }
 keys() { tm send-keys "$@"; }
