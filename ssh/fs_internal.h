@@ -102,8 +102,11 @@ struct fs_op {
 	struct fs_confine *confine; /* while paths are resolved */
 	const char *check_path;  /* what was opened, as long as it is looked at again */
 	struct ssh_attr check_there, check_open; /* what is at check_path, and what the handle is */
+	bool check_seen, check_differs; /* check_there was told; it was not the same each time */
 	int check_tries;
 	unsigned n_checks;       /* answers without which not a byte of it may move */
+	unsigned n_looks;        /* of those, by the path, that are still to be asked for: */
+	uint64_t coins;          /* of which kind, a bit for each */
 	union {
 		struct fs_get get;
 		struct fs_put put;
@@ -157,6 +160,8 @@ void fs_confine_start(struct fs_op *op);
  * Return: false: there is no root, and nothing to look at. The type's step() is called when it may go on.
  */
 bool fs_confine_check(struct fs_op *op, const char *path);
+/** fs_confine_look_on() - ask for what there was no room for */
+void fs_confine_look_on(struct fs_op *op);
 void fs_confine_checked(struct fs_op *op, uint64_t tag, const struct sftp_reply *r);
 /** fs_confine_is_same() - does the answer to REALPATH say @path itself? */
 bool fs_confine_is_same(const struct sftp_reply *r, const char *path);

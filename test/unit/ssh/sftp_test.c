@@ -117,7 +117,7 @@ static void packets_of_a_bad_length_are_refused(void **state)
 #define FILE_SIZE 700001
 
 enum fault { NONE, WRONG_ID, TWICE, WRONG_TYPE, TOO_LONG, NO_BYTES, SHRINKS, SLASH, DOTS, ENDLESS_TREE, GARBAGE, HUGE_HANDLE,
-	     EMPTY_LIST, SILENT, N_FAULTS };
+	     EMPTY_LIST, SILENT, FLIPS, N_FAULTS };
 
 struct server {
 	struct rng_seeded rng;
@@ -131,6 +131,7 @@ struct server {
 	} held[64];
 	size_t n_held;
 	unsigned n_lists;
+	bool led_out; /* FLIPS: what was opened last was not what its name says */
 };
 
 static uint8_t byte_at(uint64_t offset)
@@ -207,7 +208,7 @@ static void answer_list(struct server *s, struct rig *r, uint32_t id)
 /* The path itself, or one that a link leads to. */
 static void answer_real(struct server *s, struct rig *r, uint32_t id, const char *path)
 {
-	bool is_link = strlen(path) > 4 && rng_below(&s->rng.rng, 3) == 0;
+	bool is_link = strlen(path) > 4 && rng_below(&s->rng.rng, s->fault == FLIPS ? 2 : 3) == 0;
 	uint8_t p[320] = { 0, 0, 0, 1 };
 	size_t len = strlen(path);
 
@@ -226,9 +227,17 @@ static void answer_one(struct server *s, struct rig *r, size_t i)
 	uint32_t id = s->held[i].id;
 
 	put_be64(attr + 4, FILE_SIZE);
+	if (s->fault == FLIPS && s->held[i].type == SFTP_OPEN)
+		s->led_out = rng_below(&s->rng.rng, 2) == 0;
+	if (s->fault == FLIPS && s->held[i].type == SFTP_LSTAT)
+		attr[11] += rng_below(&s->rng.rng, 2) == 0;
+	if (s->fault == FLIPS && s->held[i].type == SFTP_FSTAT)
+		attr[11] += s->led_out;
 	if (s->held[i].type == SFTP_OPEN || s->held[i].type == SFTP_OPENDIR)
 		answer(r, SFTP_HANDLE, id, s->fault == HUGE_HANDLE ? huge : handle, s->fault == HUGE_HANDLE ? 261 : 5);
 	else if (s->held[i].type == SFTP_FSTAT)
+		answer(r, SFTP_ATTRS, id, attr, sizeof(attr));
+	else if (s->held[i].type == SFTP_LSTAT && s->fault == FLIPS)
 		answer(r, SFTP_ATTRS, id, attr, sizeof(attr));
 	else if (s->held[i].type == SFTP_LSTAT)
 		answer(r, SFTP_ATTRS, id, folder, sizeof(folder));
@@ -377,6 +386,29 @@ static void roots_are_walked_in_any_order(void **state)
 	assert_true(n_refused > 0);
 }
 
+/*
+ * Somebody at the host turns the folder into a link to elsewhere and back, blindly: at each request it is the one or the other. What
+ * was opened elsewhere is read one time in 65,536 of those.
+ */
+static void flipping_a_folder_leaves_a_root_nowhere(void **state)
+{
+	unsigned n_led_out = 0, n_read = 0;
+
+	for (uint64_t seed = 1; seed <= 2000; seed++) {
+		struct server s = { .fault = FLIPS };
+
+		rng_seeded_init(&s.rng, seed);
+		rig_open_fake(&rig, serve, &s);
+		rig.session.root = "/r";
+		rig_get(&rig, 1, "file", 0, 10);
+		n_read += rig_wait(&rig, 1)->error == OK && s.led_out;
+		n_led_out += s.led_out;
+		rig_close(&rig);
+	}
+	assert_true(n_led_out > 400);
+	assert_true(n_read <= 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,6 +420,7 @@ int main(void)
 		cmocka_unit_test(faulty_servers_end_in_an_error),
 		cmocka_unit_test(endless_trees_end),
 		cmocka_unit_test(roots_are_walked_in_any_order),
+		cmocka_unit_test(flipping_a_folder_leaves_a_root_nowhere),
 	};
 
 	return RUN_TESTS(tests);
