@@ -69,6 +69,7 @@ struct fs_node {
 	unsigned n_open;  /* its own scan, its entries, its subfolders */
 	unsigned depth;
 	bool failed;      /* it could not be opened, or is not what it was */
+	unsigned n_idle;  /* lists in a row without a name in them */
 	unsigned n_asked; /* answers without which it is not read: of the opening, and in a session root of the look after it */
 	uint8_t handle[SFTP_HANDLE_MAX];
 	size_t handle_len;
@@ -77,6 +78,7 @@ struct fs_node {
 
 struct fs_walk {
 	struct list queue, wants, all;
+	struct list doomed; /* files that are to be removed */
 	unsigned n_active, n_nodes;
 	uint32_t depth_max;
 	bool remove;
@@ -140,6 +142,8 @@ void fs_op_fail_reply(struct fs_op *op, const struct sftp_reply *r, const char *
 /** fs_op_start_simple() - everything but GET, PUT, LS, FIND and recursive RM */
 void fs_op_start_simple(struct fs_op *op);
 bool fs_op_room(const struct fs_op *op);
+/** fs_op_list() - a name of @len bytes came; false: more than the session may list, and the operation failed */
+bool fs_op_list(struct fs_op *op, size_t len);
 
 /* ---- fs_session.c ---- */
 /** fs_op_begin() - by its kind, its paths resolved where they have to be */

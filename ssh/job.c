@@ -22,6 +22,7 @@
 #include "base/endian.h"
 #include "ssh/direct.h"
 #include "ssh/listen.h"
+#include "ssh/setup.h"
 #include "ssh/shell.h"
 
 #define QUEUE_MAX (1024 * 1024)       /* each way */
@@ -34,17 +35,16 @@
 
 static const struct bytes nothing;
 
-struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max, const char *root)
+struct ssh_job *ssh_job_new(int fd, const struct ssh_setup *setup)
 {
 	struct ssh_job *j = calloc(1, sizeof(*j));
 
 	if (!j)
 		return NULL;
 	j->fd = fd;
-	j->file_size_max = file_size_max;
-	j->root = root;
+	j->setup = setup;
 	j->deadline = NSEC_NEVER;
-	fs_session_init(&j->fs, NULL, &j->out, file_size_max);
+	fs_session_init(&j->fs, NULL, &j->out, 0);
 	list_init(&j->link);
 	return j;
 }
@@ -483,9 +483,10 @@ static void open_files(struct ssh_job *j, nsec_t now)
 		fail(j, e == ERR_FULL ? ERR_FORBIDDEN : e, "%s", why);
 		return;
 	}
-	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->file_size_max);
+	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->setup->file_size_max);
 	j->fs.lanes = ssh_fs_lanes(c->fs);
-	j->fs.root = j->root;
+	j->fs.list_max = j->setup->list_max;
+	j->fs.root = j->setup->root[0] ? j->setup->root : NULL;
 	j->state = JOB_RUN;
 	if (j->kind == SSH_F_FS)
 		say(j, SSH_F_READY, nothing, nothing);

@@ -52,7 +52,6 @@ struct process {
 	size_t n_conns, n_jobs;
 	nfds_t first_job; /* of what is polled */
 	uint32_t next_id;
-	uint64_t file_size_max;
 	nsec_t now, idle_ns, idle_since;
 	struct cpu_watch cpu;
 	struct ssh_asker asker;
@@ -158,7 +157,6 @@ static void take_config(struct process *p, struct ssh_reader *r)
 		_exit(SSH_WORKER_OTHER_VERSION);
 	p->configured = ssh_setup_read(r, &p->setup);
 	p->over = !p->configured;
-	p->file_size_max = p->setup.file_size_max;
 	p->idle_ns = p->setup.idle_s * NSEC_PER_SEC;
 }
 
@@ -228,7 +226,7 @@ static void take_secret(struct process *p, struct ssh_reader *r)
 
 static void take_session(struct process *p, int *fd)
 {
-	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, p->file_size_max, p->setup.root[0] ? p->setup.root : NULL) : NULL;
+	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, &p->setup) : NULL;
 
 	p->n_sessions++;
 	p->idle_told = false;

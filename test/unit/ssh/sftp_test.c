@@ -117,7 +117,8 @@ static void packets_of_a_bad_length_are_refused(void **state)
 #define FILE_SIZE 700001
 
 enum fault { NONE, WRONG_ID, TWICE, WRONG_TYPE, TOO_LONG, NO_BYTES, SHRINKS, SLASH, DOTS, ENDLESS_TREE, GARBAGE, HUGE_HANDLE,
-	     EMPTY_LIST, SILENT, FLIPS, N_FAULTS };
+	     EMPTY_LIST, SILENT, FLIPS, DOTS_FOR_EVER, FILES_FOR_EVER, LONG_LINK,
+	     MANY_AT_ONCE, N_FAULTS };
 
 struct server {
 	struct rng_seeded rng;
@@ -183,6 +184,29 @@ static void answer_read(struct server *s, struct rig *r, uint32_t id, uint64_t o
 		answer(r, SFTP_DATA, id, p, 4 + len);
 }
 
+#define MANY 5000
+
+/* One list with more names than requests may be under way. */
+static void answer_many(struct rig *r, uint32_t id)
+{
+	static const uint8_t name[] = { 0, 0, 0, 1, 'x', 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0200, 0244 };
+	static uint8_t p[4 + MANY * sizeof(name)];
+
+	put_be32(p, MANY);
+	for (size_t i = 0; i < MANY; i++)
+		memcpy(p + 4 + i * sizeof(name), name, sizeof(name));
+	answer(r, SFTP_NAME, id, p, sizeof(p));
+}
+
+static void answer_long_link(struct rig *r, uint32_t id)
+{
+	static uint8_t p[8 + 70000 + 8] = { 0, 0, 0, 1 };
+
+	put_be32(p + 4, 70000);
+	memset(p + 8, 'x', 70000);
+	answer(r, SFTP_NAME, id, p, sizeof(p));
+}
+
 static void answer_list(struct server *s, struct rig *r, uint32_t id)
 {
 	static const struct {
@@ -194,11 +218,19 @@ static void answer_list(struct server *s, struct rig *r, uint32_t id)
 		{ DOTS, "\0\0\0\2\0\0\0\2..\0\0\0\0\0\0\0\4\0\0\100\355\0\0\0\1.\0\0\0\0\0\0\0\4\0\0\100\355", 39 },
 		{ ENDLESS_TREE, "\0\0\0\1\0\0\0\1d\0\0\0\0\0\0\0\4\0\0\100\355", 21 },
 		{ EMPTY_LIST, "\0\0\0\0", 4 },
+		{ DOTS_FOR_EVER, "\0\0\0\1\0\0\0\1.\0\0\0\0\0\0\0\4\0\0\100\355", 21 },
+		{ FILES_FOR_EVER, "\0\0\0\1\0\0\0\4name\0\0\0\0\0\0\0\4\0\0\200\244", 24 },
 		{ GARBAGE, "\377\377\377\377\0\0\0\1x", 9 },
 	};
 
+	bool for_ever = s->fault == EMPTY_LIST || s->fault == DOTS_FOR_EVER || s->fault == FILES_FOR_EVER;
+
+	if (s->fault == MANY_AT_ONCE && s->n_lists++ == 0) {
+		answer_many(r, id);
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-		if (lists[i].fault == s->fault && (s->n_lists++ % 2 == 0 || s->fault == EMPTY_LIST)) {
+		if (lists[i].fault == s->fault && (s->n_lists++ % 2 == 0 || for_ever)) {
 			answer(r, SFTP_NAME, id, lists[i].p, lists[i].len);
 			return;
 		}
@@ -245,6 +277,8 @@ static void answer_one(struct server *s, struct rig *r, size_t i)
 		answer_read(s, r, id, s->held[i].offset, s->held[i].len);
 	else if (s->held[i].type == SFTP_REALPATH)
 		answer_real(s, r, id, s->held[i].path);
+	else if (s->held[i].type == SFTP_READLINK && s->fault == LONG_LINK)
+		answer_long_link(r, id);
 	else if (s->held[i].type == SFTP_READDIR)
 		answer_list(s, r, id);
 	else
@@ -324,6 +358,8 @@ static void faulty_servers_end_in_an_error(void **state)
 		{ DOTS, SSH_OP_FIND, OK },
 		{ GARBAGE, SSH_OP_LS, ERR_PROTOCOL },
 		{ EMPTY_LIST, SSH_OP_LS, ERR_PROTOCOL },
+		{ DOTS_FOR_EVER, SSH_OP_LS, ERR_PROTOCOL },
+		{ LONG_LINK, SSH_OP_READLINK, ERR_PROTOCOL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -340,7 +376,7 @@ static void faulty_servers_end_in_an_error(void **state)
 		if (res->error != rows[i].want)
 			fail_msg("row %zu: %s (%s)", i, err_name(res->error), res->message);
 		for (size_t k = 0; k < res->n_entries; k++)
-			assert_true(rows[i].fault == DOTS ? *res->entries[k].name == '\0' :
+			assert_true(rows[i].fault == DOTS || rows[i].fault == DOTS_FOR_EVER ? *res->entries[k].name == '\0' :
 							    !strchr(res->entries[k].name, '/'));
 		rig_close(&rig);
 	}
@@ -358,7 +394,81 @@ static void endless_trees_end(void **state)
 	assert_int_equal(ssh_put_u32(&f, SSH_RM_RECURSIVE), OK);
 	rig_op(&rig, 1, SSH_OP_RM, "f", &f);
 	res = rig_wait(&rig, 1);
-	assert_int_equal(res->error, ERR_TOO_LONG);
+	assert_int_equal(res->error, ERR_LIST_LIMIT);
+	assert_non_null(strstr(res->message, "256"));
+	rig_close(&rig);
+}
+
+/* Names without end, listed, found or to be removed: told which limit it was. Trees as wide as one entry a folder count too. */
+static void endless_lists_end(void **state)
+{
+	static const struct {
+		enum fault fault;
+		enum ssh_op op;
+		uint64_t max;
+		const char *says;
+	} rows[] = {
+		{ FILES_FOR_EVER, SSH_OP_LS, 400, "more than 400 names" },
+		{ FILES_FOR_EVER, SSH_OP_FIND, 400, "more than 400 names" },
+		{ FILES_FOR_EVER, SSH_OP_RM, 1000, "more than 1000 names" },
+		{ DOTS_FOR_EVER, SSH_OP_FIND, 1, "more than 1 names" },
+		{ ENDLESS_TREE, SSH_OP_FIND, 30, "more than 30 names" },
+		{ LONG_LINK, SSH_OP_REALPATH, 0, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct server s = { .fault = rows[i].fault };
+		struct ssh_buf f = { 0 };
+		struct rig_result *res;
+
+		rng_seeded_init(&s.rng, 1);
+		rig_open_fake(&rig, serve, &s);
+		rig.session.list_max = rows[i].max;
+		assert_int_equal(ssh_put_u32(&f, rows[i].op == SSH_OP_RM), OK);
+		rig_op(&rig, 1, rows[i].op, "f", &f);
+		res = rig_wait(&rig, 1);
+		assert_int_equal(res->error, rows[i].says ? ERR_LIST_LIMIT : OK);
+		if (rows[i].says)
+			assert_non_null(strstr(res->message, rows[i].says));
+		if (rows[i].says)
+			assert_non_null(strstr(res->message, "ssh.max_list_entries"));
+		rig_close(&rig);
+	}
+}
+
+/* The limit is the session's, whatever number of folders is listed in it; and of bytes too. */
+static void a_session_has_one_limit(void **state)
+{
+	struct server s = { .fault = DOTS };
+	struct ssh_buf f = { 0 };
+
+	rng_seeded_init(&s.rng, 1);
+	rig_open_fake(&rig, serve, &s);
+	rig.session.list_max = 5;
+	for (int i = 0; i < 3; i++) {
+		rig_op(&rig, 1, SSH_OP_LS, "f", &f);
+		assert_int_equal(rig_wait(&rig, 1)->error, i < 2 ? OK : ERR_LIST_LIMIT);
+	}
+	rig.session.list_max = 1000;
+	s.n_lists = 0;
+	rig.session.listed_bytes = 1001 * FS_NAME_BYTES;
+	rig_op(&rig, 1, SSH_OP_LS, "f", &f);
+	assert_int_equal(rig_wait(&rig, 1)->error, ERR_LIST_LIMIT);
+	assert_non_null(strstr(rig.results[1].message, "256000 bytes of names"));
+	rig_close(&rig);
+}
+
+static void more_files_are_removed_than_may_be_under_way(void **state)
+{
+	struct server s = { .fault = MANY_AT_ONCE };
+	struct ssh_buf f = { 0 };
+
+	rng_seeded_init(&s.rng, 1);
+	rig_open_fake(&rig, serve, &s);
+	assert_int_equal(ssh_put_u32(&f, SSH_RM_RECURSIVE), OK);
+	rig_op(&rig, 1, SSH_OP_RM, "f", &f);
+	assert_int_equal(rig_wait(&rig, 1)->error, OK);
+	assert_int_equal(rig.session.n_listed, MANY);
 	rig_close(&rig);
 }
 
@@ -419,6 +529,9 @@ int main(void)
 		cmocka_unit_test(answers_in_any_order_make_the_same_file),
 		cmocka_unit_test(faulty_servers_end_in_an_error),
 		cmocka_unit_test(endless_trees_end),
+		cmocka_unit_test(endless_lists_end),
+		cmocka_unit_test(a_session_has_one_limit),
+		cmocka_unit_test(more_files_are_removed_than_may_be_under_way),
 		cmocka_unit_test(roots_are_walked_in_any_order),
 		cmocka_unit_test(flipping_a_folder_leaves_a_root_nowhere),
 	};
