@@ -18,20 +18,23 @@
 
 #include "base/ecode.h"
 #include "operator/hub_client.h"
+#include "operator/json_text.h"
 
 static void print_json_error(FILE *f, const struct ecode *e, const char *detail)
 {
 	json_t *o = json_pack("{s:{s:s, s:s, s:s, s:s}}", "error", "code", "", "title", e->title, "message",
 			      detail ? detail : e->title, "try", e->hint);
-	char code[16];
+	char code[16], *text;
 
 	if (!o) /* what is no UTF-8 cannot stand in JSON */
 		o = json_pack("{s:{s:s, s:s, s:s, s:s}}", "error", "code", "", "title", e->title, "message", e->title,
 			      "try", e->hint);
 	snprintf(code, sizeof(code), "E%u", e->number);
 	json_object_set_new(json_object_get(o, "error"), "code", json_string(code));
-	json_dumpf(o, f, JSON_COMPACT);
-	fputc('\n', f);
+	text = json_text(o, JSON_COMPACT);
+	if (text)
+		fprintf(f, "%s\n", text);
+	free(text);
 	json_decref(o);
 }
 

@@ -10,10 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NOT_UTF8 0x110000u /* and the byte */
-
-/* The character at @s (not at its end), and behind it @ret_end. Overlong forms, surrogates and the like are none. */
-static uint32_t next_char(const char *s, const char **ret_end)
+uint32_t fs_char_next(const char *s, const char **ret_end)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	const uint8_t *p = (const uint8_t *)s;
@@ -28,7 +25,7 @@ static uint32_t next_char(const char *s, const char **ret_end)
 	}
 	if (len == 0 || c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) {
 		*ret_end = s + 1;
-		return NOT_UTF8 + p[0];
+		return FS_NOT_UTF8 + p[0];
 	}
 	*ret_end = s + len;
 	return c;
@@ -89,11 +86,10 @@ bool fs_name_is_safe(const char *path)
 
 /* ---- showing ---- */
 
-/* Control characters of ASCII and Latin-1, and those that turn the direction of a line. */
-static bool is_control(uint32_t c)
+bool fs_char_is_control(uint32_t c)
 {
 	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f || c == 0x2028 || c == 0x2029 ||
-	       (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c >= NOT_UTF8;
+	       (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c >= FS_NOT_UTF8;
 }
 
 void fs_name_show(const char *name, char *ret)
@@ -102,11 +98,11 @@ void fs_name_show(const char *name, char *ret)
 	const char *end;
 
 	for (const char *p = name; *p; p = end) {
-		uint32_t c = next_char(p, &end);
+		uint32_t c = fs_char_next(p, &end);
 
 		if (c == '\\') {
 			ret += sprintf(ret, "\\\\");
-		} else if (!is_control(c)) {
+		} else if (!fs_char_is_control(c)) {
 			memcpy(ret, p, (size_t)(end - p));
 			ret += end - p;
 		} else if (c >= 7 && c <= 13) {
@@ -122,7 +118,7 @@ void fs_name_show(const char *name, char *ret)
 bool fs_name_is_utf8(const char *name)
 {
 	for (const char *p = name; *p;)
-		if (next_char(p, &p) >= NOT_UTF8)
+		if (fs_char_next(p, &p) >= FS_NOT_UTF8)
 			return false;
 	return true;
 }
@@ -192,7 +188,7 @@ static uint32_t set_char(const char **p)
 {
 	if (**p == '\\' && (*p)[1])
 		(*p)++;
-	return next_char(*p, p);
+	return fs_char_next(*p, p);
 }
 
 /*
@@ -223,7 +219,7 @@ static bool in_set(const char *p, const char *stop, uint32_t c, const char **ret
 static bool match_one(const char **p, const char *stop, const char **name)
 {
 	const char *at = *p, *end;
-	uint32_t c = next_char(*name, name);
+	uint32_t c = fs_char_next(*name, name);
 	bool fits;
 
 	if (*at == '?') {
@@ -239,7 +235,7 @@ static bool match_one(const char **p, const char *stop, const char **name)
 	}
 	if (*at == '\\' && at + 1 < stop)
 		at++;
-	fits = next_char(at, p) == c;
+	fits = fs_char_next(at, p) == c;
 	return fits;
 }
 
@@ -258,7 +254,7 @@ bool fs_glob_match_dots(const char *pattern, size_t len, const char *name)
 			continue;
 		if (!star || !*star_name)
 			return false;
-		next_char(star_name, &star_name);
+		fs_char_next(star_name, &star_name);
 		name = star_name;
 		p = star;
 	}

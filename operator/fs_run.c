@@ -5,6 +5,7 @@
  * listing of each folder found so far, many listings at once. What a last part without a pattern gives is looked at, so
  * that names that are not there drop out.
  */
+#include "operator/json_text.h"
 #include "operator/fs_run.h"
 
 #include <errno.h>
@@ -303,8 +304,7 @@ void fs_run_print(const struct fs_run *run, const char *name)
 
 void fs_run_print_json(json_t *o)
 {
-	json_dumpf(o, stdout, JSON_COMPACT);
-	putchar('\n');
+	json_text_print(o, JSON_COMPACT);
 	json_decref(o);
 }
 

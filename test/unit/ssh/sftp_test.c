@@ -118,7 +118,7 @@ static void packets_of_a_bad_length_are_refused(void **state)
 
 enum fault { NONE, WRONG_ID, TWICE, WRONG_TYPE, TOO_LONG, NO_BYTES, SHRINKS, SLASH, DOTS, ENDLESS_TREE, GARBAGE, HUGE_HANDLE,
 	     EMPTY_LIST, SILENT, FLIPS, DOTS_FOR_EVER, FILES_FOR_EVER, LONG_LINK,
-	     MANY_AT_ONCE, N_FAULTS };
+	     MANY_AT_ONCE, WRITES, N_FAULTS };
 
 struct server {
 	struct rng_seeded rng;
@@ -132,6 +132,10 @@ struct server {
 	} held[64];
 	size_t n_held;
 	unsigned n_lists;
+	/* WRITES: what is asked, a word each, with the path of OPEN; what stands in the target's place */
+	char log[2000];
+	uint16_t place_mode; /* 0: nothing */
+	bool no_folders;     /* it opens none */
 	bool led_out; /* FLIPS: what was opened last was not what its name says */
 };
 
@@ -251,6 +255,25 @@ static void answer_real(struct server *s, struct rig *r, uint32_t id, const char
 	answer(r, SFTP_NAME, id, p, 8 + len + 8);
 }
 
+static void note_request(struct server *s, uint8_t type, const uint8_t *text)
+{
+	size_t len = strlen(s->log);
+
+	snprintf(s->log + len, sizeof(s->log) - len, "%s%.*s ", type == SFTP_OPEN ? "open:" : type == SFTP_REMOVE ? "remove:" : "",
+		 type == SFTP_OPEN || type == SFTP_REMOVE || type == SFTP_EXTENDED ? (int)get_be32(text) : 0, (const char *)text + 4);
+}
+
+static void answer_place(struct server *s, struct rig *r, uint32_t id)
+{
+	uint8_t mode[8] = { 0, 0, 0, 4 };
+
+	put_be32(mode + 4, s->place_mode);
+	if (s->place_mode)
+		answer(r, SFTP_ATTRS, id, mode, sizeof(mode));
+	else
+		answer_status(r, id, SFTP_NO_SUCH_FILE);
+}
+
 static void answer_one(struct server *s, struct rig *r, size_t i)
 {
 	static const uint8_t handle[300] = { 0, 0, 0, 1, 'h' }, huge[300] = { 0, 0, 1, 1 };
@@ -265,7 +288,11 @@ static void answer_one(struct server *s, struct rig *r, size_t i)
 		attr[11] += rng_below(&s->rng.rng, 2) == 0;
 	if (s->fault == FLIPS && s->held[i].type == SFTP_FSTAT)
 		attr[11] += s->led_out;
-	if (s->held[i].type == SFTP_OPEN || s->held[i].type == SFTP_OPENDIR)
+	if (s->fault == WRITES && s->held[i].type == SFTP_LSTAT)
+		answer_place(s, r, id);
+	else if (s->no_folders && s->held[i].type == SFTP_OPEN && strcmp(s->held[i].path, "dir") == 0)
+		answer_status(r, id, SFTP_FAILURE);
+	else if (s->held[i].type == SFTP_OPEN || s->held[i].type == SFTP_OPENDIR)
 		answer(r, SFTP_HANDLE, id, s->fault == HUGE_HANDLE ? huge : handle, s->fault == HUGE_HANDLE ? 261 : 5);
 	else if (s->held[i].type == SFTP_FSTAT)
 		answer(r, SFTP_ATTRS, id, attr, sizeof(attr));
@@ -292,7 +319,9 @@ static void serve(void *ctx, struct rig *r)
 	struct bytes packet;
 	size_t total;
 
-	if (!s->greeted)
+	if (!s->greeted && s->fault == WRITES)
+		answer(r, SFTP_VERSION, 3, "\0\0\0\21fsync@openssh.com\0\0\0\0011\0\0\0\30posix-rename@openssh.com\0\0\0\0011", 59);
+	else if (!s->greeted)
 		answer(r, SFTP_VERSION, 3, "", 0);
 	else if (s->fault == SILENT)
 		r->now += 10 * NSEC_PER_SEC;
@@ -306,7 +335,9 @@ static void serve(void *ctx, struct rig *r)
 			s->held[s->n_held].offset = get_be64(p + 10);
 			s->held[s->n_held].len = get_be32(p + 18);
 		}
-		if (p[0] == SFTP_REALPATH)
+		if (s->fault == WRITES && p[0] != SFTP_INIT)
+			note_request(s, p[0], p + 5);
+		if (p[0] == SFTP_REALPATH || p[0] == SFTP_OPEN)
 			snprintf(s->held[s->n_held].path, sizeof(s->held[0].path), "%.*s", (int)get_be32(p + 5), (const char *)p + 9);
 		s->n_held += p[0] != SFTP_INIT;
 		ssh_buf_drop(&r->client.out, total);
@@ -519,6 +550,70 @@ static void flipping_a_folder_leaves_a_root_nowhere(void **state)
 	assert_true(n_read <= 1);
 }
 
+static struct rig_result *put(struct server *s, uint64_t seed, uint32_t flags)
+{
+	s->fault = WRITES;
+	rng_seeded_init(&s->rng, seed);
+	rig_open_fake(&rig, serve, s);
+	while (!rig.client.ready)
+		assert_true(rig_pump(&rig));
+	rig_put(&rig, 1, "dir/f", 0644, flags, 1, 0);
+	rig_data(&rig, 1, 0, "abc", 3);
+	rig_eof(&rig, 1, 3);
+	return rig_wait(&rig, 1);
+}
+
+/* Its name is synced behind the rename, where that is asked for and the server opens folders. */
+static void a_put_lasts(void **state)
+{
+	static const struct {
+		uint32_t flags;
+		bool no_folders;
+		const char *end;
+	} rows[] = {
+		{ 0, false, "fsync@openssh.com  posix-rename@openssh.com open:dir fsync@openssh.com " },
+		{ 0, true, "fsync@openssh.com  posix-rename@openssh.com open:dir " },
+		{ SSH_PUT_NO_SYNC, false, "posix-rename@openssh.com " },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct server s = { .no_folders = rows[i].no_folders };
+		size_t len = strlen(rows[i].end);
+
+		assert_int_equal(put(&s, i, rows[i].flags)->error, OK);
+		if (strlen(s.log) < len || strcmp(s.log + strlen(s.log) - len, rows[i].end) != 0)
+			fail_msg("row %zu: %s", i, s.log);
+		while (!fs_session_idle(&rig.session))
+			assert_true(rig_pump(&rig));
+		rig_close(&rig);
+	}
+}
+
+/* Whenever the answer comes: what is neither a file nor a link stays, and nothing is left beside it. */
+static void a_put_replaces_files_and_links_alone(void **state)
+{
+	static const struct {
+		uint16_t mode;
+		enum err want;
+	} rows[] = {
+		{ 0, OK }, { 0100644, OK }, { 0120777, OK }, { 0040755, ERR_IS_FOLDER }, { 0020666, ERR_INVALID },
+		{ 0060660, ERR_INVALID }, { 0010644, ERR_INVALID }, { 0140755, ERR_INVALID },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		for (uint64_t seed = 1; seed <= 20; seed++) {
+			struct server s = { .place_mode = rows[i].mode, .shuffled = true };
+
+			assert_int_equal(put(&s, seed, 0)->error, rows[i].want);
+			while (!fs_session_idle(&rig.session))
+				assert_true(rig_pump(&rig));
+			assert_int_equal(strstr(s.log, "posix-rename") != NULL, rows[i].want == OK);
+			assert_int_equal(strstr(s.log, "remove:dir/f.nefia-") != NULL, rows[i].want != OK);
+			assert_null(strstr(s.log, "remove:dir/f "));
+			rig_close(&rig);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -533,6 +628,8 @@ int main(void)
 		cmocka_unit_test(a_session_has_one_limit),
 		cmocka_unit_test(more_files_are_removed_than_may_be_under_way),
 		cmocka_unit_test(roots_are_walked_in_any_order),
+		cmocka_unit_test(a_put_lasts),
+		cmocka_unit_test(a_put_replaces_files_and_links_alone),
 		cmocka_unit_test(flipping_a_folder_leaves_a_root_nowhere),
 	};
 
