@@ -10,12 +10,6 @@
 #define FS_HOST_MAX 63
 #define FS_SHOWN_MAX(len) (4 * (len) + 1) /* what fs_name_show() needs at most */
 
-#define FS_NOT_UTF8 0x110000u /* and the byte */
-/** fs_char_next() - the character at @s (not at its end), and behind it @ret_end; overlong forms, surrogates and the like are none */
-uint32_t fs_char_next(const char *s, const char **ret_end);
-/** fs_char_is_control() - of ASCII or Latin-1, or one that turns the direction of a line, or none of UTF-8 */
-bool fs_char_is_control(uint32_t c);
-
 /**
  * fs_spec_split() - "HOST:PATH" into its parts; "~/" in front of the path is taken off, for paths start at home
  * @ret_path: in @s; "." for HOST: alone
@@ -27,8 +21,6 @@ bool fs_spec_split(const char *s, char host[FS_HOST_MAX + 1], const char **ret_p
  * @ret: FS_SHOWN_MAX(strlen(name)) bytes
  */
 void fs_name_show(const char *name, char *ret);
-/** fs_name_is_utf8() - may it stand in JSON as it is? */
-bool fs_name_is_utf8(const char *name);
 /** fs_name_set_json() - o[@key]; where the bytes are no UTF-8, o[@key_base64] in its place, which is exact */
 void fs_name_set_json(json_t *o, const char *key, const char *name);
 /** fs_name_base() - the last part of a path without the slashes behind it; "" for "/" and "" */

@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "operator/fs_name.h"
+#include "base/text.h"
 
 /* What is below 0x7f is escaped already, or the white space between values. */
 static bool is_raw(uint32_t c)
 {
-	return c < 0x7f || !fs_char_is_control(c);
+	return c < 0x7f || !text_is_control(c);
 }
 
 /* @to: may be NULL, to learn the length. Return: without the NUL */
@@ -26,7 +26,7 @@ static size_t escape(const char *from, char *to)
 	char u[8];
 
 	for (const char *p = from; *p; p = end) {
-		uint32_t c = fs_char_next(p, &end);
+		uint32_t c = text_next(p, &end);
 		size_t n = (size_t)(end - p);
 		bool raw = is_raw(c);
 

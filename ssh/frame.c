@@ -121,24 +121,6 @@ enum err ssh_frame_next(const struct ssh_buf *b, uint8_t *ret_type, struct bytes
 	return OK;
 }
 
-/* U+200E, 200F, 2028 to 202E, 2066 to 2069; behind 0xe2 */
-static bool turns_line(uint8_t b, uint8_t c)
-{
-	return (b == 0x80 && (c == 0x8e || c == 0x8f || (c >= 0xa8 && c <= 0xae))) || (b == 0x81 && c >= 0xa6 && c <= 0xa9);
-}
-
-void ssh_clean_text(char *s)
-{
-	for (uint8_t *p = (uint8_t *)s; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f)
-			*p = '?';
-		else if ((*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0) || (*p == 0xd8 && p[1] == 0x9c))
-			p[0] = p[1] = '?';
-		else if (*p == 0xe2 && turns_line(p[1], p[1] ? p[2] : 0))
-			p[0] = p[1] = p[2] = '?';
-	}
-}
-
 uint32_t ssh_read_u32(struct ssh_reader *r)
 {
 	uint32_t v;

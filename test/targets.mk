@@ -12,6 +12,7 @@ test-long:
 
 lint: $(ALL_PARTS:%=$(B)/lib%.a)
 	@B=$(B) test/lint.sh
+	@test/doc.sh
 check-repro:
 	@test/repro.sh
 

@@ -81,6 +81,17 @@ done
 [ $(($(sent) - before)) -le 4 ] || fail "a goes on sending: $(($(sent) - before)) packets"
 ok "the older one sends nothing ($(($(sent) - before)) packets in 4 s), the newer one works all the time"
 
+# ---- a host that only the older hub knows: nobody took it, so it is reached; an agent's word counts for its own host alone
+mkdir -m 700 "$T/agent-db"
+as a "$BUILD/nefia" vpn invite --name db --os linux --endpoint 10.1.0.3:51820 --listen=false --token-out "$T/token-db" >"$T/invite-db.out" 2>&1 ||
+	fail "invite at a hub that stands back from another host"
+ip netns exec $AG "$BUILD/nefia-agent" enroll --token-file "$T/token-db" --out-dir "$T/agent-db" --listen-port 51821 >"$T/enroll-db.out" 2>&1 || fail "enroll db"
+ip netns exec $AG "$BUILD/nefia-agent" run --config "$T/agent-db/agent.yaml" --log-file - >"$T/agent-db.out" 2>&1 &
+db_works() { as a timeout 20 "$BUILD/nefia" exec --target db -- true >"$T/exec-db.out" 2>&1; }
+until_true 10 db_works || fail "a host that the newer hub does not have: $(cat "$T/exec-db.out")"
+says_so a || fail "a does not stand back from web any more"
+ok "the older hub serves a host that the newer one does not have"
+
 # ---- a person takes it back
 as a "$BUILD/nefia" hub reload >"$T/reload.out" 2>&1 || fail "hub reload"
 until_true 10 works a || fail "a does not take the key back"
