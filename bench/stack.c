@@ -318,7 +318,7 @@ static void ceiling_open(void *ctx, const struct os_udp_dgram *d, size_t n)
 			jobs[i] = (struct wg_aead_job){ .key = ceiling_key, .counter = get_le64(d[done + i].p + 8),
 							.src = d[done + i].p + 16, .dst = plain[i],
 							.len = d[done + i].len - 16 };
-		aead->open(jobs, m);
+		aead->open(jobs, m, 0);
 		for (size_t i = 0; i < m; i++)
 			good += jobs[i].ok;
 		sh->received += good * PLAIN;
@@ -370,7 +370,7 @@ static void ceiling_client(void)
 			jobs[i] = (struct wg_aead_job){ .key = ceiling_key, .counter = counter++, .src = p + 16,
 							.dst = p + 16, .len = PLAIN };
 		}
-		aead->seal(jobs, N_SEGS);
+		aead->seal(jobs, N_SEGS, 0);
 		e = os_udp_send(udp, &to, run, sizeof(run), SEG);
 		if (e == OK)
 			sent += N_SEGS * PLAIN;
