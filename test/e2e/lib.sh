@@ -122,6 +122,8 @@ PermitRootLogin yes
 MaxStartups 100
 MaxSessions 100
 Subsystem sftp $sftp
+# What the user's shell does at a login is not under test.
+SetEnv HOME=$T/sshd
 CONF
 	# As root sshd wants its folder, which only its service makes.
 	[ "$(id -u)" != 0 ] || mkdir -p -m 755 /run/sshd
