@@ -210,11 +210,6 @@ static void run(void)
 	       (long long)r[0].trials, cpu_s() / (sum * (opt.seconds + 1) / 8));
 }
 
-static int workers_of(const char *s)
-{
-	return strcmp(s, "off") == 0 ? TUNNEL_WORKERS_OFF : strcmp(s, "auto") == 0 ? TUNNEL_WORKERS_AUTO : atoi(s);
-}
-
 static bool read_options(int argc, char **argv)
 {
 	for (int i = 1; i + 1 < argc; i += 2) {
@@ -222,8 +217,8 @@ static bool read_options(int argc, char **argv)
 			opt.aead = argv[i + 1];
 		else if (strcmp(argv[i], "--rest") == 0)
 			opt.rest_ns = (unsigned)atoi(argv[i + 1]);
-		else if (strcmp(argv[i], "--workers") == 0)
-			opt.workers = workers_of(argv[i + 1]);
+		else if (strcmp(argv[i], "--workers") == 0 && tunnel_workers_parse(argv[i + 1], &opt.workers))
+			;
 		else if (strcmp(argv[i], "--ends") == 0)
 			opt.n_ends = (unsigned)atoi(argv[i + 1]);
 		else if (strcmp(argv[i], "--seconds") == 0)

@@ -5,8 +5,8 @@
  *	TRIAL	one window to settle, two to compare: hardly faster than before: OFF; else ON
  *	ON	loop and threads together would fit on one core again: OFF
  *
- * In TRIAL and in ON two looks in a row, 10 ms each, end it in which the loop waited for a core for a fifth of the time, or a
- * thread was late: somebody else wants the cores. (Once alone is a program that ran for a moment.) An end that was a failure bans the next trial for a while, four times as long each
+ * In TRIAL and in ON two looks in a row, 10 ms each, end it in which the loop waited for a core for a fifth of the time, or
+ * threads were late with two runs: somebody else wants the cores. (Once alone is a program that ran for a moment.) An end that was a failure bans the next trial for a while, four times as long each
  * time up to a minute, so that a machine on which a thread never pays loses less than a hundredth by trying.
  *
  * A thread costs more processor time for each byte, and takes a quarter of the speed where no core is idle
@@ -26,11 +26,12 @@
 #define FASTER_PCT 103
 #define NEEDED_PCT 75
 #define DELAY_PCT 20
+#define N_LATE 2
 #define N_CROWDED 2
 #define N_CORES_UNKNOWN 4
-#define PAUSE_MIN (2 * NSEC_PER_SEC)
+#define PAUSE_MIN (500 * NSEC_PER_MSEC)
 #define PAUSE_MAX (60 * NSEC_PER_SEC)
-#define PROVEN (10 * NSEC_PER_SEC) /* it paid for so long: the next failure is the first again */
+#define PROVEN NSEC_PER_SEC /* it paid for so long: the next failure is the first again */
 
 static uint64_t pct(uint64_t part, uint64_t whole)
 {
@@ -117,7 +118,7 @@ static void look_while_off(struct tunnel_judge *j, nsec_t now, const struct tunn
 
 static bool is_crowded(const struct tunnel_judge *j, nsec_t time, const struct tunnel_judge_counts *c)
 {
-	return pct(c->delayed - j->look.delayed, time) >= DELAY_PCT || c->n_late > j->look.n_late;
+	return pct(c->delayed - j->look.delayed, time) >= DELAY_PCT || c->n_late - j->look.n_late >= N_LATE;
 }
 
 static void compare(struct tunnel_judge *j, nsec_t now)
