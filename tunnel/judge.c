@@ -5,8 +5,9 @@
  *	TRIAL	one window to settle, two to compare: hardly faster than before: OFF; else ON
  *	ON	loop and threads together would fit on one core again: OFF
  *
- * In TRIAL and in ON two looks in a row, 10 ms each, end it in which the loop waited for a core for a fifth of the time, or
- * threads were late with two runs: somebody else wants the cores. (Once alone is a program that ran for a moment.) An end that was a failure bans the next trial for a while, four times as long each
+ * In TRIAL and in ON two looks in a row, 10 ms each, end it that were no faster than before and in which the loop waited for a core
+ * for a fifth of the time, or threads were late with two runs: somebody else wants the cores. (Once alone is a program that ran
+ * for a moment; and with some other work on the machine a thread may pay all the same.) An end that was a failure bans the next trial for a while, four times as long each
  * time up to a minute, so that a machine on which a thread never pays loses less than a hundredth by trying.
  *
  * A thread costs more processor time for each byte, and takes a quarter of the speed where no core is idle
@@ -116,6 +117,14 @@ static void look_while_off(struct tunnel_judge *j, nsec_t now, const struct tunn
 
 /* ---- on ---- */
 
+static bool is_faster(const struct tunnel_judge *j, uint64_t bytes, nsec_t time)
+{
+	double before = (double)j->before_bytes / (double)MAX(j->before_time, 1ULL);
+
+	return (double)bytes / (double)MAX(time, 1ULL) * 100 >= before * FASTER_PCT;
+}
+
+/* Somebody else wants the cores; it may still be faster than before, when nobody did. */
 static bool is_crowded(const struct tunnel_judge *j, nsec_t time, const struct tunnel_judge_counts *c)
 {
 	return pct(c->delayed - j->look.delayed, time) >= DELAY_PCT || c->n_late - j->look.n_late >= N_LATE;
@@ -123,13 +132,10 @@ static bool is_crowded(const struct tunnel_judge *j, nsec_t time, const struct t
 
 static void compare(struct tunnel_judge *j, nsec_t now)
 {
-	double before = (double)j->before_bytes / (double)MAX(j->before_time, 1ULL);
-	double after = (double)j->trial_bytes / (double)MAX(j->trial_time, 1ULL);
-
-	if (after * 100 < before * FASTER_PCT)
-		tunnel_judge_fail(j, now);
-	else
+	if (is_faster(j, j->trial_bytes, j->trial_time))
 		become(j, JUDGE_ON, now);
+	else
+		tunnel_judge_fail(j, now);
 }
 
 static void end_window(struct tunnel_judge *j, nsec_t now, const struct tunnel_judge_counts *c)
@@ -150,7 +156,10 @@ static void end_window(struct tunnel_judge *j, nsec_t now, const struct tunnel_j
 
 static void look_while_on(struct tunnel_judge *j, nsec_t now, const struct tunnel_judge_counts *c)
 {
-	j->n_crowded = is_crowded(j, now - j->look_from, c) ? j->n_crowded + 1 : 0;
+	nsec_t time = now - j->look_from;
+	bool bad = is_crowded(j, time, c) && !is_faster(j, c->bytes - j->look.bytes, time);
+
+	j->n_crowded = bad ? j->n_crowded + 1 : 0;
 	if (j->n_crowded == N_CROWDED) {
 		tunnel_judge_fail(j, now);
 		begin_window(j, now, c);

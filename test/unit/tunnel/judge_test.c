@@ -24,8 +24,9 @@ static const struct machine machines[] = {
 	{ "the loop is not what is full", 8, true, { 60, 700, 0, 0, 0, 800 }, { 40, 700, 0, 30, 0, 800 }, false, 0 },
 	{ "idle by the count, but slower", 2, true, { 100, 80, 0, 0, 0, 800 }, { 100, 0, 0, 60, 0, 700 }, false, 5 },
 	{ "no faster", 8, true, { 100, 500, 0, 0, 0, 800 }, { 100, 400, 0, 40, 0, 802 }, false, 5 },
-	{ "threads that are late", 2, true, { 100, 90, 0, 0, 0, 800 }, { 100, 0, 0, 40, 500, 1000 }, false, 5 },
-	{ "a loop that waits for its core", 2, true, { 100, 90, 0, 0, 0, 800 }, { 100, 0, 25, 40, 0, 1000 }, false, 5 },
+	{ "threads that are late", 2, true, { 100, 90, 0, 0, 0, 800 }, { 100, 0, 0, 40, 500, 810 }, false, 5 },
+	{ "late, and faster all the same", 2, true, { 100, 90, 0, 0, 0, 800 }, { 100, 0, 30, 40, 500, 900 }, true, 1 },
+	{ "a loop that waits for its core", 2, true, { 100, 90, 0, 0, 0, 800 }, { 100, 0, 25, 40, 0, 750 }, false, 5 },
 	{ "one core", 1, true, { 100, 100, 0, 0, 0, 800 }, { 100, 100, 0, 40, 0, 1000 }, false, 0 },
 	{ "four cores that tell nothing", 4, false, { 100, 0, 0, 0, 0, 800 }, { 100, 0, 0, 40, 0, 1000 }, true, 1 },
 	{ "two cores that tell nothing", 2, false, { 100, 0, 0, 0, 0, 800 }, { 100, 0, 0, 40, 0, 1000 }, false, 0 },
@@ -105,6 +106,7 @@ static void it_ends_within_milliseconds(void **state)
 	assert_true(play(&j, &c, &machines[0], NSEC_PER_SEC, 10 * NSEC_PER_SEC) > 90);
 	assert_int_equal(j.state, JUDGE_ON);
 	crowded.on.delayed = 40;
+	crowded.on.rate = 600;
 	ms = looks_until_off(&j, &c, &crowded, &t);
 	printf("ended after %u ms\n", ms);
 	assert_true(ms <= 31);
