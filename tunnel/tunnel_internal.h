@@ -41,7 +41,7 @@ struct tunnel_workers {
 	struct tunnel_lent lent[TUNNEL_LENT_MAX];
 	struct tunnel_judge judge;
 	bool in_use, lanes_open; /* for the provider that the device has now */
-	nsec_t used_until;
+	nsec_t used_until, start_at; /* was in use; may be started */
 	uint64_t n_bytes;
 	struct os_crew_stats past; /* of crews that have ended */
 };

@@ -23,6 +23,7 @@
 
 #define TAKE_BACK (150 * NSEC_PER_USEC)
 #define KEEP_FOR (60 * NSEC_PER_SEC)
+#define AGAIN_AFTER (10 * NSEC_PER_SEC) /* a machine that had no thread to give */
 #define N_AUTO 1 /* one thread seals as fast as the loop does all the rest */
 
 static struct tunnel *owner;
@@ -246,12 +247,24 @@ static void count(struct tunnel *t, struct tunnel_judge_counts *ret)
 		ret->idle_known = os_cores_idle(&ret->idle);
 }
 
+static bool try_start(struct tunnel *t)
+{
+	nsec_t now = os_loop_now(t->loop);
+
+	if (now < t->workers.start_at)
+		return false;
+	if (start(t))
+		return true;
+	t->workers.start_at = now + AGAIN_AFTER;
+	return false;
+}
+
 static void use(struct tunnel *t, bool yes)
 {
 	struct tunnel_workers *w = &t->workers;
 
 	if (yes && !w->lanes_open)
-		yes = start(t);
+		yes = try_start(t);
 	if (yes == w->in_use)
 		return;
 	w->in_use = yes;

@@ -123,7 +123,7 @@ bool wg_dh(struct wg_dh_job *jobs, size_t n)
 {
 	bool ok = true;
 
-	/* One alone takes libsodium less. */
+	/* One alone would gain nothing. */
 	(n == 1 ? &dh_sodium : chosen())->multiply(jobs, n);
 	for (size_t i = 0; i < n; i++)
 		ok = ok && jobs[i].ok;

@@ -47,22 +47,8 @@ INLINE __m256i times_19(__m256i x)
 	return _mm256_add_epi64(_mm256_add_epi64(_mm256_slli_epi64(x, 4), _mm256_slli_epi64(x, 1)), x);
 }
 
-/* Limbs of up to 63 bits become ones below 2^51, the first below 2^51 + 19 * 2^12. */
+/* Limbs of up to 61 bits become ones below 2^51 + 2^15, all at once: what is carried is less than 2^10. */
 INLINE void carry(struct fe *r)
-{
-	const __m256i mask = all(LIMB_MASK);
-
-	UNROLL
-	for (int i = 0; i < LIMBS - 1; i++) {
-		r->v[i + 1] = _mm256_add_epi64(r->v[i + 1], _mm256_srli_epi64(r->v[i], LIMB_BITS));
-		r->v[i] = _mm256_and_si256(r->v[i], mask);
-	}
-	r->v[0] = _mm256_add_epi64(r->v[0], times_19(_mm256_srli_epi64(r->v[LIMBS - 1], LIMB_BITS)));
-	r->v[LIMBS - 1] = _mm256_and_si256(r->v[LIMBS - 1], mask);
-}
-
-/* The same for limbs of up to 54 bits, all at once: what is carried is less than 8. */
-INLINE void carry_small(struct fe *r)
 {
 	const __m256i mask = all(LIMB_MASK);
 	__m256i c[LIMBS];
@@ -72,7 +58,7 @@ INLINE void carry_small(struct fe *r)
 		c[i] = _mm256_srli_epi64(r->v[i], LIMB_BITS);
 		r->v[i] = _mm256_and_si256(r->v[i], mask);
 	}
-	r->v[0] = _mm256_add_epi64(r->v[0], times_19(c[LIMBS - 1]));
+	r->v[0] = _mm256_madd52lo_epu64(r->v[0], c[LIMBS - 1], all(19));
 	UNROLL
 	for (int i = 1; i < LIMBS; i++)
 		r->v[i] = _mm256_add_epi64(r->v[i], c[i - 1]);
@@ -83,7 +69,7 @@ INLINE void add(struct fe *r, const struct fe *a, const struct fe *b)
 	UNROLL
 	for (int i = 0; i < LIMBS; i++)
 		r->v[i] = _mm256_add_epi64(a->v[i], b->v[i]);
-	carry_small(r);
+	carry(r);
 }
 
 /* 4p is added, so that no limb is negative. */
@@ -94,65 +80,66 @@ INLINE void sub(struct fe *r, const struct fe *a, const struct fe *b)
 	UNROLL
 	for (int i = 0; i < LIMBS; i++)
 		r->v[i] = _mm256_sub_epi64(_mm256_add_epi64(a->v[i], i == 0 ? first : rest), b->v[i]);
-	carry_small(r);
+	carry(r);
 }
 
-/* From the sums of low and of high halves by weight; 2^255 is 19. */
-INLINE void fold(struct fe *r, const __m256i lo[2 * LIMBS], const __m256i hi[2 * LIMBS])
+/* From the sums of products by weight; 2^255 is 19. */
+INLINE void fold(struct fe *r, const __m256i z[2 * LIMBS])
 {
 	UNROLL
-	for (int i = 0; i < LIMBS; i++) {
-		__m256i low = _mm256_add_epi64(lo[i], _mm256_slli_epi64(hi[i], 1));
-		__m256i high = _mm256_add_epi64(lo[i + LIMBS], _mm256_slli_epi64(hi[i + LIMBS], 1));
-
-		r->v[i] = _mm256_add_epi64(low, times_19(high));
-	}
+	for (int i = 0; i < LIMBS; i++)
+		r->v[i] = _mm256_add_epi64(z[i], times_19(z[i + LIMBS]));
 	carry(r);
 }
 
 INLINE void mul(struct fe *r, const struct fe *a, const struct fe *b)
 {
-	__m256i lo[2 * LIMBS], hi[2 * LIMBS];
+	__m256i z[2 * LIMBS], lo, hi;
 
+	z[0] = _mm256_setzero_si256();
 	UNROLL
-	for (int i = 0; i < 2 * LIMBS; i++)
-		lo[i] = hi[i] = _mm256_setzero_si256();
-	UNROLL
-	for (int i = 0; i < LIMBS; i++)
+	for (int sum = 0; sum < 2 * LIMBS - 1; sum++) {
+		lo = z[sum];
+		hi = _mm256_setzero_si256();
 		UNROLL
-		for (int k = 0; k < LIMBS; k++) {
-			lo[i + k] = _mm256_madd52lo_epu64(lo[i + k], a->v[i], b->v[k]);
-			hi[i + k + 1] = _mm256_madd52hi_epu64(hi[i + k + 1], a->v[i], b->v[k]);
+		for (int i = 0; i < LIMBS; i++) {
+			if (sum < i || sum - i >= LIMBS)
+				continue;
+			lo = _mm256_madd52lo_epu64(lo, a->v[i], b->v[sum - i]);
+			hi = _mm256_madd52hi_epu64(hi, a->v[i], b->v[sum - i]);
 		}
-	fold(r, lo, hi);
+		z[sum] = lo;
+		z[sum + 1] = _mm256_add_epi64(hi, hi);
+	}
+	fold(r, z);
 }
 
 /* Products of two different limbs stand for two. */
 INLINE void sqr(struct fe *r, const struct fe *a)
 {
-	__m256i lo[2 * LIMBS], hi[2 * LIMBS];
+	__m256i z[2 * LIMBS], lo, hi;
 
+	z[0] = _mm256_setzero_si256();
 	UNROLL
-	for (int i = 0; i < 2 * LIMBS; i++)
-		lo[i] = hi[i] = _mm256_setzero_si256();
-	UNROLL
-	for (int i = 0; i < LIMBS; i++)
+	for (int sum = 0; sum < 2 * LIMBS - 1; sum++) {
+		lo = hi = _mm256_setzero_si256();
 		UNROLL
-		for (int k = i + 1; k < LIMBS; k++) {
-			lo[i + k] = _mm256_madd52lo_epu64(lo[i + k], a->v[i], a->v[k]);
-			hi[i + k + 1] = _mm256_madd52hi_epu64(hi[i + k + 1], a->v[i], a->v[k]);
+		for (int i = 0; i < LIMBS; i++) {
+			if (sum - i <= i || sum - i >= LIMBS)
+				continue;
+			lo = _mm256_madd52lo_epu64(lo, a->v[i], a->v[sum - i]);
+			hi = _mm256_madd52hi_epu64(hi, a->v[i], a->v[sum - i]);
 		}
-	UNROLL
-	for (int i = 0; i < 2 * LIMBS; i++) {
-		lo[i] = _mm256_slli_epi64(lo[i], 1);
-		hi[i] = _mm256_slli_epi64(hi[i], 1);
+		lo = _mm256_add_epi64(lo, lo);
+		hi = _mm256_add_epi64(hi, hi);
+		if (sum % 2 == 0) {
+			lo = _mm256_madd52lo_epu64(lo, a->v[sum / 2], a->v[sum / 2]);
+			hi = _mm256_madd52hi_epu64(hi, a->v[sum / 2], a->v[sum / 2]);
+		}
+		z[sum] = _mm256_add_epi64(z[sum], lo);
+		z[sum + 1] = _mm256_add_epi64(hi, hi);
 	}
-	UNROLL
-	for (int i = 0; i < LIMBS; i++) {
-		lo[2 * i] = _mm256_madd52lo_epu64(lo[2 * i], a->v[i], a->v[i]);
-		hi[2 * i + 1] = _mm256_madd52hi_epu64(hi[2 * i + 1], a->v[i], a->v[i]);
-	}
-	fold(r, lo, hi);
+	fold(r, z);
 }
 
 /* (486662 - 2) / 4 */
