@@ -305,7 +305,7 @@ static int print_json(json_t *j)
 
 	putchar('\n');
 	json_decref(j);
-	return r == 0 && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	return r == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
 int cmd_host_list(struct cli *cli, int argc, char **argv)
