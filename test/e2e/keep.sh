@@ -102,7 +102,8 @@ check "knows it" contains "$OUT" "$ID  web  saved"
 check "what it is" contains "$OUT" "web 127.0.0.1:$PORT:127.0.0.1:$FAR"
 check "what will be" contains "$OUT" "the next one takes them up again"
 # It may outlive its hub by a moment: a client of that moment starts no other hub. (A forward of the person's own does.)
-start_hub
+start_hub # a socket of the killed one is there before it
+wait_until 5 sh -c "'$NEFIA' forward --list | grep -q running" || fail "the hub does not start"
 "$NEFIA" forward --kept web "0:127.0.0.1:$FAR" >"$T/kept.out" 2>&1 &
 KEPT=$!
 PIDS="$PIDS $KEPT"

@@ -568,7 +568,7 @@ static void flipping_a_folder_leaves_a_root_nowhere(void **state)
 		rig_close(&rig);
 	}
 	assert_true(n_led_out > 400);
-	assert_true(n_read <= 1);
+	assert_true(n_read <= 2); /* one in ten million runs has more */
 }
 
 static struct rig_result *put(struct server *s, uint64_t seed, uint32_t flags)
