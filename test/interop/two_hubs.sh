@@ -4,6 +4,7 @@
 #
 #   agent 10.1.0.2 --+-- hub a 10.1.0.3
 #                    +-- hub b 10.1.0.4
+# LONG=1: the older one is left idle until it notices by itself, up to two minutes.
 # alone: who is first counts in seconds
 set -u
 umask 022
@@ -57,11 +58,20 @@ grep -q 'E1012' "$T/second.out" || fail "what the second hub says"
 ok "a second hub in one folder is refused"
 
 # ---- the folder is copied by hand
+[ -z "${LONG:-}" ] || sleep 100 # what the commands left behind in a has come to rest
 cp -a "$T/a" "$T/b" && rm -rf "$T/b/run"
 sed -i 's/^watermark .*/watermark 1/' "$T/b/hub-state.json" # an old copy: else its handshakes are a minute in the future
 as b "$BUILD/nefia" hub >"$T/hub-b.out" 2>&1 &
 until_true 5 test -S "$T/b/run/hub.sock" || fail "hub b does not start"
 until_true 15 works b || fail "exec at b, which began later"
+if [ -n "${LONG:-}" ]; then
+	# Nothing is asked of a meanwhile that would make it send.
+	begin=$(now_ms) calm=$(calm_ms)
+	stands_back() { sleep 1; as a "$BUILD/nefia" vpn status 2>&1 | grep -q "at 10.1.0.4:51820, seen by host web .*stands back"; }
+	until_true 200 stands_back || fail "a does not notice while nobody uses it"
+	[ $(($(calm_ms) - calm)) -le 150000 ] || fail "a notices after $(($(now_ms) - begin)) ms only"
+	ok "with nobody using it, the older hub has noticed the other after $(($(now_ms) - begin)) ms, at its next handshake"
+fi
 says_so() { works "$1"; grep -q 'E1056' "$T/exec-$1.out"; }
 begin=$(now_ms)
 until_true 20 says_so a || fail "a does not notice"
