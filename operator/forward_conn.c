@@ -199,7 +199,7 @@ static void take_ready(struct conn *c)
 static void take_error(struct conn *c, struct bytes body)
 {
 	struct ssh_reader r = { body.p, body.len, false };
-	enum err e = (enum err)ssh_read_u32(&r);
+	enum err e = ssh_read_err(&r);
 	struct bytes text = ssh_read_string(&r);
 	uint8_t out[SOCKS_OUT_MAX];
 	char why[200];

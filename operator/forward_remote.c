@@ -95,7 +95,7 @@ static void take_ready(struct forward *f, struct bytes body)
 static void take_error(struct forward *f, struct bytes body)
 {
 	struct ssh_reader rd = { body.p, body.len, false };
-	enum err e = (enum err)ssh_read_u32(&rd);
+	enum err e = ssh_read_err(&rd);
 	struct bytes text = ssh_read_string(&rd);
 	char why[300];
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/text.h"
 #include "operator/cmd.h"
 #include "operator/hub_attach.h"
 
@@ -24,19 +25,23 @@ static void on_frame(void *ctx, uint8_t type, struct bytes body);
 
 /* ---- life ---- */
 
-static enum err begin(struct fs_client *fc, nsec_t timeout)
+enum err fs_client_begin(struct fs_client *fc, int fd)
 {
 	uint8_t version[4];
-	int fd = -1;
-	enum err e = hub_client_session(fc->hub, fc->host, timeout, &fd);
 
-	if (e != OK)
-		return e;
 	session_init(&fc->s, fd);
 	fc->s.is_file = true;
 	fc->s.on_frame = on_frame;
 	put_le32(version, SSH_SESSION_VERSION);
 	return session_send(&fc->s, SSH_F_FS, version, sizeof(version));
+}
+
+static enum err begin(struct fs_client *fc, nsec_t timeout)
+{
+	int fd = -1;
+	enum err e = hub_client_session(fc->hub, fc->host, timeout, &fd);
+
+	return e == OK ? fs_client_begin(fc, fd) : e;
 }
 
 int fs_client_open(struct fs_client *fc, struct cli *cli, const char *host)
@@ -122,10 +127,11 @@ static void tell_lost(struct fs_client *fc)
 
 static bool take_done(struct ssh_reader *r, struct fs_event *ev, char text[600])
 {
-	ev->error = (enum err)ssh_read_u32(r);
+	ev->error = ssh_read_err(r);
 	ssh_read_text(r, text, 600);
+	text_clean(text); /* the worker did so too, unless a server has taken it over */
 	ev->message = text;
-	return !r->bad && ev->error < ERR_N;
+	return !r->bad;
 }
 
 static bool read_event(struct ssh_reader *r, enum ssh_op op, struct fs_event *ev, char text[600])

@@ -54,6 +54,8 @@ struct fs_client {
 MUST_CHECK int fs_client_open(struct fs_client *fc, struct cli *cli, const char *host);
 /** fs_client_attach() - the same through a hub that runs already; says nothing, asks nothing. fs_client_close() it in any case */
 MUST_CHECK enum err fs_client_attach(struct fs_client *fc, struct cli *cli, const char *host, nsec_t timeout);
+/** fs_client_begin() - on a session that stands, whose worker knows nothing of it yet; @fd is given away */
+MUST_CHECK enum err fs_client_begin(struct fs_client *fc, int fd);
 /** fs_client_reopen() - another session after one that was lost; no message. What ran has been told. */
 MUST_CHECK enum err fs_client_reopen(struct fs_client *fc);
 /** fs_client_close() - operations that still run are forgotten without a word */

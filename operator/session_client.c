@@ -66,7 +66,7 @@ static void end(struct session *s, enum err e, const char *message)
 static void take_error(struct session *s, struct bytes body)
 {
 	struct ssh_reader r = { body.p, body.len, false };
-	enum err e = (enum err)ssh_read_u32(&r);
+	enum err e = ssh_read_err(&r);
 	char text[SSH_ERROR_TEXT_MAX];
 
 	ssh_read_text(&r, text, sizeof(text));

@@ -135,6 +135,14 @@ uint32_t ssh_read_u32(struct ssh_reader *r)
 	return v;
 }
 
+enum err ssh_read_err(struct ssh_reader *r)
+{
+	uint32_t e = ssh_read_u32(r);
+
+	r->bad |= e >= ERR_N;
+	return r->bad ? ERR_PROTOCOL : (enum err)e;
+}
+
 struct bytes ssh_read_string(struct ssh_reader *r)
 {
 	uint32_t len = ssh_read_u32(r);
@@ -269,10 +277,7 @@ enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
 		q.blob = ssh_read_string(&r);
 		r.bad |= q.kind == SSH_C_SECRET && (q.blob.len > SSH_PASSPHRASE_MAX || (q.blob.len && memchr(q.blob.p, 0, q.blob.len)));
 	} else if (q.kind == SSH_C_OUTCOME) {
-		uint32_t e = ssh_read_u32(&r);
-
-		r.bad |= e >= ERR_N;
-		q.outcome = (enum err)e;
+		q.outcome = ssh_read_err(&r);
 	} else if (q.kind == SSH_C_COUNTS) {
 		q.counts.n_connections = q.id;
 		q.counts.n_sessions = ssh_read_u32(&r);

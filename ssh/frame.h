@@ -48,6 +48,8 @@ struct ssh_reader {
 	bool bad;
 };
 uint32_t ssh_read_u32(struct ssh_reader *r);
+/** ssh_read_err() - an error as a u32; a number that we do not have is bad, and ERR_PROTOCOL */
+enum err ssh_read_err(struct ssh_reader *r);
 /** ssh_read_string() - a view; without a NUL after it */
 struct bytes ssh_read_string(struct ssh_reader *r);
 /** ssh_read_text() - copied with its NUL; too long, or one inside, is bad */

@@ -129,7 +129,7 @@ static struct ssh_conn *find_conn(struct ssh_process *p, uint32_t id)
 static void take_dialed(struct ssh_process *p, struct ssh_reader *r, int *fd)
 {
 	struct ssh_conn *c = find_conn(p, ssh_read_u32(r));
-	enum err e = (enum err)ssh_read_u32(r);
+	enum err e = ssh_read_err(r);
 	char message[400];
 
 	ssh_read_text(r, message, sizeof(message));
@@ -150,7 +150,7 @@ static void take_dialed(struct ssh_process *p, struct ssh_reader *r, int *fd)
 static void take_verdict(struct ssh_process *p, struct ssh_reader *r)
 {
 	struct ssh_conn *c = find_conn(p, ssh_read_u32(r));
-	enum err e = (enum err)ssh_read_u32(r);
+	enum err e = ssh_read_err(r);
 	char message[512];
 
 	ssh_read_text(r, message, sizeof(message));
@@ -161,7 +161,7 @@ static void take_verdict(struct ssh_process *p, struct ssh_reader *r)
 static void take_agent(struct ssh_process *p, struct ssh_reader *r)
 {
 	struct ssh_conn *c = find_conn(p, ssh_read_u32(r));
-	enum err e = (enum err)ssh_read_u32(r);
+	enum err e = ssh_read_err(r);
 	struct bytes answer = ssh_read_string(r);
 
 	if (c && !r->bad)

@@ -7,6 +7,7 @@
 
 #include "operator/session_client.h"
 #include "ssh/job.h"
+#include "ssh/setup.h"
 #include "test/fuzz/fuzz.h"
 
 static bool on_data(void *ctx, enum ssh_frame type, struct bytes data)
@@ -45,7 +46,8 @@ static void as_command(const uint8_t *data, size_t size)
 
 static void as_worker(const uint8_t *data, size_t size)
 {
-	struct ssh_job *j = ssh_job_new(pair_with(data, size), 1 << 20, size & 1 ? "/root" : NULL);
+	const struct ssh_setup setup = { .file_size_max = 1 << 20, .list_max = 1000, .root = { size & 1 ? '/' : '\0', 'r', '\0' } };
+	struct ssh_job *j = ssh_job_new(pair_with(data, size), &setup);
 
 	if (!j)
 		abort();
