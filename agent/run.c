@@ -168,6 +168,7 @@ static void say_started(const struct agent *a)
 
 static void agent_stop(struct agent *a)
 {
+	os_signals_hold();
 	agent_monitor_stop(a);
 	os_timer_cancel(&a->drain_timer);
 	agent_drain_stop(a);

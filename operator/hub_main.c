@@ -151,6 +151,7 @@ int hub_main(const struct hub_options *opt)
 	f.ecode = 0;
 	report(&p, OK, &f);
 	os_loop_run(p.loop);
+	os_signals_hold();
 	log_info("hub ended");
 out:
 	if (e != OK)

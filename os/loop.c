@@ -545,3 +545,14 @@ enum err os_signal_on(struct os_loop *loop, int signum, void (*fn)(void *ctx, in
 	loop->n_signals++;
 	return uv_signal_start(&s->handle, on_uv_signal, signum) == 0 ? OK : ERR_INVALID;
 }
+
+void os_signals_hold(void)
+{
+	sigset_t ends;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+}

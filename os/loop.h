@@ -74,5 +74,11 @@ void os_watch_free(struct os_watch *w);
 /* ---- signals ---- */
 /** os_signal_on() - call @fn(ctx, signum) from the loop; kept until the loop is freed */
 MUST_CHECK enum err os_signal_on(struct os_loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx);
+/**
+ * os_signals_hold() - SIGTERM, SIGINT and SIGHUP find nobody from here on
+ *
+ * For a program that is ending in order: with its loop go the functions of os_signal_on(), and one more signal would kill it.
+ */
+void os_signals_hold(void);
 
 #endif

@@ -56,7 +56,7 @@ count() {
 		echo "  FAIL  $name (exit status $rc)"
 		excerpt "$log" | sed 's/^/        /'
 		# once more at the end, with what was said right before, for who sees only that
-		broken+=("$name: $(grep -m 1 -B 3 -aE "$FAILURE" "$log" | cut -c 1-300 | paste -sd '|' | sed 's/|/ | /g')")
+		broken+=("$name: $({ grep -m 1 -B 3 -aE "$FAILURE" "$log" || tail -n 3 "$log"; } | cut -c 1-300 | paste -sd '|' | sed 's/|/ | /g')")
 		;;
 	esac
 }
