@@ -10,6 +10,7 @@
  */
 #include "operator/cmd.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,15 @@ int cli_error(const struct cli *cli, unsigned ecode, const char *fmt, ...)
 	}
 	error_print(stderr, cli->json, ecode, detail);
 	return EXIT_FAILED;
+}
+
+int cli_flush(const struct cli *cli, int r)
+{
+	int why = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
+
+	if (why == 0 || r != EXIT_OK)
+		return r;
+	return cli_error(cli, 1041, "the output could not be written: %s", strerror(why));
 }
 
 int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char *host, unsigned otherwise)

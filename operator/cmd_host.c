@@ -305,7 +305,7 @@ static int print_json(json_t *j)
 	int r = json_text_print(j, JSON_INDENT(2));
 
 	json_decref(j);
-	return r == 0 && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	return r == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
 int cmd_host_list(struct cli *cli, int argc, char **argv)

@@ -227,8 +227,6 @@ static int vpn_status(struct cli *cli, const struct status_flags *flags)
 		r = print_json(&v.s);
 	else if (r == EXIT_OK)
 		status_print(stdout, &v.s);
-	if (fflush(stdout) != 0)
-		r = EXIT_FAILED;
 out:
 	json_decref(v.status);
 	json_decref(v.pings);

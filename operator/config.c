@@ -17,6 +17,7 @@
 #include "netstack/net.h"
 #include "os/file.h"
 #include "ssh/frame.h"
+#include "tunnel/tunnel.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
 #define N_HOSTS_MAX 65536
@@ -38,9 +39,10 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 {
 	static const char *const fields[] = { "enabled",    "private_key", "address",	"listen_port", "mtu",
 					      "derp_servers", "magic_dns", "multipath",	"aead",	      "enroll_port",
-					      "congestion", NULL };
+					      "congestion", "aead_workers", NULL };
 	const struct yaml_node *dns = yaml_get(vpn, "magic_dns"), *key = yaml_get(vpn, "private_key");
 	unsigned long long port = 51820, mtu = 1420, enroll_port = 19820;
+	char workers[8] = "auto";
 
 	conf_known_fields(r, vpn, fields);
 	conf_read_key(r, key, c->private_key.b);
@@ -53,6 +55,9 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 	conf_read_text(r, yaml_get(vpn, "aead"), c->aead, sizeof(c->aead));
 	if (r->e == OK && c->aead[0] && !wg_aead_name_is_known(c->aead))
 		conf_wrong(r, yaml_get(vpn, "aead"), "aead is not known: libsodium, libcrypto or libIPSec_MB");
+	conf_read_text(r, yaml_get(vpn, "aead_workers"), workers, sizeof(workers));
+	if (r->e == OK && !tunnel_workers_parse(workers, &c->aead_workers))
+		conf_wrong(r, yaml_get(vpn, "aead_workers"), "aead_workers must be " TUNNEL_WORKERS_FORMS);
 	conf_read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
 	conf_read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
 	conf_read_text(r, yaml_get(vpn, "congestion"), c->congestion, sizeof(c->congestion));

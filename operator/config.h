@@ -92,6 +92,7 @@ struct config {
 	size_t n_addrs;
 	uint16_t listen_port, mtu, enroll_port;
 	char aead[32]; /* forced cipher provider; empty: choose */
+	int aead_workers; /* TUNNEL_WORKERS_* */
 	char congestion[16]; /* empty: cubic */
 	bool magic_dns;
 	char magic_dns_domain[64];

@@ -310,7 +310,9 @@ void fs_run_print_json(json_t *o)
 
 int fs_run_flush(struct fs_run *run)
 {
-	if (fflush(stdout) != 0 || ferror(stdout))
-		fs_run_local_error(run, "standard output", EPIPE);
+	int why = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
+
+	if (why != 0)
+		fs_run_local_error(run, "standard output", why);
 	return fs_run_status(run);
 }

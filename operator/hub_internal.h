@@ -103,6 +103,7 @@ struct hub {
 	size_t n_addrs;
 	uint16_t listen_port, mtu;
 	char aead[32]; /* forced; empty: choose */
+	int aead_workers;
 	char congestion[16];
 	struct list conns;
 	size_t n_conns;

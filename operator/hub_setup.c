@@ -234,6 +234,7 @@ static enum err take_config(struct hub *h, const struct config *c)
 	h->listen_port = c->listen_port;
 	h->mtu = c->mtu;
 	memcpy(h->aead, c->aead, sizeof(h->aead));
+	h->aead_workers = c->aead_workers;
 	memcpy(h->congestion, c->congestion, sizeof(h->congestion));
 	return first;
 }
