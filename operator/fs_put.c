@@ -327,13 +327,24 @@ static const struct fs_job_type link_type = { .start = link_start, .event = link
 
 /* ---- folders ---- */
 
+/*
+ * A folder gets the mode and times of ours, but for the one that was named and is there: what is in "tree/." goes to /tmp, and /tmp stays
+ * what it is.
+ */
+static bool keeps_its_own(const struct put_job *p)
+{
+	const struct putting *x = container_of(p->job.c, struct putting, c);
+
+	return p->job.c->flags.no_preserve || (x->to_folder && strncmp(p->remote, x->to, strlen(p->remote)) == 0);
+}
+
 static void mkdir_start(struct fs_job *j)
 {
 	struct put_job *p = job_of(j);
 	/* Until it is whole we must be able to write to it. */
 	const struct fs_request rq = { .op = SSH_OP_MKDIR,
 				       .path = p->remote,
-				       .flags = SSH_MKDIR_MAY_EXIST | (j->c->flags.no_preserve ? 0 : SSH_MKDIR_OPEN_UP),
+				       .flags = SSH_MKDIR_MAY_EXIST | (keeps_its_own(p) ? 0 : SSH_MKDIR_OPEN_UP),
 				       .mode = j->c->flags.no_preserve ? 0777 : (p->st.st_mode & 0777) | 0700 };
 
 	if (!fs_job_ask(j, &rq))
@@ -362,7 +373,7 @@ static void folder_event(struct fs_job *j, const struct fs_event *ev)
 		return;
 	}
 	/* In front: the last that was made gets its own first. */
-	again = j->type == &mkdir_type && !j->c->flags.no_preserve ? new_job(x, &set_type, p->local, p->remote, &p->st) : NULL;
+	again = j->type == &mkdir_type && !keeps_its_own(p) ? new_job(x, &set_type, p->local, p->remote, &p->st) : NULL;
 	if (again)
 		list_add(&x->folders, &again->job.link);
 	fs_job_end(j);

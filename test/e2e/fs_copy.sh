@@ -114,6 +114,16 @@ ln -s "$T/elsewhere/victim" "$T/target/evil/victim"
 nefia fs get -r "web:$T/evil/victim" "$T/target/evil" >/dev/null 2>&1
 check "a link in the place of a file is replaced, not followed" equal "$(cat "$T/elsewhere/victim") $(cat "$T/target/evil/victim")" "kept new"
 
+# "tree/." into a folder that is there, /tmp say: that folder stays what it is, whatever mode the tree has.
+mkdir -p "$T/tree/sub" "$T/place"
+chmod 750 "$T/tree" "$T/tree/sub"
+chmod 1777 "$T/place"
+expect 0 "put of what is in a folder" nefia fs put -r "$T/tree/." "web:$T/place"
+check "the place keeps its mode, the rest brings its own" equal "$(stat -c %a "$T/place" "$T/place/sub" | xargs)" "1777 750"
+rmdir "$T/place/sub"
+expect 0 "get of what is in a folder" nefia fs get -r "web:$T/tree/." "$T/place"
+check "so does a place here" equal "$(stat -c %a "$T/place" "$T/place/sub" | xargs)" "1777 750"
+
 # What is no file.
 mkfifo "$T/evil/pipe"
 expect 1 "get -r with a pipe" timeout 20 "$NEFIA" fs get -r "web:$T/evil" "$T/nopipe"
