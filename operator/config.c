@@ -16,6 +16,7 @@
 #include "base/conf.h"
 #include "netstack/net.h"
 #include "os/file.h"
+#include "ssh/frame.h"
 #include "tunnel/tunnel.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
@@ -77,6 +78,10 @@ static void add_identity(struct conf_reader *r, const struct yaml_node *item, vo
 		conf_wrong(r, item, "at most %d identity files are expected here", N_IDENTITIES);
 		return;
 	}
+	if (size > SSH_IDENT_PATH_MAX) {
+		conf_wrong(r, item, "the path of an identity is longer than %d bytes", SSH_IDENT_PATH_MAX);
+		return;
+	}
 	c->identities[c->n_identities] = malloc(size);
 	if (!c->identities[c->n_identities]) {
 		r->e = ERR_NOMEM;
@@ -103,14 +108,16 @@ static void read_root_folder(struct conf_reader *r, const struct yaml_node *n, c
 
 static void read_ssh(struct conf_reader *r, const struct yaml_node *ssh, struct config *c)
 {
-	static const char *const fields[] = { "identities", "user", "max_file_size_bytes", "session_root", NULL };
-	unsigned long long max = 0;
+	static const char *const fields[] = { "identities", "user", "max_file_size_bytes", "max_list_entries", "session_root", NULL };
+	unsigned long long max = 0, entries = MAX_LIST_ENTRIES_DEFAULT;
 
 	conf_known_fields(r, ssh, fields);
 	conf_each(r, yaml_get(ssh, "identities"), add_identity, c);
 	conf_read_text(r, yaml_get(ssh, "user"), c->ssh_user, sizeof(c->ssh_user));
 	conf_read_number(r, yaml_get(ssh, "max_file_size_bytes"), UINT64_MAX / 2, &max);
+	conf_read_number(r, yaml_get(ssh, "max_list_entries"), UINT32_MAX, &entries);
 	c->max_file_size_bytes = max;
+	c->max_list_entries = entries;
 	read_root_folder(r, yaml_get(ssh, "session_root"), c->session_root);
 }
 
