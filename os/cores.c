@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-
 #define PATH_MAX_OURS 512
 
 /* ---- how many ---- */
@@ -33,6 +32,27 @@ static unsigned cores_of_quota(const char *folder)
 		cores = MAX((unsigned)(quota / period), 1U);
 	fclose(f);
 	return cores;
+}
+
+static bool read_number(const char *path, int64_t *ret)
+{
+	FILE *f = fopen(path, "re");
+	bool found = f && fscanf(f, "%" SCNd64, ret) == 1;
+
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* In a container with the old hierarchy, which shows it its own group. Return: as above */
+static unsigned cores_of_old_quota(void)
+{
+	int64_t quota, period;
+
+	if (!read_number("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &quota) ||
+	    !read_number("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &period) || quota <= 0 || period <= 0)
+		return 0;
+	return MAX((unsigned)(quota / period), 1U);
 }
 
 /* "0::/user.slice/nefia.service": ours in the one hierarchy */
@@ -56,18 +76,19 @@ static bool our_group(char ret[PATH_MAX_OURS])
 unsigned os_cores_allowed(void)
 {
 	char group[PATH_MAX_OURS];
-	unsigned cores = 1;
+	unsigned cores = 1, quota = cores_of_old_quota();
 	cpu_set_t set;
 	char *end;
 
 	if (sched_getaffinity(0, sizeof(set), &set) == 0)
 		cores = MAX((unsigned)CPU_COUNT(&set), 1U);
+	if (quota)
+		cores = MIN(cores, quota);
 	if (!our_group(group))
 		return cores;
 	/* The group's own, and those of all above it. */
 	do {
-		unsigned quota = cores_of_quota(group);
-
+		quota = cores_of_quota(group);
 		if (quota)
 			cores = MIN(cores, quota);
 		end = strrchr(group, '/');
