@@ -14,6 +14,7 @@
 #include "operator/hub.h"
 #include "operator/hub_attach.h"
 #include "operator/hub_internal.h"
+#include "operator/json_text.h"
 #include "operator/status.h"
 
 #define STATUS_CALL_MAX (3 * NSEC_PER_SEC)
@@ -202,10 +203,9 @@ static int ask_hub(struct cli *cli, struct status_view *v, const struct status_f
 static int print_json(const struct status *s)
 {
 	json_t *o = status_json(s);
-	int r = o ? json_dumpf(o, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : -1;
+	int r = json_text_print(o, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 
 	json_decref(o);
-	putchar('\n');
 	return r == 0 ? EXIT_OK : EXIT_FAILED;
 }
 

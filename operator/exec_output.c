@@ -20,6 +20,7 @@
 #include <sodium.h>
 
 #include "operator/exec.h"
+#include "operator/json_text.h"
 #include "os/file.h"
 
 #define LINE_MAX_BYTES (256u << 10)
@@ -199,6 +200,13 @@ int exec_host_status(const struct exec_host *h)
 	return h->s.exit_status;
 }
 
+int exec_exit_code(const struct exec_host *h)
+{
+	int status = exec_host_status(h);
+
+	return status > 255 ? EXEC_STATUS_OUR_FAILURE : status;
+}
+
 static const char *error_of(const struct exec_host *h)
 {
 	return h->timed_out ? "time limit reached" : h->cancelled ? "interrupted" : h->s.message;
@@ -251,7 +259,7 @@ static void print_json(struct exec_host *h)
 		snprintf(code, sizeof(code), "E%u", ecode_of(h));
 		json_object_set_new(j, "code", json_string(code));
 	}
-	text = json_dumps(j, JSON_COMPACT);
+	text = json_text(j, JSON_COMPACT);
 	if (text && out(h->x, STDOUT_FILENO, text, strlen(text)))
 		out(h->x, STDOUT_FILENO, "\n", 1);
 	free(text);

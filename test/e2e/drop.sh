@@ -28,7 +28,7 @@ mkdir "$base/home" "$base/bin" "$base/test" "$base/small"
 cp "$BUILD/nefia" "$BUILD/nefia-agent" "$base/bin/"
 [ ! -d "$BUILD/stock" ] || { mkdir "$base/bin/stock"; cp "$BUILD/stock/nefia" "$BUILD/stock/nefia-agent" "$base/bin/stock/"; }
 [ ! -d "$BUILD/examples" ] || cp -r "$BUILD"/libnefia.a "$BUILD"/libnefia.so* "$BUILD/examples" "$base/bin/"
-cp "$HERE"/*.sh "$HERE"/../lib/*.py "$base/test/"
+cp "$HERE"/*.sh "$HERE"/../lib/clock.sh "$HERE"/../lib/failure.sh "$HERE"/../lib/*.py "$base/test/"
 [ ! -f "$HERE/../demo.sh" ] || cp "$HERE/../demo.sh" "$base/"
 { cat /etc/passwd; echo "nefia-test:x:$uid:$uid:nefia test user:$base/home:/bin/sh"; } >"$base/passwd"
 # Without a group tty, sshd may give a terminal to the user that it runs as.
@@ -64,7 +64,7 @@ case $script in
 esac
 env -i PATH="$PATH" HOME="$base/home" USER=nefia-test LOGNAME=nefia-test TMPDIR="$base/home" LANG=C.UTF-8 \
 	BUILD="$base/bin" NEFIA_TEST_USER=nefia-test E2E_ONLY="${E2E_ONLY:-}" E2E_KEEP_GOING="${E2E_KEEP_GOING:-}" \
-	LONG="${LONG:-}" DRAIN_LONG="${DRAIN_LONG:-}" NEFIA_LIB="$base/test/lib.sh" ASAN_OPTIONS="${ASAN_OPTIONS:-}" \
+	TEST_LANE="${TEST_LANE:-0}" LONG="${LONG:-}" DRAIN_LONG="${DRAIN_LONG:-}" NEFIA_LIB="$base/test/lib.sh" ASAN_OPTIONS="${ASAN_OPTIONS:-}" \
 	unshare -m sh -c '
 		mount --make-rprivate / && mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group || {
 			echo "drop.sh: no private mount namespace here" >&2; exit 1; }

@@ -24,11 +24,22 @@ tm new-session -d -x 180 -y 40 "env -u SSH_AUTH_SOCK NEFIA_HOME='$NEFIA_HOME' PS
 shows() { tm capture-pane -p | grep -qF -- "$1"; }
 wait_shows() { wait_until 15 shows "$1" || fail "the terminal does not show '$1': $(tm capture-pane -p | grep .)"; }
 keys() { tm send-keys "$@"; }
+is_empty() { [ "$(tm capture-pane -p | grep .)" = "ready>" ]; }
+is_raw() { stty -F "$(tm display-message -p '#{pane_tty}')" -a | grep -q -e -icanon; }
 fresh() { # a hub that knows no passphrase, an empty screen
 	nefia hub stop >/dev/null 2>&1; wait "$HUB_PID" 2>/dev/null; start_hub
-	keys "clear; tmux -S $T/tmux.sock clear-history" Enter; sleep 0.3
+	keys "clear; tmux -S $T/tmux.sock clear-history" Enter
+	wait_until 15 is_empty || fail "the terminal is not cleared: $(tm capture-pane -p | grep .)"
 }
 let_in "$K/locked.pub" "$K/locked_pem.pub"
+DEEP=$K/$(printf 'd%.0s' $(seq 250))
+mkdir "$DEEP" && cp "$K/locked" "$K/locked.pub" "$DEEP"
+as "$DEEP/locked"
+fresh
+keys "$NEFIA exec --target web -- echo deep" Enter
+wait_shows "dd/locked'"
+keys "open sesame" Enter
+wait_shows deep
 as "$K/locked"
 fresh
 keys "$NEFIA exec --target web -- echo well done; echo status \$?" Enter
@@ -66,7 +77,7 @@ fresh
 keys "$NEFIA shell web" Enter
 wait_shows "Passphrase for key"
 keys "open sesame" Enter
-sleep 1
+wait_until 15 is_raw || fail "no shell"
 keys "echo in a \$((6 * 7)) shell" Enter
 wait_shows "in a 42 shell"
 keys "exit" Enter

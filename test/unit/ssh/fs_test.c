@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -594,6 +595,8 @@ static void races_leave_a_session_root_nowhere(void **state)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		/* It runs for ever: with a test that fails it ends too. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (chdir(root_path) != 0)
 			_exit(1);
 		for (unsigned i = 0;; i++) {
