@@ -142,7 +142,7 @@ int cmd_vpn_revoke(struct cli *cli, int argc, char **argv)
 	/* Also after a failure: what was changed counts. */
 	hub_tell_reload(cli);
 	if (r == 0 && f.name)
-		printf("Host %s is revoked. Back in: nefia vpn reinvite --name %s\n", f.name, f.name);
+		printf("Host %s is revoked. Back in: nefia vpn reinvite --name %s --endpoint IP:PORT\n", f.name, f.name);
 	else if (r == 0)
 		printf("%zu host%s revoked.\n", cli->cfg.n_hosts, cli->cfg.n_hosts == 1 ? " is" : "s are");
 	return r;
@@ -170,7 +170,7 @@ int cmd_vpn_enroll_status(struct cli *cli, int argc, char **argv)
 		key_to_base64(h->public_key.b, key);
 	printf("Host:       %s\nStatus:     %s\nVPN Addr:   %s\nPublic Key: %s\n", h->id, h->state, addr, key);
 	if (config_host_is_pending(h) && h->invite.expires <= os_wall_now() / NSEC_PER_SEC)
-		fprintf(stderr, "Warning: the invite has expired. A new one: nefia vpn reinvite --name %s\n", h->id);
+		fprintf(stderr, "Warning: the invite has expired. A new one: nefia vpn reinvite --name %s --endpoint IP:PORT\n", h->id);
 	return EXIT_OK;
 }
 

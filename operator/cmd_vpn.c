@@ -56,7 +56,8 @@ static void view_hosts(struct status_view *v, const struct cli *cli)
 
 		p->host = hc->id;
 		p->addr = hc->n_addrs ? ip_addr_format(&hc->addrs[0], v->addrs[i]) : "-";
-		p->pending = !hc->has_key;
+		p->pending = !hc->has_key || strcmp(hc->state, "active") != 0;
+		p->state = strcmp(hc->state, "active") != 0 ? hc->state : NULL;
 		p->age_s = age_from_wall(hub_seen_of(seen, hc->id, key_to_base64(hc->public_key.b, key)));
 	}
 	json_decref(seen);

@@ -373,10 +373,15 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 	}
 	e = ssh_worker_start(hh->hub->loop, &cfg, &hh->worker);
 	hub_identities_wipe(ids, hh->n_ids);
-	if (e != OK && cfg.program)
-		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker %s: %s", cfg.program, err_text(e));
-	else if (e != OK)
-		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker: %s", err_text(e));
+	if (e == ERR_UNSUPPORTED) {
+		/* A command would take that for a hub of another version. */
+		e = ERR_CLOSED;
+		snprintf(why, HUB_WHY_MAX, "the SSH worker cannot be started: pidfd_open is refused here (Linux 5.3 has it; a seccomp "
+			 "profile must allow it)");
+	} else if (e != OK) {
+		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker%s%s: %s", cfg.program ? " " : "",
+			 cfg.program ? cfg.program : "", err_text(e));
+	}
 	return e;
 }
 

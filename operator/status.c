@@ -2,12 +2,23 @@
  * operator/status.c - the status of the tunnel, written for people and for programs.
  *
  * A peer is WARN when it was last heard more than 5 minutes ago and STALE after 30; one that was never heard is
- * stale too. Hosts without a key are pending: nothing can be expected of them, so they are neither.
+ * stale too. Of hosts that are invited, wait for approval or are revoked nothing can be expected, so they are neither.
  */
 #include "operator/status.h"
 
 #include <inttypes.h>
 #include <string.h>
+
+static const char *state_of(const struct status_peer *p)
+{
+	return !p->pending ? "active" : p->state ? p->state : "pending";
+}
+
+/* Whoever is shut out has no name. */
+static bool has_record(const struct status_peer *p)
+{
+	return strcmp(state_of(p), "revoked") != 0;
+}
 
 const char *status_mark(const struct status_peer *p)
 {
@@ -84,7 +95,7 @@ static void print_peer(FILE *f, const struct status *s, const struct status_peer
 	char age[32];
 
 	if (p->pending)
-		fprintf(f, "  %s %s pending", p->host, p->addr);
+		fprintf(f, "  %s %s %s", p->host, p->addr, state_of(p));
 	else
 		fprintf(f, "  %s %s last handshake: %s", p->host, p->addr, status_age(p->age_s, age));
 	fprintf(f, mark[0] ? " [%s]\n" : "%s\n", mark);
@@ -110,7 +121,11 @@ static size_t count_stale(const struct status *s)
 
 static size_t count_records(const struct status *s)
 {
-	return s->n_peers + (s->operator_addr ? 1 : 0);
+	size_t n = s->operator_addr ? 1 : 0;
+
+	for (size_t i = 0; i < s->n_peers; i++)
+		n += has_record(&s->peers[i]);
+	return n;
 }
 
 static void print_dns(FILE *f, const struct status *s)
@@ -121,8 +136,9 @@ static void print_dns(FILE *f, const struct status *s)
 	if (s->operator_addr)
 		fprintf(f, "  operator.%s -> %s\n", s->domain, s->operator_addr);
 	for (size_t i = 0; i < s->n_peers; i++)
-		fprintf(f, "  %s%s.%s -> %s\n", s->peers[i].host, s->peers[i].pending ? ".pending" : "", s->domain,
-			s->peers[i].addr);
+		if (has_record(&s->peers[i]))
+			fprintf(f, "  %s%s.%s -> %s\n", s->peers[i].host, s->peers[i].pending ? ".pending" : "", s->domain,
+				s->peers[i].addr);
 }
 
 void status_print(FILE *f, const struct status *s)
@@ -152,8 +168,7 @@ void status_print(FILE *f, const struct status *s)
 
 static json_t *peer_json(const struct status *s, const struct status_peer *p)
 {
-	json_t *o = json_pack("{s:s, s:s, s:s}", "host", p->host, "addr", p->addr, "state",
-			      p->pending ? "pending" : "active");
+	json_t *o = json_pack("{s:s, s:s, s:s}", "host", p->host, "addr", p->addr, "state", state_of(p));
 	const char *mark = status_mark(p);
 
 	json_object_set_new(o, "last_handshake_age_s",
@@ -192,6 +207,8 @@ static json_t *dns_json(const struct status *s)
 	for (size_t i = 0; s->magic_dns && i < s->n_peers; i++) {
 		const struct status_peer *p = &s->peers[i];
 
+		if (!has_record(p))
+			continue;
 		snprintf(name, sizeof(name), "%s%s.%s", p->host, p->pending ? ".pending" : "", s->domain);
 		json_array_append_new(records, json_pack("{s:s, s:s}", "name", name, "addr", p->addr));
 	}

@@ -14,7 +14,8 @@
 struct status_peer {
 	const char *host;
 	const char *addr;
-	bool pending;        /* no key yet */
+	bool pending;        /* no key yet, not approved yet, or revoked: nothing is expected of it */
+	const char *state;   /* then: which; NULL = "pending" */
 	uint64_t age_s;      /* since its last handshake; STATUS_NEVER */
 	/* with --live */
 	const char *endpoint; /* NULL = unknown */

@@ -20,9 +20,11 @@
 #include "os/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -112,6 +114,20 @@ void os_rng_forget(void)
 	spare.left = 0;
 }
 
+/* Where getrandom(2) is refused. Without random numbers there are no keys: nothing can go on. */
+static ssize_t from_device(void *buf, size_t len)
+{
+	int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, buf, len) : -1;
+
+	if (n <= 0) {
+		fprintf(stderr, "nefia: no random numbers: neither getrandom(2) nor /dev/urandom works here\n");
+		abort();
+	}
+	close(fd);
+	return n;
+}
+
 static void from_kernel(void *buf, size_t len)
 {
 	uint8_t *p = buf;
@@ -121,7 +137,8 @@ static void from_kernel(void *buf, size_t len)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		ASSERT(n > 0);
+		if (n < 0)
+			n = from_device(p, len);
 		p += n;
 		len -= (size_t)n;
 	}

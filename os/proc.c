@@ -67,16 +67,34 @@ const char *os_self_path(void)
 		return path;
 	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
 	path[n > 0 ? n : 0] = '\0';
+	/* No /proc: as we were started, which holds while nobody changes the folder. */
+	if (n <= 0 && (!getauxval(AT_EXECFN) || !realpath((const char *)getauxval(AT_EXECFN), path)))
+		path[0] = '\0';
 	return path;
 }
 
 /* ---- in the child, between fork and exec ---- */
 
+#define FDS_MAX 65536 /* closed one by one */
+
+static void close_span(unsigned first, unsigned last)
+{
+	struct rlimit rl;
+
+	if (syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	/* A kernel before 5.9, or a seccomp profile of its time. */
+	if (getrlimit(RLIMIT_NOFILE, &rl) != 0 || rl.rlim_cur > FDS_MAX)
+		rl.rlim_cur = FDS_MAX;
+	for (unsigned fd = first; fd <= last && fd < rl.rlim_cur; fd++)
+		close((int)fd);
+}
+
 static void close_from(int first, int keep)
 {
 	if (keep > first)
-		syscall(SYS_close_range, first, keep - 1, 0);
-	syscall(SYS_close_range, keep + 1, ~0U, 0);
+		close_span((unsigned)first, (unsigned)keep - 1);
+	close_span((unsigned)keep + 1, ~0U);
 }
 
 /* A copy of @fd, of /dev/null when there is none, beyond those that are placed; -1 with errno. */
@@ -431,15 +449,19 @@ static struct sock_fprog program = { .filter = filter };
 __attribute__((unused)) static enum err make_filter(void)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	int fd = memfd_create("filter", MFD_CLOEXEC);
+	int fds[2] = { -1, -1 };
 	ssize_t n = -1;
 
-	if (ctx && fd >= 0 && allow_calls(ctx) == 0 && seccomp_export_bpf(ctx, fd) == 0)
-		n = pread(fd, filter, sizeof(filter), 0);
+	/* A page of a pipe holds all of it, and a pipe is refused nowhere. */
+	_Static_assert(sizeof(filter) <= 4096, "more than a pipe is sure to hold");
+	if (ctx && pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0 && allow_calls(ctx) == 0 && seccomp_export_bpf(ctx, fds[1]) == 0)
+		n = read(fds[0], filter, sizeof(filter));
 	if (ctx)
 		seccomp_release(ctx);
-	if (fd >= 0)
-		close(fd);
+	if (fds[0] >= 0) {
+		close(fds[0]);
+		close(fds[1]);
+	}
 	if (n <= 0 || (size_t)n == sizeof(filter))
 		return ERR_UNSUPPORTED;
 	program.len = (unsigned short)((size_t)n / sizeof(filter[0]));

@@ -81,6 +81,7 @@ enum ssh_control {
 #define SSH_CONTROL_MAX (128 * 1024)
 #define SSH_CONTROL_VERSION 6       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
+#define SSH_WORKER_NO_SANDBOX 84    /* of one that may not lock itself in */
 #define SSH_BLOB_MAX 16384
 #define SSH_PASSPHRASE_MAX 1023
 

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "os/proc.h"
 #include "os/stream.h"
+#include "ssh/frame.h"
 #include "ssh/worker_internal.h"
 
 struct ssh_birth {
@@ -79,6 +80,8 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 {
 	struct ssh_nursery *n = ctx;
 
+	if (exit_code == SSH_WORKER_NO_SANDBOX)
+		log_warn("SSH workers cannot be started: their sandbox is refused here; prctl and seccomp must be allowed");
 	/* Not here: the caller still holds what is freed. */
 	os_timer_set(&n->end_timer, 0);
 }

@@ -6,6 +6,7 @@
 #include "base/endian.h"
 #include "os/proc.h"
 #include "os/stream.h"
+#include "ssh/frame.h"
 #include "ssh/nursery.h"
 #include "ssh/worker_internal.h"
 
@@ -39,7 +40,7 @@ int ssh_nursery_main(int ctl_fd)
 {
 	os_harden();
 	if (!ssh_worker_warm_up())
-		return 1;
+		return SSH_WORKER_NO_SANDBOX;
 	while (os_wait_readable(ctl_fd) && serve_one(ctl_fd))
 		;
 	_exit(0);

@@ -99,6 +99,8 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 		snprintf(why, sizeof(why), "the server made it compute without end");
 	else if (exit_code == SSH_WORKER_OTHER_VERSION)
 		snprintf(why, sizeof(why), "another version of the program is installed: restart the hub");
+	else if (exit_code == SSH_WORKER_NO_SANDBOX)
+		snprintf(why, sizeof(why), "its sandbox is refused here: prctl and seccomp must be allowed");
 	else if (term_signal)
 		snprintf(why, sizeof(why), "killed by signal %d", term_signal);
 	else

@@ -154,7 +154,7 @@ int ssh_worker_run(int ctl_fd)
 	raise_descriptors();
 	os_set_name("nefia-ssh"); /* in ps: what was forked has its parent's words */
 	if (os_sandbox_worker(&sandbox) != OK)
-		return 1;
+		return SSH_WORKER_NO_SANDBOX;
 	while (!p.over) {
 		int timeout;
 		nfds_t n;
@@ -175,5 +175,5 @@ int ssh_worker_run(int ctl_fd)
 
 int ssh_worker_main(int ctl_fd)
 {
-	return ssh_worker_warm_up() ? ssh_worker_run(ctl_fd) : 1;
+	return ssh_worker_warm_up() ? ssh_worker_run(ctl_fd) : SSH_WORKER_NO_SANDBOX;
 }

@@ -78,6 +78,16 @@ expect 1 "a token of nobody's" "$AGENT" enroll --token-file "$T/hasty.token" --o
 check "sent to the log" contains "$ERR" "nefia hub logs"
 check "the reason is there" grep -q 'enrollment refused from=127.0.0.1:[0-9]* reason="no such invite"' "$T/hub.log"
 
+# revoked before it ever came: neither pending nor stale, and without a name
+expect 0 "an invite" invite --name never --listen=false --no-print-token --token-out "$T/never.token"
+expect 0 "revoked" nefia vpn revoke --name never
+expect 0 "status" nefia vpn status
+check "says revoked: $OUT" contains "$OUT" "  never 10.99.0.4 revoked"
+check "no record" test -z "$(grep 'never.*->' "$T/out")"
+expect 0 "status as JSON" nefia vpn status --json
+check "says revoked" grep -q '"state": "revoked"' "$T/out"
+expect 0 "forgotten" nefia host remove never
+
 # the reply got lost: the same key with the same token gets the same answer; another key does not
 rm "$T/lost/agent.yaml"
 key=$(sed -n 's/^private_key: //p' "$T/lost.yaml")

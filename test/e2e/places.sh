@@ -1,0 +1,72 @@
+#!/bin/bash
+# Places that forbid much: kernels and containers whose system calls are refused, few descriptors, little memory, a root without /proc and
+# nothing to write, a user whom no database knows. What cannot work there says so; the rest works.
+. "$(dirname "$0")/lib.sh"
+need_python
+REFUSE=$(dirname "$TRAFFIC")/refuse.py
+python3 "$REFUSE" ENOSYS openat2 -- true || skip "no seccomp filter of our own here: $(python3 "$REFUSE" ENOSYS openat2 -- true 2>&1 | tail -1)"
+start_sshd
+operator_init
+add_agent web
+head -c 3000000 /dev/urandom >"$T/data"
+
+# place NAME COMMAND... : agent, hub and commands run there, and do what they are for
+place() {
+	local name=$1
+	shift
+	"$@" "$AGENT" run --config "$T/web/agent.yaml" --log-file - >>"$T/agent-web.log" 2>&1 &
+	AGENT_PID=$!
+	PIDS="$PIDS $AGENT_PID"
+	wait_until 10 udp_bound "$AGENT_PORT_web" || fail "$name: the agent does not start"
+	"$@" "$NEFIA" hub >>"$T/hub.log" 2>&1 &
+	HUB_PID=$!
+	PIDS="$PIDS $HUB_PID"
+	wait_until 10 test -S "$NEFIA_HOME/run/hub.sock" || fail "$name: the hub does not start"
+	expect 0 "$name: exec" "$@" "$NEFIA" exec --target web -- 'echo from there'
+	check "$name: its output" equal "$OUT" "from there"
+	expect 0 "$name: put" "$@" "$NEFIA" fs put -q "$T/data" "web:$T/there"
+	expect 0 "$name: get" "$@" "$NEFIA" fs get -q "web:$T/there" "$T/back"
+	check "$name: what came back" cmp "$T/data" "$T/back"
+	expect 0 "$name: status" "$@" "$NEFIA" vpn status --live --ping
+	expect 0 "$name: several at once" "$@" bash -c 'for i in 1 2 3 4 5 6; do "$0" exec --target web -- true & p="$p $!"; done
+		for i in $p; do wait $i || exit; done' "$NEFIA"
+	expect 0 "$name: hub stop" "$@" "$NEFIA" hub stop
+	expect 0 "$name: a hub of its own" "$@" "$NEFIA" exec --target web -- true
+	wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "$name: the command's own hub stays"
+	stop_pid $AGENT_PID
+	rm -f "$T/there" "$T/back"
+	echo "$name"
+}
+
+# ---- calls that are not there, or not allowed
+NEWER="io_uring_setup epoll_pwait2 openat2 close_range clone3 memfd_create statx renameat2 copy_file_range rseq
+	userfaultfd membarrier landlock_create_ruleset faccessat2 preadv2 pwritev2"
+place "newer calls, not there" python3 "$REFUSE" ENOSYS $NEWER --
+place "newer calls, not allowed" python3 "$REFUSE" EPERM $NEWER --
+place "no UDP options (GSO, GRO)" python3 "$REFUSE" ENOPROTOOPT setsockopt:1=17 --
+place "no scheduling, no limits" python3 "$REFUSE" EPERM sched_setaffinity sched_setscheduler setpriority setrlimit prlimit64 mlock mlock2 mlockall --
+place "no netlink" python3 "$REFUSE" EPERM socket:0=16 --
+place "no IPv6" python3 "$REFUSE" EAFNOSUPPORT socket:0=10 --
+place "no inotify" python3 "$REFUSE" ENOSYS inotify_init inotify_init1 --
+
+# What cannot work says why: an agent needs no process descriptors, an operator does.
+"$AGENT" run --config "$T/web/agent.yaml" --log-file - >>"$T/agent-web.log" 2>&1 &
+AGENT_PID=$!
+PIDS="$PIDS $AGENT_PID"
+for errno in ENOSYS EPERM; do
+	expect 255 "no process descriptors, $errno" timeout 20 python3 "$REFUSE" $errno pidfd_open -- "$NEFIA" exec --target web -- true
+	check "which call: $ERR" contains "$ERR" "pidfd_open is refused here"
+	wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "its hub stays"
+done
+# Nobody's bytes are read outside of the sandbox.
+expect 255 "no sandbox" timeout 20 python3 "$REFUSE" EPERM seccomp prctl:0=22 -- "$NEFIA" exec --target web -- true
+check "sent to the log" contains "$ERR" "nefia hub logs"
+check "which says why" grep -q "sandbox is refused here" "$NEFIA_HOME/hub.log"
+wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "its hub stays"
+stop_pid $AGENT_PID
+
+# ---- limits
+limited() { (ulimit "$1" "$2" && shift 2 && exec "$@"); }
+place "64 descriptors" limited -n 64
+place "384 MiB of addresses" limited -v 393216
+done_all
