@@ -137,11 +137,15 @@ static void *run(void *arg)
 	struct member *m = arg;
 	struct os_crew *crew = m->crew;
 
-	while (!atomic_load(&crew->stop)) {
+	for (;;) {
 		uint32_t seen = atomic_load(&crew->bell);
+		struct os_crew_piece *p;
 		uint64_t number;
-		struct os_crew_piece *p = claim(crew, &number);
 
+		/* After the bell: who says stop rings it then, so a thread that missed the word does not sleep. */
+		if (atomic_load(&crew->stop))
+			return NULL;
+		p = claim(crew, &number);
 		if (!p) {
 			wait_for_work(crew, seen);
 			continue;
@@ -150,7 +154,6 @@ static void *run(void *arg)
 		crew->cfg.work(p->arg, m->number);
 		finish(crew, p, number);
 	}
-	return NULL;
 }
 
 /* ---- the loop's side ---- */

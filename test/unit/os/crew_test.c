@@ -182,6 +182,22 @@ static void threads_that_sleep_end_at_once(void **state)
 	}
 }
 
+/* The word to end comes at each point of a thread's way to sleep: none may miss it. */
+static void the_end_is_never_missed(void **state)
+{
+	struct rng_seeded rng;
+
+	rng_seeded_init(&rng, 3);
+	for (int i = 0; i < 1500; i++) {
+		struct os_crew *crew = new_crew(1 + i % 4);
+		nsec_t until = os_now() + rng_below(&rng.rng, 300000);
+
+		while (os_now() < until)
+			;
+		os_crew_free(crew);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +206,7 @@ int main(void)
 		cmocka_unit_test(what_is_taken_back_is_left_alone),
 		cmocka_unit_test(the_loop_is_called),
 		cmocka_unit_test(threads_that_sleep_end_at_once),
+		cmocka_unit_test(the_end_is_never_missed),
 	};
 	int r;
 
