@@ -1,6 +1,6 @@
 #!/bin/bash
-# Places that forbid much: kernels and containers whose system calls are refused, few descriptors, little memory, a root without /proc and
-# nothing to write, a user whom no database knows. What cannot work there says so; the rest works.
+# Places that forbid much: kernels and containers whose system calls are refused, few descriptors, few addresses. What cannot work there
+# says so; the rest works.
 . "$(dirname "$0")/lib.sh"
 need_python
 REFUSE=$(dirname "$TRAFFIC")/refuse.py
