@@ -87,8 +87,9 @@ endef
 $(foreach f,$(FOLDERS),$(eval $(call folder_rules,$(f))))
 
 # Programs. LIBS_<folder> names the foreign libraries of that folder.
-# Distributions call libuv's static archive libuv_a.a.
-FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),-l:libuv_a.a,$(foreach f,$(1),$(LIBS_$(f))))
+# libuv's static archive was libuv_a.a in distributions until 2024, and is libuv.a since.
+UV_STATIC = $(if $(filter /%,$(shell $(CC) -print-file-name=libuv_a.a)),-l:libuv_a.a,-luv)
+FOREIGN_LIBS = $(patsubst $(if $(PKG_STATIC),-luv),$(UV_STATIC),$(foreach f,$(1),$(LIBS_$(f))))
 AGENT_PARTS := agent tunnel transport enroll netstack wg os base
 NEFIA_PARTS := operator agent tunnel transport enroll ssh netstack wg os base
 programs: $(B)/nefia $(B)/nefia-agent library
@@ -127,18 +128,20 @@ setup-test:
 	@third_party/setup.sh test
 
 demo:
-	@third_party/setup.sh test
-	@$(MAKE) --no-print-directory programs
+	@third_party/setup.sh demo
+	@$(MAKE) --no-print-directory -s programs
 	@BUILD=$(CURDIR)/$(B) test/e2e/drop.sh $(CURDIR)/test/demo.sh
 
 MAN := $(wildcard doc/*.[1357])
+# SHELL:FILE below share/, where each shell looks by itself
+COMPLETIONS := bash:bash-completion/completions/nefia zsh:zsh/site-functions/_nefia fish:fish/vendor_completions.d/nefia.fish
+install_completion = install -d $(dir $(2)) && $(B)/nefia completion $(1) >$(2) && chmod 644 $(2)
 install: programs $(B)/libnefia.pc
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(B)/nefia $(B)/nefia-agent $(DESTDIR)$(PREFIX)/bin/
 	$(install_library)
 	@for m in $(MAN); do install -D -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
-	@[ ! -f completions/nefia.bash ] || install -D -m 644 completions/nefia.bash \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/nefia
+	@$(foreach c,$(COMPLETIONS),$(call install_completion,$(firstword $(subst :, ,$c)),$(DESTDIR)$(PREFIX)/share/$(lastword $(subst :, ,$c))) &&) :
 
 help:
 	@echo 'make              nefia and nefia-agent, in build/ (set-up: make setup)'

@@ -55,8 +55,10 @@ static bool parse_options(int argc, char **argv, struct agent_enroll *a)
 			break;
 		case 'p':
 			port = strtoul(optarg, &end, 10);
-			if (*end || port == 0 || port > 65535)
+			if (*end || port == 0 || port > 65535) {
+				fprintf(stderr, "nefia-agent: --listen-port: a port from 1 to 65535 is expected, not '%s'\n", optarg);
 				return false;
+			}
 			a->req.listen_port = (uint16_t)port;
 			break;
 		case 'F':
@@ -75,6 +77,8 @@ static bool parse_options(int argc, char **argv, struct agent_enroll *a)
 			return false;
 		}
 	}
+	if (optind < argc)
+		fprintf(stderr, "nefia-agent: 'enroll' takes no argument '%s'; the token comes by --token-file\n", argv[optind]);
 	return optind == argc;
 }
 

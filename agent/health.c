@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "base/version.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -75,16 +76,11 @@ static json_t *gauges(const struct tunnel *t)
 /* A message may name a file as it is called, or end in the middle of a character: JSON is UTF-8, or there is no report. */
 static json_t *text_json(const char *text)
 {
-	json_t *j = json_string(text);
-	char ascii[512];
-	size_t i = 0;
+	char copy[512];
 
-	if (j)
-		return j;
-	for (; text[i] && i < sizeof(ascii) - 1; i++)
-		ascii[i] = (unsigned char)text[i] < 0x80 ? text[i] : '?';
-	ascii[i] = '\0';
-	return json_string(ascii);
+	snprintf(copy, sizeof(copy), "%s", text);
+	text_make_utf8(copy);
+	return json_string(copy);
 }
 
 json_t *agent_health_json(const struct agent_health *h, nsec_t now)

@@ -195,6 +195,20 @@ static void fill_standard_descriptors(void)
 			_exit(AGENT_EXIT_FAILURE);
 }
 
+/* A user of a container may be in no user database: then only what is named can be used. True: it was said. */
+static bool needs_home(const struct command *c, const struct agent_options *opt, int argc, char **argv)
+{
+	if (opt->config[0] || c->fn == agent_cmd_keygen)
+		return false;
+	for (int i = 2; i < argc; i++)
+		if (strncmp(argv[i], "--out-dir", 9) == 0)
+			return false;
+	fprintf(stderr, "Error: HOME is not set, and the user database has no folder for user %u\n"
+			"Try: Set HOME, or name the file: --config PATH%s\n", (unsigned)getuid(),
+		c->fn == agent_cmd_enroll ? ", or the folder: --out-dir DIR" : "");
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	static char path[4096];
@@ -203,7 +217,8 @@ int main(int argc, char **argv)
 	const struct command *c;
 
 	fill_standard_descriptors();
-	snprintf(path, sizeof(path), "%s/.nefia/agent.yaml", home ? home : "");
+	if (home)
+		snprintf(path, sizeof(path), "%s/.nefia/agent.yaml", home);
 	argc = take_globals(argc, argv, &opt);
 	if (argc < 0)
 		return AGENT_EXIT_USAGE;
@@ -224,7 +239,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (c)
-		return c->fn(&opt, argc - 1, argv + 1);
+		return needs_home(c, &opt, argc, argv) ? AGENT_EXIT_FAILURE : c->fn(&opt, argc - 1, argv + 1);
 	fprintf(stderr, "nefia-agent: there is no command '%s'; see 'nefia-agent --help'\n", argv[1]);
 	return AGENT_EXIT_USAGE;
 }

@@ -341,6 +341,7 @@ int agent_cmd_run(const struct agent_options *opt, int argc, char **argv)
 	static struct agent a;
 	struct run_options o = { .strict = true,
 				 .log = { .level = opt->log_level, .max_size_mb = 50, .max_backups = 5, .max_age_days = 30 } };
+	unsigned mode, uid;
 	char why[512];
 
 	if (!parse_options(argc, argv, &o)) {
@@ -353,6 +354,9 @@ int agent_cmd_run(const struct agent_options *opt, int argc, char **argv)
 	a = (struct agent){ .config_path = opt->config, .strict = o.strict, .uapi_dir = o.uapi_dir };
 	if (agent_config_load(opt->config, o.strict, &a.cfg, why, sizeof(why)) != OK) {
 		fprintf(stderr, "nefia-agent: %s\n", why);
+		if (os_file_mode(opt->config, &mode, &uid) == ERR_NOT_FOUND)
+			fprintf(stderr, "Try: nefia-agent enroll --token-file -, with the token that 'nefia vpn invite' prints; "
+					"or name another file with --config.\n");
 		return AGENT_EXIT_FAILURE;
 	}
 	agent_health_init(&a.health, opt->config, os_now());

@@ -117,6 +117,22 @@ static int exit_code_of(const json_t *j, bool running)
 	return strcmp(status, "degraded") == 0 ? AGENT_EXIT_DEGRADED : AGENT_EXIT_UNHEALTHY;
 }
 
+static void print_missing(const char *path, enum err e, bool as_json)
+{
+	static const char question[] = "Is the agent running with this configuration?";
+	const char *why = e == ERR_NOT_FOUND ? "no health report there" : err_text(e);
+	json_t *j;
+
+	if (!as_json) {
+		fprintf(stderr, "nefia-agent: %s: %s. %s\n", path, why, question);
+		return;
+	}
+	j = json_pack("{s:{s:s, s:s, s:s}}", "error", "file", path, "message", why, "try", question);
+	json_dumpf(j, stderr, JSON_COMPACT);
+	fputc('\n', stderr);
+	json_decref(j);
+}
+
 int agent_cmd_status(const struct agent_options *opt, int argc, char **argv)
 {
 	bool as_json = argc == 2 && strcmp(argv[1], "--json") == 0, running;
@@ -133,8 +149,7 @@ int agent_cmd_status(const struct agent_options *opt, int argc, char **argv)
 	agent_path_beside(opt->config, "agent-health.json", path, sizeof(path));
 	j = load(path, &e);
 	if (!j) {
-		fprintf(stderr, "nefia-agent: %s: %s. Is the agent running with this configuration?\n", path,
-			e == ERR_NOT_FOUND ? "no health report there" : err_text(e));
+		print_missing(path, e, as_json);
 		return AGENT_EXIT_FAILURE;
 	}
 	age = age_of(j);

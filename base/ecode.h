@@ -12,6 +12,7 @@
 	X(1005, "The configuration exists already", "Edit it, or move it away first; it holds your key.") \
 	X(1006, "The configuration could not be written", "Check the folder's permissions and the free space.") \
 	X(1007, "Another process is changing the configuration", "Wait for it to end, then run the command again.") \
+	X(1008, "There is no home folder to keep files in", "Set HOME; or NEFIA_HOME, to the folder for Nefia's files.") \
 	X(1011, "The hub could not be started", "See 'nefia hub logs', or run 'nefia hub' to watch it.") \
 	X(1012, "A hub is already running", "Use it as it is, or stop it with 'nefia hub stop'.")          \
 	X(1013, "No hub is running", "Start one with 'nefia hub'.")                                    \

@@ -131,10 +131,12 @@ def values(samples, tool, cell, field):
     return [s[cell][field] for s in samples.get(tool, []) if cell in s and field in s[cell] and "error" not in s[cell]]
 
 
-def shown(found):
+def shown(found, cells=()):
+    """Median and spread; how many connections it refused meanwhile; `failed` where it was tried and no result came."""
     if not found:
-        return "-"
-    return f"{statistics.median(found):.3g} ({min(found):.3g}-{max(found):.3g})"
+        return "failed" if any("error" in c for c in cells) else "-"
+    refused = sum(c.get("refused", 0) for c in cells)
+    return f"{statistics.median(found):.3g} ({min(found):.3g}-{max(found):.3g})" + (f", {refused} refused" if refused else "")
 
 
 def table(title, samples, names, rivals, rows, against):
@@ -149,7 +151,8 @@ def table(title, samples, names, rivals, rows, against):
         ours = found.get("nefia") or found.get("nefia BBR")
         if ours and others:
             ratio = f"{statistics.median(ours) / (max(others) if more else min(others)):.2f}x"
-        lines.append(f"| {name} | " + " | ".join(shown(found[n]) for n in names) + f" | {ratio} |")
+        lines.append(f"| {name} | " + " | ".join(shown(found[n], [s[cell] for s in samples.get(n, []) if cell in s])
+                                                     for n in names) + f" | {ratio} |")
     return "\n".join(lines) + "\n"
 
 

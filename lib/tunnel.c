@@ -389,6 +389,8 @@ static int take_options(struct nefia *n, const struct nefia_options *opt)
 
 	n->flags = opt->flags;
 	hub_folder_init(opt->config, n->home, n->config);
+	if (!opt->home && !n->home[0])
+		return lib_fail(ERR_NOT_FOUND, "neither NEFIA_HOME nor HOME is set: name a folder in the options' home");
 	if (opt->home) {
 		if (strlen(opt->home) + sizeof("/nefia.yaml") > sizeof(n->home))
 			return lib_fail(ERR_TOO_LONG, "home is too long");

@@ -17,6 +17,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 #define KEYS_MAX 20
 
 static const int held[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP };
@@ -171,7 +173,7 @@ const char *askpass_key(const char *path, unsigned n_wrong)
 		return s->text;
 	snprintf(prompt, sizeof(prompt), "%sPassphrase for key '%s': ", n_wrong ? "Wrong passphrase. " : "", path);
 	/* It comes from the worker. */
-	ssh_clean_text(prompt);
+	text_clean(prompt);
 	s->n_asked++;
 	s->is_refused = !askpass_read(prompt, s->text, sizeof(s->text)) || !s->text[0];
 	return s->is_refused ? NULL : s->text;

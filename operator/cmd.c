@@ -17,19 +17,20 @@
 #include <jansson.h>
 
 #include "base/ecode.h"
+#include "base/text.h"
 #include "operator/hub_client.h"
+
+#define DETAIL_MAX 1536 /* what happened, with its end */
 
 static void print_json_error(FILE *f, const struct ecode *e, const char *detail)
 {
-	json_t *o = json_pack("{s:{s:s, s:s, s:s, s:s}}", "error", "code", "", "title", e->title, "message",
-			      detail ? detail : e->title, "try", e->hint);
-	char code[16];
+	char code[16], message[DETAIL_MAX];
+	json_t *o;
 
-	if (!o) /* what is no UTF-8 cannot stand in JSON */
-		o = json_pack("{s:{s:s, s:s, s:s, s:s}}", "error", "code", "", "title", e->title, "message", e->title,
-			      "try", e->hint);
 	snprintf(code, sizeof(code), "E%u", e->number);
-	json_object_set_new(json_object_get(o, "error"), "code", json_string(code));
+	snprintf(message, sizeof(message), "%s", detail ? detail : e->title);
+	text_make_utf8(message); /* it may have a file's name in it */
+	o = json_pack("{s:{s:s, s:s, s:s, s:s}}", "error", "code", code, "title", e->title, "message", message, "try", e->hint);
 	json_dumpf(o, f, JSON_COMPACT);
 	fputc('\n', f);
 	json_decref(o);
@@ -50,7 +51,7 @@ void error_print(FILE *f, bool json, unsigned ecode, const char *detail)
 
 int cli_error(const struct cli *cli, unsigned ecode, const char *fmt, ...)
 {
-	char detail[1536] = "";
+	char detail[DETAIL_MAX] = "";
 	va_list ap;
 
 	if (fmt) {

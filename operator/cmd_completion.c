@@ -47,7 +47,8 @@ static const char zsh[] =
 	"\tcompadd -Q -S '' -- ${(M)found:#*[/:]}\n"
 	"\tcompadd -Q -- ${found:#*[/:]}\n"
 	"}\n"
-	"compdef _nefia nefia\n";
+	/* sourced; or the file that zsh's own folder of functions gives at the first TAB */
+	"if [ \"$funcstack[1]\" = _nefia ]; then _nefia; else compdef _nefia nefia; fi\n";
 
 /* fish takes the words' quotes away and puts them on itself. */
 static const char fish[] =

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,27 +59,53 @@ bool exec_join_words(char *ret, size_t size, int n, char **words)
 
 /* ---- --stdin ---- */
 
+/* A file without a name, where the environment says that such files are to be. */
+static int open_unnamed(const char *dir)
+{
+	int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	char path[PATH_MAX];
+
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd;
+	/* not on every file system */
+	snprintf(path, sizeof(path), "%s/nefia-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd >= 0)
+		unlink(path);
+	return fd;
+}
+
+static const char *temp_dir(void)
+{
+	const char *dir = getenv("TMPDIR");
+
+	return dir && *dir ? dir : "/tmp";
+}
+
 /* What cannot be read at several places at once is copied to a file without a name first. */
-static int spool(int from)
+static int spool(int from, const char **ret_where)
 {
 	static char buf[65536];
-	FILE *f = tmpfile();
-	int fd = f ? fcntl(fileno(f), F_DUPFD_CLOEXEC, 3) : -1;
+	const char *dir = temp_dir();
+	int fd = open_unnamed(dir), saved;
 	ssize_t n = -1;
 
-	if (f)
-		fclose(f);
 	while (fd >= 0 && ((n = read(from, buf, sizeof(buf))) > 0 || (n < 0 && errno == EINTR)))
 		if (n > 0 && os_write_all(fd, buf, (size_t)n) != OK)
 			break;
+	if (fd < 0 || n > 0)
+		*ret_where = dir;
 	if (fd >= 0 && n != 0) {
+		saved = errno;
 		close(fd);
+		errno = saved;
 		fd = -1;
 	}
 	return fd;
 }
 
-static int open_input(const char *path)
+/* @ret_where: set when it is not @path that cannot be used, but the folder of the copy */
+static int open_input(const char *path, const char **ret_where)
 {
 	int fd = strcmp(path, "-") == 0 ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC), copy;
 	struct stat st;
@@ -86,7 +113,7 @@ static int open_input(const char *path)
 	/* Our own standard input may stand in the middle of its file. */
 	if (fd < 0 || (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && lseek(fd, 0, SEEK_CUR) == 0))
 		return fd;
-	copy = spool(fd);
+	copy = spool(fd, ret_where);
 	close(fd);
 	return copy;
 }
@@ -95,6 +122,8 @@ static int open_input(const char *path)
 
 static int take_flags(struct exec *x, const struct exec_flags *f, int n_words, char **words)
 {
+	const char *where = f->input;
+
 	x->cli->json |= f->json;
 	x->timeout = f->timeout;
 	x->parallel = f->parallel;
@@ -107,8 +136,9 @@ static int take_flags(struct exec *x, const struct exec_flags *f, int n_words, c
 		return cli_usage(x->cli, "a command is missing");
 	if (!f->script && !exec_join_words(x->command, sizeof(x->command), n_words, words))
 		return cli_usage(x->cli, "the command is longer than %d bytes: put it into a file and use --script", EXEC_COMMAND_MAX);
-	if (f->input && (x->input_fd = open_input(f->input)) < 0)
-		return cli_error(x->cli, 1041, "%s: %s", f->input, strerror(errno)), EXEC_STATUS_OUR_FAILURE;
+	if (f->input && (x->input_fd = open_input(f->input, &where)) < 0)
+		return cli_error(x->cli, 1041, "%s%s: %s", where == f->input ? "" : "a copy of the input in ", where, strerror(errno)),
+		       EXEC_STATUS_OUR_FAILURE;
 	return f->script ? exec_script_load(x, f->script, words, n_words) : 0;
 }
 

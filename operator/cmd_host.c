@@ -13,6 +13,7 @@
 
 #include "operator/cmd.h"
 #include "operator/edit.h"
+#include "operator/hub_client.h"
 #include "os/file.h"
 #include "os/loop.h"
 
@@ -269,6 +270,7 @@ int cmd_host_add(struct cli *cli, int argc, char **argv)
 			fprintf(stderr, "nefia: %s stays: it belongs to no host\n", a.path);
 		return report_edit(cli, e, a.ecode, a.detail, why);
 	}
+	hub_tell_reload(cli);
 	if (a.public_key) {
 		printf("Host %s added with address %s. Add this to its agent.yaml:\n", a.name, a.addr);
 		peer_block(&cli->cfg, &a, peers, sizeof(peers));
@@ -413,6 +415,8 @@ static int host_change(struct cli *cli, const char *id, const char *new_id)
 	e = config_edit(cli->config, change_edit, &c, why, sizeof(why));
 	if (e != OK)
 		return report_edit(cli, e, c.ecode, c.detail, why);
+	/* Who is removed is out when this ends, not when the hub next looks at the file. */
+	hub_tell_reload(cli);
 	if (new_id)
 		printf("Host %s is %s now.\n", id, new_id);
 	else

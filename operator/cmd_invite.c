@@ -334,10 +334,13 @@ static int make(struct cli *cli, const struct invite_flags *f, const struct endp
 	struct invite_result res;
 	int r = EXIT_OK;
 
-	if (invite_make(cli->config, &req, &res) != OK)
+	if (invite_make(cli->config, &req, &res) != OK) {
 		r = cli_error(cli, res.ecode, "%s", res.why);
-	else
+	} else {
+		/* Whoever sees the token may use it at once: the hub knows of it first. */
+		hub_tell_reload(cli);
 		r = hand_out(cli, f, &res, req.wall + req.ttl_s);
+	}
 	sodium_memzero(&res, sizeof(res));
 	return r;
 }
@@ -363,12 +366,8 @@ static int invite(struct cli *cli, int argc, char **argv, bool again)
 	if (r != 0)
 		return r;
 	catch_signals();
-	if (!f.listen) {
-		r = make(cli, &f, &ep, again);
-		if (r == EXIT_OK)
-			hub_tell_reload(cli);
-		return r;
-	}
+	if (!f.listen)
+		return make(cli, &f, &ep, again);
 	/* The ports first: a token that nobody answers helps nobody. */
 	if (hub_client_open(cli, true, &hc) != OK)
 		return EXIT_FAILED;

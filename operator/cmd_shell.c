@@ -292,7 +292,7 @@ static int outcome(const struct shell *sh)
 	if (sh->s.error != OK)
 		return cli_error(sh->cli, session_ecode(&sh->s), "%s: %s", sh->host, sh->s.message),
 		       EXEC_STATUS_OUR_FAILURE;
-	return exec_host_status(&h);
+	return exec_exit_code(&h);
 }
 
 static int run(struct shell *sh, const char *command)

@@ -251,5 +251,6 @@ int cmd_vpn_status(struct cli *cli, int argc, char **argv)
 
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
+	cli->json = flags.json;
 	return vpn_status(cli, &flags);
 }

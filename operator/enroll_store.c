@@ -394,6 +394,10 @@ static enum err commit_single(const char *text, size_t len, const struct config 
 	const struct host_config *h = host_of(cfg, a->id, &inv), *other = host_with_key(cfg, a->agent);
 
 	a->reply.code = enroll_decide(h ? &inv : NULL, secret, a->req, a->agent, false, a->wall, &a->again);
+	if (a->reply.code == ENROLL_VALIDATION)
+		snprintf(a->why, sizeof(a->why), "%s", !h	   ? "the host was removed" :
+						       inv.revoked ? "the invite was revoked" :
+								     "the token is not this invite's");
 	if (a->reply.code == ENROLL_OK && other && other != h) {
 		a->reply.code = ENROLL_VALIDATION;
 		snprintf(a->why, sizeof(a->why), "the agent's key is that of host %s", other->id);

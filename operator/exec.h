@@ -76,8 +76,10 @@ bool exec_output_held(const struct exec_host *h);
 void exec_output_done(struct exec_host *h);
 /** exec_output_summary() - after the last, with several hosts */
 void exec_output_summary(const struct exec *x);
-/** exec_host_status() - its exit status as a shell would have it */
+/** exec_host_status() - its exit status as a shell would have it; as the server told it, so it may be above 255 */
 int exec_host_status(const struct exec_host *h);
+/** exec_exit_code() - the same for our own end, which has 8 bits: what does not fit is EXEC_STATUS_OUR_FAILURE, never 0 */
+int exec_exit_code(const struct exec_host *h);
 
 /* ---- exec_script.c ---- */
 /**

@@ -199,6 +199,13 @@ int exec_host_status(const struct exec_host *h)
 	return h->s.exit_status;
 }
 
+int exec_exit_code(const struct exec_host *h)
+{
+	int status = exec_host_status(h);
+
+	return status > 255 ? EXEC_STATUS_OUR_FAILURE : status;
+}
+
 static const char *error_of(const struct exec_host *h)
 {
 	return h->timed_out ? "time limit reached" : h->cancelled ? "interrupted" : h->s.message;

@@ -335,7 +335,7 @@ static int outcome(const struct exec *x)
 		return cli_error(x->cli, 1041, "the output could not be written: %s", err_text(x->output_error)),
 		       EXEC_STATUS_OUR_FAILURE;
 	if (x->n_hosts == 1)
-		return exec_host_status(&x->hosts[0]);
+		return exec_exit_code(&x->hosts[0]);
 	for (size_t i = 0; i < x->n_hosts; i++)
 		failed |= exec_host_status(&x->hosts[i]) != 0;
 	return failed ? EXIT_FAILED : EXIT_OK;

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "operator/forward.h"
 #include "operator/socks.h"
 #include "ssh/frame.h"
@@ -174,7 +175,7 @@ static void take_error(struct conn *c, struct bytes body)
 	char why[200];
 
 	snprintf(why, sizeof(why), "%.*s", r.bad ? 0 : (int)MIN(text.len, sizeof(why) - 1), (const char *)text.p);
-	ssh_clean_text(why);
+	text_clean(why);
 	if (c->is_socks && c->phase == OPENING)
 		answer(c, out,
 		       socks_reply(e == ERR_TIMEOUT || e == ERR_UNREACHABLE ? SOCKS_REPLY_UNREACHABLE :
@@ -211,17 +212,19 @@ static void read_session(struct conn *c)
 	uint8_t type, *to = ssh_buf_room(&c->rx, READ_MAX);
 	struct bytes body;
 	size_t total, n = 0;
-	enum err e = to ? os_stream_read(c->session, to, READ_MAX, &n) : ERR_NOMEM;
+	enum err e = to ? os_stream_read(c->session, to, READ_MAX, &n) : ERR_NOMEM, frame = OK;
 
 	if (e == ERR_AGAIN)
 		return;
 	c->rx.len += e == OK ? n : 0;
 	c->last = os_loop_now(c->run->loop);
-	while (!c->over && ssh_frame_next(&c->rx, &type, &body, &total) == OK) {
+	while (!c->over && (frame = ssh_frame_next(&c->rx, &type, &body, &total)) == OK) {
 		take_frame(c, type, body);
 		ssh_buf_drop(&c->rx, total);
 	}
-	if (!c->over && (e != OK || n == 0))
+	if (frame == ERR_PROTOCOL)
+		fail(c, ERR_PROTOCOL, "the SSH worker sent a malformed frame");
+	else if (!c->over && (e != OK || n == 0))
 		fail(c, ERR_RESET, "the SSH worker or the hub ended");
 }
 

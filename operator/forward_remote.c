@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "operator/forward.h"
 #include "operator/session_client.h"
 
@@ -99,7 +100,7 @@ static void take_error(struct forward *f, struct bytes body)
 	char why[300];
 
 	snprintf(why, sizeof(why), "%.*s", rd.bad ? 0 : (int)MIN(text.len, sizeof(why) - 1), (const char *)text.p);
-	ssh_clean_text(why);
+	text_clean(why);
 	lost(f, e, why);
 }
 
@@ -122,10 +123,10 @@ static void on_session(void *ctx, struct os_stream *s, int events)
 	uint8_t type, *to = ssh_buf_room(&f->rx, 4096);
 	struct bytes body;
 	size_t total, n = 0;
-	enum err e = to ? os_stream_read(s, to, 4096, &n) : ERR_NOMEM;
+	enum err e = to ? os_stream_read(s, to, 4096, &n) : ERR_NOMEM, frame = OK;
 
 	f->rx.len += e == OK ? n : 0;
-	while (f->session == s && ssh_frame_next(&f->rx, &type, &body, &total) == OK) {
+	while (f->session == s && (frame = ssh_frame_next(&f->rx, &type, &body, &total)) == OK) {
 		if (type == SSH_F_ERROR) {
 			take_error(f, body);
 			return;
@@ -137,7 +138,9 @@ static void on_session(void *ctx, struct os_stream *s, int events)
 	}
 	if (f->session != s)
 		return;
-	if ((e != OK && e != ERR_AGAIN) || (e == OK && n == 0))
+	if (frame == ERR_PROTOCOL)
+		lost(f, ERR_PROTOCOL, "the SSH worker sent a malformed frame");
+	else if ((e != OK && e != ERR_AGAIN) || (e == OK && n == 0))
 		lost(f, ERR_RESET, "the SSH worker or the hub ended");
 	else
 		flush(f);

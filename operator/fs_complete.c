@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "operator/fs_format.h"
 #include "operator/fs_run.h"
 #include "os/loop.h"
@@ -85,7 +86,7 @@ static bool is_offered(const struct completion *x, const char *name)
 	char clean[SSH_PATH_MAX + 1];
 
 	snprintf(clean, sizeof(clean), "%s", name);
-	ssh_clean_text(clean);
+	text_clean(clean);
 	if (strcmp(clean, name) != 0)
 		return false;
 	return strncmp(name, x->begin, strlen(x->begin)) == 0 && (name[0] != '.' || x->begin[0] == '.');

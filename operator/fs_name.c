@@ -1,8 +1,8 @@
 /*
  * operator/fs_name.c - see fs_name.h.
  *
- * Names are bytes. Where they meet people they are read as UTF-8 as far as they are that, by one decoder that never fails: a byte
- * that begins no character is a "character" of its own above Unicode.
+ * Names are bytes. Where they meet people they are read as UTF-8 as far as they are that (base/text.h): a byte that begins no
+ * character is a "character" of its own.
  */
 #include "operator/fs_name.h"
 
@@ -10,29 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NOT_UTF8 0x110000u /* and the byte */
+#include <sodium.h>
 
-/* The character at @s (not at its end), and behind it @ret_end. Overlong forms, surrogates and the like are none. */
-static uint32_t next_char(const char *s, const char **ret_end)
-{
-	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-	const uint8_t *p = (const uint8_t *)s;
-	unsigned len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-	uint32_t c = len == 1 ? p[0] : len ? p[0] & (0x7fu >> len) : 0;
-
-	for (unsigned i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			len = 0;
-		else
-			c = c << 6 | (p[i] & 0x3f);
-	}
-	if (len == 0 || c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) {
-		*ret_end = s + 1;
-		return NOT_UTF8 + p[0];
-	}
-	*ret_end = s + len;
-	return c;
-}
+#include "base/text.h"
 
 /* ---- HOST:PATH ---- */
 
@@ -89,24 +69,17 @@ bool fs_name_is_safe(const char *path)
 
 /* ---- showing ---- */
 
-/* Control characters of ASCII and Latin-1, and those that turn the direction of a line. */
-static bool is_control(uint32_t c)
-{
-	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x061c || c == 0x200e || c == 0x200f || c == 0x2028 || c == 0x2029 ||
-	       (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c >= NOT_UTF8;
-}
-
 void fs_name_show(const char *name, char *ret)
 {
 	static const char letters[] = "abtnvfr";
 	const char *end;
 
 	for (const char *p = name; *p; p = end) {
-		uint32_t c = next_char(p, &end);
+		uint32_t c = text_next(p, &end);
 
 		if (c == '\\') {
 			ret += sprintf(ret, "\\\\");
-		} else if (!is_control(c)) {
+		} else if (!text_is_control(c)) {
 			memcpy(ret, p, (size_t)(end - p));
 			ret += end - p;
 		} else if (c >= 7 && c <= 13) {
@@ -119,44 +92,18 @@ void fs_name_show(const char *name, char *ret)
 	*ret = '\0';
 }
 
-bool fs_name_is_utf8(const char *name)
-{
-	for (const char *p = name; *p;)
-		if (next_char(p, &p) >= NOT_UTF8)
-			return false;
-	return true;
-}
-
-static char *base64(const char *s)
-{
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	const uint8_t *p = (const uint8_t *)s;
-	size_t len = strlen(s);
-	char *ret = malloc((len + 2) / 3 * 4 + 1), *to = ret;
-
-	for (size_t i = 0; ret && i < len; i += 3) {
-		size_t n = MIN(len - i, (size_t)3);
-		uint32_t v = (uint32_t)p[i] << 16 | (n > 1 ? (uint32_t)p[i + 1] << 8 : 0) | (n > 2 ? p[i + 2] : 0);
-
-		*to++ = digits[v >> 18];
-		*to++ = digits[v >> 12 & 63];
-		*to++ = n > 1 ? digits[v >> 6 & 63] : '=';
-		*to++ = n > 2 ? digits[v & 63] : '=';
-	}
-	if (ret)
-		*to = '\0';
-	return ret;
-}
-
 void fs_name_set_json(json_t *o, const char *key, const char *name)
 {
+	size_t size = sodium_base64_ENCODED_LEN(strlen(name), sodium_base64_VARIANT_ORIGINAL);
 	char other[40], *text;
 
-	if (fs_name_is_utf8(name)) {
+	if (text_is_utf8(name)) {
 		json_object_set_new(o, key, json_string(name));
 		return;
 	}
-	text = base64(name);
+	text = malloc(size);
+	if (text)
+		sodium_bin2base64(text, size, (const uint8_t *)name, strlen(name), sodium_base64_VARIANT_ORIGINAL);
 	snprintf(other, sizeof(other), "%s_base64", key);
 	json_object_set_new(o, other, text ? json_string(text) : json_null());
 	free(text);
@@ -192,7 +139,7 @@ static uint32_t set_char(const char **p)
 {
 	if (**p == '\\' && (*p)[1])
 		(*p)++;
-	return next_char(*p, p);
+	return text_next(*p, p);
 }
 
 /*
@@ -223,7 +170,7 @@ static bool in_set(const char *p, const char *stop, uint32_t c, const char **ret
 static bool match_one(const char **p, const char *stop, const char **name)
 {
 	const char *at = *p, *end;
-	uint32_t c = next_char(*name, name);
+	uint32_t c = text_next(*name, name);
 	bool fits;
 
 	if (*at == '?') {
@@ -239,7 +186,7 @@ static bool match_one(const char **p, const char *stop, const char **name)
 	}
 	if (*at == '\\' && at + 1 < stop)
 		at++;
-	fits = next_char(at, p) == c;
+	fits = text_next(at, p) == c;
 	return fits;
 }
 
@@ -258,7 +205,7 @@ bool fs_glob_match_dots(const char *pattern, size_t len, const char *name)
 			continue;
 		if (!star || !*star_name)
 			return false;
-		next_char(star_name, &star_name);
+		text_next(star_name, &star_name);
 		name = star_name;
 		p = star;
 	}

@@ -21,8 +21,6 @@ bool fs_spec_split(const char *s, char host[FS_HOST_MAX + 1], const char **ret_p
  * @ret: FS_SHOWN_MAX(strlen(name)) bytes
  */
 void fs_name_show(const char *name, char *ret);
-/** fs_name_is_utf8() - may it stand in JSON as it is? */
-bool fs_name_is_utf8(const char *name);
 /** fs_name_set_json() - o[@key]; where the bytes are no UTF-8, o[@key_base64] in its place, which is exact */
 void fs_name_set_json(json_t *o, const char *key, const char *name);
 /** fs_name_base() - the last part of a path without the slashes behind it; "" for "/" and "" */

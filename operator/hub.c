@@ -74,7 +74,7 @@ void hub_folder_init(const char *config, char home[PATH_MAX], char ret_config[PA
 	else if (env && *env)
 		snprintf(home, PATH_MAX, "%s", env);
 	else
-		snprintf(home, PATH_MAX, "%s/.nefia", user ? user : "");
+		snprintf(home, PATH_MAX, "%s%s", user ? user : "", user ? "/.nefia" : "");
 	if (config)
 		snprintf(ret_config, PATH_MAX, "%s", config);
 	else

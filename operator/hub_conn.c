@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "operator/hub_internal.h"
 
 struct hub_conn {
@@ -163,6 +164,7 @@ void hub_conn_fail(struct hub_conn *c, enum err e, unsigned ecode, const char *f
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	text_make_utf8(text); /* a path, or cut in the middle of a character */
 	json_object_set_new(reply, "error", json_string(err_name(e)));
 	if (ecode)
 		json_object_set_new(reply, "ecode", json_integer(ecode));

@@ -28,7 +28,7 @@ struct hub_paths {
  * hub_folder_init() - which Nefia folder and nefia.yaml are meant
  * @config: named by the person, NULL = none
  *
- * The folder is $NEFIA_HOME, else that of @config, else ~/.nefia. Both results have room for PATH_MAX bytes.
+ * The folder is $NEFIA_HOME, else that of @config, else ~/.nefia; "" when there is no home either. Both results have room for PATH_MAX bytes.
  */
 void hub_folder_init(const char *config, char home[PATH_MAX], char ret_config[PATH_MAX]);
 /**

@@ -37,6 +37,7 @@ struct hub_enroll {
 	struct enroll_invites invites;
 	size_t n_pending, n_open;
 	struct enroll_limiter *limiter;
+	struct log_limit refusals;
 	struct list conns; /* oldest first */
 	size_t n_conns;
 	json_t *events[EVENTS_MAX];
@@ -176,7 +177,17 @@ static const struct enroll_invite *invite_of_conn(const struct enroll_conn *c)
 	return enroll_server_is_known(&c->m) ? enroll_invites_find(&c->he->invites, c->m.id) : NULL;
 }
 
-/* What a stranger can cause is said at a low level, and told to no command. */
+/* What a stranger can cause is told to no command, and seldom: but agents send their people to this log for the reason. */
+static void say_refused(struct enroll_conn *c, const char *why)
+{
+	uint32_t n_held;
+
+	if (log_limit_ok(&c->he->refusals, os_now(), &n_held))
+		log_info("enrollment refused from=%s reason=\"%s\" more=%u", c->where, why, n_held);
+	else
+		log_debug("enrollment refused from=%s reason=\"%s\"", c->where, why);
+}
+
 static void say_end(struct enroll_conn *c, const char *host, const char *why)
 {
 	const struct enroll_invite *inv = invite_of_conn(c);
@@ -184,7 +195,7 @@ static void say_end(struct enroll_conn *c, const char *host, const char *why)
 
 	c->ended = true;
 	if (!inv) {
-		log_debug("enrollment refused from=%s reason=%s", c->where, why);
+		say_refused(c, why);
 		return;
 	}
 	enroll_nonce_prefix(inv->nonce, prefix);

@@ -31,6 +31,14 @@
 #define N_ENDS_KEPT 256 /* ends of streams that were no orderly ones */
 #define HUB_WHY_MAX 512 /* a reason for people */
 
+/* Another hub with our key, as an agent has met it. */
+struct hub_rival_seen {
+	uint64_t since_ms; /* when it began, Unix time; 0 = none */
+	uint64_t latest;   /* timestamp of the last initiation under our key that the agent took, Unix ns */
+	bool brief;        /* it serves one command */
+	char from[ENDPOINT_STR_MAX];
+};
+
 /* One host of nefia.yaml, as far as the hub needs it. */
 struct hub_host {
 	struct tunnel_peer peer;
@@ -51,6 +59,8 @@ struct hub_host {
 	nsec_t asked_handshake;  /* of the session in which it was asked last */
 	uint64_t looked_rx, looked_tx;
 	bool strange; /* it is silent, while somebody sends what is not for us */
+	struct hub_rival_seen rival; /* as its agent told it last */
+	bool stand_back_now, stands_back; /* the other has it */
 	struct list asks;   /* struct hub_ask: what ssh-agent is asked for its worker */
 	size_t n_asks;
 	char *agent;        /* the socket of ssh-agent that the last command had; NULL = none */
@@ -59,24 +69,15 @@ struct hub_host {
 	uint64_t files_ended; /* file sessions of workers that are gone */
 };
 
-/* Another hub with our key, as an agent has met it. */
-struct hub_rival_seen {
-	uint64_t since_ms; /* when it began, Unix time; 0 = none */
-	uint64_t latest;   /* timestamp of the last initiation under our key that the agent took, Unix ns */
-	bool brief;        /* it serves one command */
-	char from[ENDPOINT_STR_MAX];
-};
-
 struct hub_rival {
 	struct os_timer timer;
 	uint64_t since_ms; /* when we began, or took the key back */
 	nsec_t since;
 	unsigned n_asking;
 	uint64_t n_unknown; /* datagrams for no session of ours, at the last look */
-	struct hub_rival_seen seen;
+	struct hub_rival_seen seen; /* last, by whichever host */
 	char host[64]; /* where it was seen */
 	nsec_t seen_at, suspected_at;
-	bool stand_back_now, stands_back;
 };
 
 struct hub_bridge;
@@ -155,8 +156,8 @@ void hub_rival_open(struct hub *h);
 void hub_rival_close(struct hub *h);
 /** hub_rival_forget() - @hh goes away */
 void hub_rival_forget(struct hub_host *hh);
-/** hub_rival_has_key() - do we stand back? Then there are no peers, and commands are refused. */
-bool hub_rival_has_key(const struct hub *h);
+/** hub_rival_has_host() - do we stand back from it? Then it is no peer, and commands to it are refused. */
+bool hub_rival_has_host(const struct hub_host *hh);
 /** hub_rival_json() - what is known of one, for status; null = nothing */
 json_t *hub_rival_json(const struct hub *h);
 /** hub_rival_judge() - in an agent's answer: the hub that began last, of those that called in our time, @age_ms. Total. */
@@ -234,6 +235,16 @@ void hub_stream_ended(struct hub *h, uint64_t id, enum err e);
 /* ---- hub_ops.c ---- */
 /** hub_op_run() - start one request; it ends with one hub_conn_reply() or hub_conn_fail(), now or later */
 void hub_op_run(struct hub_conn *c, const json_t *req);
+/** hub_need_host() - the host that @req names; NULL: there is none that can be reached, and the client was told so */
+struct hub_host *hub_need_host(struct hub_conn *c, const json_t *req);
+/** hub_deadline_of() - "timeout_ms" of @req from now, at most @max */
+nsec_t hub_deadline_of(const json_t *req, nsec_t max);
+
+/* ---- hub_open.c, hub_ping.c, hub_status.c ---- */
+void hub_op_dial(struct hub_conn *c, const json_t *req);
+void hub_op_session(struct hub_conn *c, const json_t *req);
+void hub_op_ping(struct hub_conn *c, const json_t *req);
+void hub_op_status(struct hub_conn *c, const json_t *req);
 
 /* ---- hub_forward.c: local ports ---- */
 struct hub_forward;

@@ -22,10 +22,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "operator/hub_internal.h"
 #include "operator/hub_kept.h"
 #include "os/proc.h"
-#include "ssh/frame.h"
 
 #define SAID_MAX 8192
 #define START_MAX (30 * NSEC_PER_SEC)
@@ -154,6 +154,7 @@ static void take_error(struct hub_keep *k)
 
 	k->ecode = code && code[0] == 'E' ? (unsigned)atoi(code + 1) : 0;
 	snprintf(k->why, sizeof(k->why), "%s", message ? message : k->line);
+	text_clean(k->why); /* it was cut, and in JSON it could have what the line could not */
 	json_decref(o);
 }
 
@@ -194,7 +195,7 @@ static void take_line(struct hub_keep *k)
 {
 	size_t used = strlen(k->said);
 
-	ssh_clean_text(k->line);
+	text_clean(k->line);
 	if (strncmp(k->line, "Forwarding ", 11) != 0) {
 		log_info("forward id=%u host=%s says: %s", k->id, k->host, k->line);
 		if (k->state == STARTING)

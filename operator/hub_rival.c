@@ -6,10 +6,13 @@
  * them apart; the agents can, when asked: each hub tells an agent's control port when it began, after every new
  * session, and hears which others have called with the same key since.
  *
- * Who began last keeps the key. The older one stands back: it gives up its sessions, sends nothing to any agent,
- * refuses commands with E1056, which names the other's address, and stays so until a person ends it or takes the key back
- * (nefia hub reload, which counts as beginning anew). So there is one change of hands and no fight, whatever the clocks say:
- * taking back means a later beginning than the other's. A hub of a single command is named, and nobody stands back for it.
+ * Who began last keeps the key. The older one stands back, host by host, as each agent tells it: it gives up that session,
+ * sends nothing there, refuses commands to it with E1056, which names the other's address, and stays so until a person ends
+ * it or takes the key back (nefia hub reload, which counts as beginning anew). So every host changes hands once and there is no
+ * fight, whatever the clocks say: taking back means a later beginning than the other's. A hub of a single command is named,
+ * and nobody stands back for it.
+ *
+ * Host by host, because an agent's word cannot be proved: one that lies shuts itself off, and nobody else.
  *
  * A hub that called before we began is no rival: it may have been our predecessor.
  */
@@ -18,8 +21,8 @@
 
 #include "agent/control_client.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "operator/hub_internal.h"
-#include "ssh/frame.h"
 
 #define LOOK_EVERY (2 * NSEC_PER_SEC)
 #define ASK_MAX (5 * NSEC_PER_SEC)
@@ -42,7 +45,7 @@ bool hub_rival_judge(const json_t *reply, uint64_t age_ms, struct hub_rival_seen
 			continue;
 		best = (struct hub_rival_seen){ .since_ms = (uint64_t)since, .brief = json_is_true(json_object_get(o, "brief")) };
 		snprintf(best.from, sizeof(best.from), "%s", from ? from : "?");
-		ssh_clean_text(best.from); /* the agent's words, for a terminal */
+		text_clean(best.from); /* the agent's words, for a terminal */
 	}
 	best.latest = (uint64_t)MAX(hub_json_int(reply, "latest", 0), 0);
 	if (best.since_ms)
@@ -50,9 +53,9 @@ bool hub_rival_judge(const json_t *reply, uint64_t age_ms, struct hub_rival_seen
 	return best.since_ms != 0;
 }
 
-bool hub_rival_has_key(const struct hub *h)
+bool hub_rival_has_host(const struct hub_host *hh)
 {
-	return h->rival.stands_back;
+	return hh->stands_back;
 }
 
 void hub_rival_forget(struct hub_host *hh)
@@ -64,20 +67,28 @@ void hub_rival_forget(struct hub_host *hh)
 	hh->hub->rival.n_asking--;
 }
 
-static void stand_back(struct hub *h)
+static void stand_back(struct hub_host *hh)
 {
-	struct hub_rival *r = &h->rival;
+	hh->stands_back = true;
+	hh->stand_back_now = false;
+	log_error("another hub lives with this key, and began later: this one stands back from=%s host=%s; end that one, or take the key "
+		  "back: nefia hub reload", hh->rival.from, hh->peer.name);
+	hub_rival_forget(hh);
+	hub_host_stop(hh);
+}
+
+/* Those whose agents said so since the last look. */
+static void stand_back_all(struct hub *h)
+{
+	bool changed = false;
 	enum err e;
 
-	r->stands_back = true;
-	r->stand_back_now = false;
-	log_error("another hub lives with this key, and began later: this one stands back from=%s host=%s; end that one, or take the key "
-		  "back: nefia hub reload", r->seen.from, r->host);
 	for (size_t i = 0; i < h->n_hosts; i++) {
-		hub_rival_forget(h->hosts[i]);
-		hub_host_stop(h->hosts[i]);
+		changed |= h->hosts[i]->stand_back_now;
+		if (h->hosts[i]->stand_back_now)
+			stand_back(h->hosts[i]);
 	}
-	e = hub_setup_apply(h);
+	e = changed ? hub_setup_apply(h) : OK;
 	if (e != OK)
 		log_error("standing back: %s", err_text(e));
 }
@@ -111,11 +122,11 @@ static void on_asked(void *ctx, enum err e, const json_t *reply)
 	if (e != OK || !hub_rival_judge(reply, (os_now() - r->since) / NSEC_PER_MSEC, &seen))
 		return;
 	is_new = seen.since_ms != r->seen.since_ms;
-	r->seen = seen;
+	r->seen = hh->rival = seen;
 	snprintf(r->host, sizeof(r->host), "%s", hh->peer.name);
 	r->seen_at = os_now();
 	if (seen.since_ms > r->since_ms && !seen.brief) {
-		r->stand_back_now = true;
+		hh->stand_back_now = true;
 		os_timer_set(&r->timer, os_now()); /* not from within the tunnel */
 	} else if (is_new) {
 		log_warn("another hub lives with this key from=%s host=%s: %s", seen.from, hh->peer.name,
@@ -176,17 +187,17 @@ static void on_timer(void *ctx)
 {
 	struct hub *h = ctx;
 
-	if (h->rival.stand_back_now)
-		stand_back(h);
-	else if (!h->rival.stands_back)
-		look(h);
+	stand_back_all(h);
+	look(h);
 	os_timer_set(&h->rival.timer, os_now() + LOOK_EVERY);
 }
 
 static void begin(struct hub_rival *r)
 {
-	/* Later than the one that has it now, also when its clock is ahead of ours. */
-	r->since_ms = MAX(os_wall_now() / NSEC_PER_MSEC, r->seen.since_ms + 1);
+	uint64_t now_ms = os_wall_now() / NSEC_PER_MSEC;
+
+	/* Later than the one that has it now, also when its clock is ahead of ours; an agent may say of it what it likes. */
+	r->since_ms = MAX(now_ms, MIN(r->seen.since_ms + 1, now_ms + AHEAD_MAX / NSEC_PER_MSEC));
 	r->since = os_now();
 }
 
@@ -204,19 +215,30 @@ void hub_rival_close(struct hub *h)
 		hub_rival_forget(h->hosts[i]);
 }
 
+static bool any_stands_back(const struct hub *h)
+{
+	for (size_t i = 0; i < h->n_hosts; i++)
+		if (h->hosts[i]->stands_back)
+			return true;
+	return false;
+}
+
 void hub_rival_take_back(struct hub *h)
 {
 	struct wg_device *dev = tunnel_device(h->tunnel);
 
-	if (!h->rival.stands_back)
+	if (!any_stands_back(h))
 		return;
-	/* The other's clock may be ahead, and agents take no initiation that is older than its last; but no agent sets our clock. */
-	if (h->rival.seen.latest < os_wall_now() + AHEAD_MAX)
-		wg_device_raise_timestamp(dev, h->rival.seen.latest);
 	begin(&h->rival);
-	h->rival.stands_back = h->rival.stand_back_now = false;
-	for (size_t i = 0; i < h->n_hosts; i++)
-		h->hosts[i]->asked_handshake = 0;
+	for (size_t i = 0; i < h->n_hosts; i++) {
+		struct hub_host *hh = h->hosts[i];
+
+		/* The other's clock may be ahead, and agents take no initiation that is older than its last; but no agent sets our clock. */
+		if (hh->stands_back && hh->rival.latest < os_wall_now() + AHEAD_MAX)
+			wg_device_raise_timestamp(dev, hh->rival.latest);
+		hh->stands_back = hh->stand_back_now = false;
+		hh->asked_handshake = 0;
+	}
 	log_info("the key is taken back from=%s", h->rival.seen.from);
 }
 
@@ -227,5 +249,5 @@ json_t *hub_rival_json(const struct hub *h)
 	if (!r->seen.since_ms)
 		return json_null();
 	return json_pack("{s:s, s:s, s:b, s:b, s:I}", "from", r->seen.from, "host", r->host, "brief", r->seen.brief, "stands_back",
-			 r->stands_back, "ago_ms", (json_int_t)((os_now() - r->seen_at) / NSEC_PER_MSEC));
+			 any_stands_back(h), "ago_ms", (json_int_t)((os_now() - r->seen_at) / NSEC_PER_MSEC));
 }

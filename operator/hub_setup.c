@@ -284,8 +284,8 @@ enum err hub_setup_apply(struct hub *h)
 	wg_public_from_private(&h->private_key, &pub);
 	if (memcmp(wg_device_public(tunnel_device(h->tunnel)), &pub, sizeof(pub)) != 0)
 		tunnel_set_private(h->tunnel, &h->private_key);
-	for (size_t i = 0; i < h->n_hosts && !hub_rival_has_key(h); i++)
-		if (h->hosts[i]->has_key)
+	for (size_t i = 0; i < h->n_hosts; i++)
+		if (h->hosts[i]->has_key && !hub_rival_has_host(h->hosts[i]))
 			peers[n++] = h->hosts[i]->peer;
 	apply_port_and_addrs(h);
 	e = tunnel_set_peers(h->tunnel, peers, n);

@@ -33,6 +33,21 @@ static void usage(FILE *f)
 	fprintf(f, "\n'nefia COMMAND --help' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
 }
 
+static int bad_option(const char *option)
+{
+	bool known = strcmp(option, "--config") == 0;
+
+	fprintf(stderr, "nefia: %s%s%s; see 'nefia --help'\n", known ? "" : "there is no option '", option,
+		known ? " needs a file" : "'");
+	return EXIT_USAGE;
+}
+
+/* A user of a container may be in no user database. What needs no file works all the same. */
+static bool lacks_home(const struct cli *cli)
+{
+	return cli->home[0] == '\0' && cli->cmd->fn != cmd_version && cli->cmd->fn != cmd_completion;
+}
+
 /* `completion --words` takes words of other commands, --help among them. */
 static bool is_words_request(int argc, char **argv)
 {
@@ -85,7 +100,11 @@ static int dispatch(struct cli *cli, int argc, char **argv)
 	snprintf(called, sizeof(called), " %s", c->name);
 	if (c->words && !word && argc > 1 && argv[1][0] != '-')
 		return no_such(called, c->words, argv[1]);
-	return cli->cmd->fn ? cli->cmd->fn(cli, argc, argv) : needs_word(cli, c);
+	if (!cli->cmd->fn)
+		return needs_word(cli, c);
+	if (lacks_home(cli))
+		return cli_error(cli, 1008, "HOME is not set, and the user database has no folder for user %u", (unsigned)getuid());
+	return cli->cmd->fn(cli, argc, argv);
 }
 
 int main(int argc, char **argv)
@@ -107,11 +126,11 @@ int main(int argc, char **argv)
 			askpass_forbid();
 		} else if (strcmp(argv[i], "--version") == 0) {
 			return print_version();
+		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			usage(stdout);
+			return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
 		} else {
-			bool help = strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
-
-			usage(help ? stdout : stderr);
-			return help ? EXIT_OK : EXIT_USAGE;
+			return bad_option(argv[i]);
 		}
 	}
 	if (i == argc) {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/endian.h"
+#include "base/text.h"
 #include "operator/askpass.h"
 
 #define QUEUE_MAX (1u << 20) /* not sent yet; more is not read */
@@ -69,7 +70,7 @@ static void take_error(struct session *s, struct bytes body)
 	char text[SSH_ERROR_TEXT_MAX];
 
 	ssh_read_text(&r, text, sizeof(text));
-	ssh_clean_text(text); /* the worker did so too, unless a server has taken it over */
+	text_clean(text); /* the worker did so too, unless a server has taken it over */
 	end(s, e == OK || r.bad ? ERR_PROTOCOL : e, r.bad ? "the SSH worker sent a malformed error" : text);
 }
 
@@ -120,7 +121,7 @@ static void take_frame(struct session *s, uint8_t type, struct bytes body, sessi
 		break;
 	case SSH_F_EXIT_SIGNAL:
 		ssh_read_text(&r, s->exit_signal, sizeof(s->exit_signal));
-		ssh_clean_text(s->exit_signal);
+		text_clean(s->exit_signal);
 		s->over = true;
 		break;
 	case SSH_F_ERROR:

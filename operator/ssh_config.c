@@ -260,11 +260,14 @@ enum err ssh_config_include_line(const char *path, char **ret)
 		return ERR_FORMAT;
 	}
 	to = line + sprintf(line, is_plain(path) ? "Include " : "Include \"");
-	/* It is a pattern for glob(3). */
+	/*
+	 * It is a pattern for glob(3). OpenSSH 9.8 and later expand %X and ${X} in it first, earlier ones do not, so that
+	 * neither % nor %% is the character in both: the pattern for any one is.
+	 */
 	for (const char *s = path; *s; s++) {
 		if (strchr("*?[\\", *s))
 			*to++ = '\\';
-		*to++ = *s;
+		*to++ = *s == '%' || (*s == '$' && s[1] == '{') ? '?' : *s;
 	}
 	strcpy(to, is_plain(path) ? "" : "\"");
 	*ret = line;

@@ -126,6 +126,11 @@ void os_stream_limit_unread(struct os_stream *s, int bytes)
 		setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
+void os_stream_low_water(struct os_stream *s, int bytes)
+{
+	setsockopt(s->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes));
+}
+
 void os_stream_shutdown(struct os_stream *s)
 {
 	shutdown(s->fd, SHUT_WR);

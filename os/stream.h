@@ -33,6 +33,8 @@ size_t os_stream_unread(const struct os_stream *s);
  * For programs of this machine alone: over a network, where the kernel knows better, and on errors it does nothing.
  */
 void os_stream_limit_unread(struct os_stream *s, int bytes);
+/** os_stream_low_water() - tell of OS_READ when @bytes stand there, or the end; a read takes what there is. Only TCP keeps to it. */
+void os_stream_low_water(struct os_stream *s, int bytes);
 /** os_stream_shutdown() - end our direction */
 void os_stream_shutdown(struct os_stream *s);
 /** os_stream_reset() - close such that a TCP peer sees a reset */

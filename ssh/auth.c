@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "ssh/agent.h"
 #include "ssh/conn.h"
 
@@ -100,7 +101,7 @@ static void offer_agent(struct ssh_auth *a, struct ssh_ident *id, const struct s
 			continue;
 		snprintf(a->offers[before].name, sizeof(a->offers[before].name), "agent:%.*s", (int)MIN(keys[i].comment.len, 150),
 			 (const char *)keys[i].comment.p);
-		ssh_clean_text(a->offers[before].name);
+		text_clean(a->offers[before].name);
 	}
 }
 

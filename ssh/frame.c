@@ -121,16 +121,6 @@ enum err ssh_frame_next(const struct ssh_buf *b, uint8_t *ret_type, struct bytes
 	return OK;
 }
 
-void ssh_clean_text(char *s)
-{
-	for (uint8_t *p = (uint8_t *)s; *p; p++) {
-		if (*p < 0x20 || *p == 0x7f)
-			*p = '?';
-		else if (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)
-			p[0] = p[1] = '?';
-	}
-}
-
 uint32_t ssh_read_u32(struct ssh_reader *r)
 {
 	uint32_t v;

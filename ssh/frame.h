@@ -41,9 +41,6 @@ MUST_CHECK enum err ssh_frame_add(struct ssh_buf *b, enum ssh_frame type, struct
 MUST_CHECK enum err ssh_frame_next(const struct ssh_buf *b, uint8_t *ret_type, struct bytes *ret_body,
 				   size_t *ret_total);
 
-/** ssh_clean_text() - what a server wrote, fit for a terminal: control characters become '?', those of Latin-1 (in UTF-8) too */
-void ssh_clean_text(char *s);
-
 /* A reader with a sticky failure: read all, then look at @bad once. */
 struct ssh_reader {
 	const uint8_t *p;

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 enum { TAG_CLOSE = UINT32_MAX };
 
 static void on_reply(void *ctx, uint64_t tag, const struct sftp_reply *r)
@@ -102,7 +104,7 @@ void fs_op_fail(struct fs_op *op, enum err e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	ssh_clean_text(text);
+	text_clean(text);
 	finish(op, e, text);
 }
 

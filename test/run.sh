@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # run.sh B [long] - run every suite in turn; the last line is "N passed, M failed, K skipped".
 # A script or program ends with 0 (passed), 77 (skipped; its last line is the reason) or anything else (failed).
-# cmocka programs count every test in them. TEST_SUITES="e2e interop": these alone.
+# cmocka programs count every test in them. TEST_SUITES="e2e interop", TEST_ONLY="test/e2e/exec.sh": these alone.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 B=${1:-build} long=${2:-}
 export B BUILD=$PWD/$B PATH=$PATH:/usr/sbin:/sbin
-LIMIT=${TEST_TIMEOUT:-120}
+LIMIT=${TEST_TIMEOUT:-240} # only so that nothing hangs for ever
 passed=0 failed=0 skipped=0
-logs=$B/test/log
+logs=${TEST_LOGS:-$B/test/log}
+broken=()
 rm -rf "$logs"
 mkdir -p "$logs"
 
 # A script or program that must have the machine for itself says so, and why, in a line of its source: "alone: why".
-# The others go two at a time where there are two processors: most of them wait for something most of the time.
-WIDTH=${TEST_WIDTH:-$(($(nproc) > 1 ? 2 : 1))}
+# The others go several at a time where there are two processors, one more than those: most of them wait for something most of
+# the time. Not more than free_port() has parts of its range for.
+WIDTH=$(($(nproc) > 1 ? $(nproc) + 1 : 1))
+WIDTH=${TEST_WIDTH:-$((WIDTH > 4 ? 4 : WIDTH))}
 is_alone() {
 	local source=${1#"$B/"}
 	[ -f "$source" ] || source=$source.c
@@ -23,10 +26,10 @@ is_alone() {
 
 # start COMMAND...: run it with the time limit; what came of it is in the log, its status and its time beside
 start() {
-	local log=$logs/${ONE_NAME//\//_}.log t0=${EPOCHREALTIME/./} rc
+	local log=$logs/${ONE_NAME//\//_}.log t0=${EPOCHREALTIME/[.,]/} rc
 	timeout -k 5 "$LIMIT" "$@" >"$log" 2>&1 </dev/null
 	rc=$?
-	echo "$rc $(((${EPOCHREALTIME/./} - t0) / 100000))" >"$log.end"
+	echo "$rc $(((${EPOCHREALTIME/[.,]/} - t0) / 100000))" >"$log.end"
 }
 
 # count NAME: how it ended
@@ -51,32 +54,46 @@ count() {
 		failed=$((failed + (bad > 0 ? bad : 1)))
 		[ "$rc" = 124 ] && echo "  (time limit of $LIMIT s)"
 		echo "  FAIL  $name (exit status $rc)"
-		grep -m 3 "^FAIL " "$log" | sed "s,^,        ,"
-		tail -n 60 "$log" | sed 's/^/        /'
+		excerpt "$log" | sed 's/^/        /'
+		# once more at the end, with what was said right before, for who sees only that
+		broken+=("$name: $(grep -m 1 -B 3 -aE "$FAILURE" "$log" | cut -c 1-300 | paste -sd '|' | sed 's/|/ | /g')")
 		;;
 	esac
+}
+
+# excerpt LOG: what was said before each failure in it and after, 150 lines at most; without one, its end
+FAILURE='^FAIL |^\[  FAILED  \] [a-z]|ERROR: [A-Z][a-z]+Sanitizer|runtime error: |^FAIL:'
+excerpt() {
+	if grep -qaE "$FAILURE" "$1"; then
+		grep -aE -B 25 -A 90 "$FAILURE" "$1" | head -n 150
+	else
+		tail -n 60 "$1"
+	fi | cut -c 1-500
 }
 
 # sum of "a+b+c"; nothing is 0
 bc_() { local e; e=$(cat); echo $((${e:-0})); }
 
 # at_once N RUNNER FILE...: N of them at a time. They are jobs, or bash would have them ignore Ctrl-C for good.
-declare -A running=()
+declare -A running=() lanes=()
 set -m
 trap 'for pid in "${!running[@]}"; do pkill -P "$pid"; done; exit 130' INT TERM HUP
 ended() {
 	local pid
 	wait -n -p pid "${!running[@]}"
 	count "${running[$pid]}"
-	unset "running[$pid]"
+	unset "running[$pid]" "lanes[$pid]"
 }
+# a number that no other of them has, so that they can keep apart what a machine has once: ports
+free_lane() { local n=0; while [[ " ${lanes[*]} " == *" $n "* ]]; do n=$((n + 1)); done; echo $n; }
 at_once() {
-	local width=$1 runner=$2 t
+	local width=$1 runner=$2 t lane
 	shift 2
 	for t; do
 		[ ${#running[@]} -lt "$width" ] || ended
-		ONE_NAME=$t "$runner" "$t" &
-		running[$!]=$t
+		lane=$(free_lane)
+		ONE_NAME=$t TEST_LANE=$lane "$runner" "$t" &
+		running[$!]=$t lanes[$!]=$lane
 	done
 	while [ ${#running[@]} -gt 0 ]; do ended; done
 }
@@ -88,7 +105,8 @@ suite_of() {
 	shift 2
 	[[ " ${TEST_SUITES:-$name} " == *" $name "* ]] || return 0
 	for t; do
-		if [ ! -f "$t" ]; then continue; elif is_alone "$t"; then alone+=("$t"); else shared+=("$t"); fi
+		[ -f "$t" ] && [[ " ${TEST_ONLY:-$t} " == *" $t "* ]] || continue
+		if is_alone "$t"; then alone+=("$t"); else shared+=("$t"); fi
 	done
 	at_once "$WIDTH" "$runner" "${shared[@]}"
 	at_once 1 "$runner" "${alone[@]}"
@@ -118,5 +136,6 @@ suite lint test/lint.sh test/manual.sh test/clang.sh
 # minutes each; SIM_MINUTES and the like say how many
 [ -n "$long" ] && WIDTH=1 LIMIT=${TEST_TIMEOUT_LONG:-7200} suite long test/long/*.sh
 echo "slowest: $(sort -rn "$logs/times" | head -n 5 | sed 's/  */ /g' | paste -sd, | sed 's/,/, /g')"
+for what in "${broken[@]}"; do echo "failed: $what"; done
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ] && [ $passed -gt 0 ]

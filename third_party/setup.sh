@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh [build|test|fuzz] - see that everything the build (or the tests, or fuzzing too) needs is installed.
+# setup.sh [build|demo|test|fuzz] - see that everything the build (the demo, the tests, fuzzing) needs is installed.
 # Installs what is missing when it may (root, or sudo without a password); otherwise says what is missing and
 # the one command that installs it. Calls no package manager when nothing is missing, so it works offline then.
 set -euo pipefail
@@ -30,8 +30,8 @@ build h:openssl/evp.h libssl-dev openssl-devel
 build h:zlib.h zlib1g-dev zlib-devel
 fast h:intel-ipsec-mb.h libipsec-mb-dev intel-ipsec-mb-devel
 test h:cmocka.h libcmocka-dev libcmocka-devel
-test c:sshd openssh-server openssh-server
-test c:ssh-keygen openssh-client openssh-clients
+demo c:sshd openssh-server openssh-server
+demo c:ssh-keygen openssh-client openssh-clients
 test c:tmux tmux tmux
 test c:zsh zsh zsh
 test c:fish fish fish
@@ -39,7 +39,7 @@ test c:rsync rsync rsync
 test c:git git git
 test c:dropbear dropbear-bin dropbear
 test c:ip iproute2 iproute
-test c:setpriv util-linux util-linux
+demo c:setpriv util-linux util-linux
 interop c:wireguard-go wireguard-go wireguard-go
 interop c:wg wireguard-tools wireguard-tools
 interop c:nft nftables nftables
@@ -81,7 +81,10 @@ fi
 look() {
 	missing='' wanted=''
 	while read -r class probe deb rpm; do
-		[ "$what" = build ] && [ "$class" != build ] && [ "$class" != fast ] && continue
+		case $what:$class in
+		*:build | *:fast | demo:demo | test:* | fuzz:*) ;;
+		*) continue ;;
+		esac
 		[ "$class" = fast ] && [ "$(uname -m)" != x86_64 ] && continue
 		[ "$class" = fuzz ] && [ "$what" != fuzz ] && continue
 		[ "$class" = interop ] && [ "$what" = fuzz ] && continue
@@ -133,7 +136,7 @@ command_for() {
 	esac
 	if [ "$(id -u)" = 0 ]; then echo "$line"
 	elif command -v sudo >/dev/null 2>&1; then echo "sudo sh -c '$line'"
-	else echo "su -c '$line'"
+	else echo "su - -c '$line'" # without the "-" dpkg misses /usr/sbin in the PATH
 	fi
 }
 

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "os/stream.h"
+#include "tunnel/gather.h"
 #include "tunnel/tunnel_internal.h"
 
 #define CHUNK (256 << 10) /* a read of the local socket: each one costs an ACK and, perhaps, a wake-up of the program */
@@ -20,7 +21,8 @@ struct tunnel_bridge {
 	struct tunnel *t;
 	struct os_stream *s;
 	struct net_tcp *c;
-	struct os_timer end_timer;
+	struct os_timer end_timer, gather_timer;
+	struct tunnel_gather gather;
 	tunnel_bridge_fn fn;
 	void *ctx;
 	bool in_done;  /* stream -> tunnel has ended */
@@ -38,6 +40,7 @@ static void end(struct tunnel_bridge *b, enum err e)
 		return;
 	b->over = true;
 	b->result = e;
+	os_timer_cancel(&b->gather_timer);
 	os_stream_want(b->s, 0);
 	/* From the loop: the caller may be in the middle of a callback of either side. */
 	os_timer_set(&b->end_timer, 0);
@@ -116,8 +119,20 @@ static void pump_out(struct tunnel_bridge *b)
 
 /* ---- stream -> tunnel ---- */
 
-static void pump_in(struct tunnel_bridge *b)
+static void gather(struct tunnel_bridge *b, size_t n)
 {
+	nsec_t now = os_loop_now(b->loop);
+
+	if (tunnel_gather_read(&b->gather, now, n))
+		os_stream_low_water(b->s, GATHER_BYTES);
+	if (b->gather.on)
+		os_timer_set(&b->gather_timer, now + GATHER_WAIT);
+}
+
+/* Return: bytes read. */
+static size_t pump_in(struct tunnel_bridge *b)
+{
+	size_t sum = 0;
 	static uint8_t chunk[CHUNK]; /* one loop thread; the bytes do not outlive the call */
 
 	while (!b->over && !b->in_done && b->failed == OK) {
@@ -129,27 +144,48 @@ static void pump_in(struct tunnel_bridge *b)
 			/* A write that takes nothing asks to be told of room. */
 			if (net_tcp_write(b->c, chunk, 1) != 0)
 				end(b, ERR_INTERNAL);
-			return;
+			return sum;
 		}
 		e = os_stream_read(b->s, chunk, room, &n);
 		if (e == ERR_AGAIN)
-			return;
+			return sum;
 		if (e != OK) {
 			end(b, e);
-			return;
+			return sum;
 		}
 		if (n == 0) {
 			net_tcp_shutdown(b->c);
 			b->in_done = true;
-			return;
+			os_timer_cancel(&b->gather_timer);
+			return sum;
 		}
 		/* Room was there: less than all would be a loss, so it is an error. */
 		if (net_tcp_write(b->c, chunk, n) != n)
 			end(b, ERR_NOMEM);
+		sum += n;
+		gather(b, n);
 		if (n < room)
-			return;
+			return sum;
 	}
+	return sum;
 }
+
+/* The last small writes before a pause, or the program is slower than it was. */
+static void on_gathered(void *ctx)
+{
+	struct tunnel_bridge *b = ctx;
+	size_t n = b->tunnel_full ? GATHER_LEAST : pump_in(b);
+
+	if (tunnel_gather_waited(&b->gather, n)) {
+		os_stream_low_water(b->s, 1);
+		os_timer_cancel(&b->gather_timer);
+	} else if (!b->over && !b->in_done) {
+		os_timer_set(&b->gather_timer, os_loop_now(b->loop) + GATHER_WAIT);
+	}
+	update_interest(b);
+	tunnel_kick(b->t);
+}
+
 
 static void on_stream(void *ctx, struct os_stream *s, int events)
 {
@@ -201,6 +237,7 @@ enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, str
 	}
 	os_stream_limit_unread(b->s, UNREAD_MAX);
 	os_timer_init(&b->end_timer, loop, on_end, b);
+	os_timer_init(&b->gather_timer, loop, on_gathered, b);
 	net_tcp_set_fn(c, on_tcp, b);
 	*ret = b;
 	/* What came before we listened, from either side: the first bytes then go with the ACK that ends the handshake. */
@@ -224,6 +261,7 @@ void tunnel_bridge_abort(struct tunnel_bridge *b)
 	if (!b)
 		return;
 	os_timer_cancel(&b->end_timer);
+	os_timer_cancel(&b->gather_timer);
 	net_tcp_abort(b->c);
 	os_stream_reset(b->s);
 	free(b);

@@ -4,9 +4,7 @@
 agent() { "$AGENT" "$@"; }
 # The hub keeps its SSH connections: a second signal does not wait for them.
 stop_agent() {
-	kill "$AGENT_PID"
-	sleep 0.2
-	kill "$AGENT_PID" 2>/dev/null
+	kill_twice "$AGENT_PID"
 	wait "$AGENT_PID" 2>/dev/null
 	check "the agent ends well" equal "$?" 0
 }
@@ -50,9 +48,9 @@ expect 3 "and degrades" agent status --config "$CONF"
 start_sshd
 
 # another address: what runs on the old one goes on, the new one answers
-nefia exec --target web -- 'sleep 1; echo done' >"$T/long.out" 2>&1 &
+nefia exec --target web -- "touch $T/long.begun; sleep 1; echo done" >"$T/long.out" 2>&1 &
 long=$!
-sleep 0.3
+check "it runs" wait_until 5 test -e "$T/long.begun"
 set_yaml "$CONF" address "[10.99.0.2/24, 10.99.0.77/24]"
 kill -HUP "$AGENT_PID"
 wait "$long"

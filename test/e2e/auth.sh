@@ -65,23 +65,23 @@ expect 0 "after chmod" run
 
 # More keys than the server takes.
 let_in "$K/rsa.pub"
-echo 'MaxAuthTries 3' >>"$T/sshd/config"; kill -HUP "$SSHD_PID"; sleep 0.3; wait_until 5 port_answers "$SSH_PORT"
+echo 'MaxAuthTries 3' >>"$T/sshd/config"; hup_sshd
 as "$K/ed" "$K/ec256" "$K/ec384" "$K/ec521" "$K/rsa"
 expect 255 "too many keys" run
 check "it says so: $ERR" contains "$ERR" MaxAuthTries
 check "and how many were not tried" contains "$ERR" "2 were not tried"
-sed -i '/MaxAuthTries/d' "$T/sshd/config"; kill -HUP "$SSHD_PID"; sleep 0.3; wait_until 5 port_answers "$SSH_PORT"
+sed -i '/MaxAuthTries/d' "$T/sshd/config"; hup_sshd
 expect 0 "with a server that takes more" run
 
 # A server that takes SHA-1 signatures alone gets none.
 as "$K/rsa"
 if "$SSHD" -T -f "$T/sshd/config" -o PubkeyAcceptedAlgorithms=ssh-rsa >/dev/null 2>&1; then
-	echo 'PubkeyAcceptedAlgorithms ssh-rsa' >>"$T/sshd/config"; kill -HUP "$SSHD_PID"; sleep 0.3; wait_until 5 port_answers "$SSH_PORT"
+	echo 'PubkeyAcceptedAlgorithms ssh-rsa' >>"$T/sshd/config"; hup_sshd
 	for q in $(pgrep -P "$SSHD_PID"); do kill $(pgrep -P "$q") "$q" 2>/dev/null; done
 	nefia hub reload >/dev/null; as "$K/rsa" "$K/rsa"
 	expect 255 "SHA-1" run
-	check "SHA-2 was tried" grep -q 'signature algorithm rsa-sha2-512 not in' "$T/sshd.log"
-	sed -i '/PubkeyAcceptedAlgorithms/d' "$T/sshd/config"; kill -HUP "$SSHD_PID"; sleep 0.3; wait_until 5 port_answers "$SSH_PORT"
+	check "SHA-2 was tried: $ERR" grep -q 'signature algorithm rsa-sha2-512 not in' "$T/sshd.log"
+	sed -i '/PubkeyAcceptedAlgorithms/d' "$T/sshd/config"; hup_sshd
 fi
 
 # A certificate beside the key.
@@ -99,11 +99,11 @@ rm "$K"/*-cert.pub
 # No terminal: a clear error, at once.
 let_in "$K/locked.pub"
 as "$K/locked"
-t=$(now_ms)
+t=$(calm_ms)
 expect 255 "a locked key without a terminal" setsid -w "$NEFIA" exec --target web -- true
 check "it names the key and the way out: $ERR" contains "$ERR" "$K/locked: it needs a passphrase"
 check "and ssh-add" contains "$ERR" ssh-add
-check "at once" test $(($(now_ms) - t)) -lt 3000
+check "at once" test $(($(calm_ms) - t)) -lt 3000
 
 # The agent of the command, though the hub has none.
 eval "$(ssh-agent -a "$T/agent.sock")" >/dev/null

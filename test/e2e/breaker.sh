@@ -24,12 +24,12 @@ done
 start_hub
 for i in 1 2 3 4 5; do expect 255 "failure $i" nefia exec --target web -- true; done
 check "as such" contains "$ERR" "[E1032]"
-begin=$(now_ms)
+begin=$(calm_ms)
 expect 255 "refused" nefia exec --target web -- true
 check "its code" contains "$ERR" "[E1038]"
 check "the reason" contains "$ERR" "after 5 failures in a row: no SSH server answers there"
 check "the next step" contains "$ERR" "nefia hub retry web"
-check "at once ($(($(now_ms) - begin)) ms)" test $(($(now_ms) - begin)) -lt 1000
+check "at once ($(($(calm_ms) - begin)) ms)" test $(($(calm_ms) - begin)) -lt 1000
 check "in the log" grep -q "circuit_breaker_open host=web failures=5 reason=ERR_REFUSED next_attempt_s=10" "$NEFIA_HOME/hub.log"
 check "once" equal "$(grep -c circuit_breaker_open "$NEFIA_HOME/hub.log")" 1
 expect 0 "in the status" nefia vpn status
@@ -50,10 +50,11 @@ check "its code" contains "$ERR" "[E1021]"
 for i in 1 2 3 4 5; do nefia exec --target web -- true 2>/dev/null; done
 check "open again" equal "$(json web state)" open
 start_sshd
-begin=$(now_ms)
+begin=$(now_ms) calm=$(calm_ms)
 wait_until 14 nefia exec --target web -- true || fail "it does not close by itself"
 took=$(($(now_ms) - begin))
-check "after its time ($took ms)" test $took -gt 7000 -a $took -lt 13000
+check "not before its time ($took ms)" test $took -gt 7000
+check "soon after it" test $(($(calm_ms) - calm)) -lt 13000
 check "is said" grep -q "circuit_breaker_closed host=web" "$NEFIA_HOME/hub.log"
 check "and forgotten" equal "$(json web state)" None
 
@@ -83,11 +84,11 @@ expect 0 "repaired: at once" nefia exec --target web -- true
 # The server's process of the kept connection hangs: the next command takes another, soon.
 sleep 2.2
 for p in $(pgrep -P "$SSHD_PID"); do for p in $p $(pgrep -P "$p"); do kill -STOP "$p"; STOPPED="${STOPPED:-} $p"; done; done
-begin=$(now_ms)
+begin=$(now_ms) calm=$(calm_ms)
 expect 0 "past a dead connection" nefia exec --target web -- true
-took=$(($(now_ms) - begin))
+took=$(($(now_ms) - begin)) calm=$(($(calm_ms) - calm))
 for p in $STOPPED; do kill -CONT "$p"; done
-check "in bounded time ($took ms)" test $took -lt 6000
+check "in bounded time ($took ms)" test $calm -lt 6000
 check "and not by luck ($took ms)" test $took -ge 2900
 [ -n "${LONG:-}" ] || done_all
 
@@ -99,9 +100,9 @@ to_sshd() { cat /proc/net/tcp | awk -v p="$(printf ':%04X' "$SSH_PORT")" '$3 ~ p
 none_to_sshd() { [ "$(to_sshd)" = 0 ]; }
 check "it stands" test "$(to_sshd)" -ge 1
 for p in $(pgrep -P "$SSHD_PID"); do for p in $p $(pgrep -P "$p"); do kill -STOP "$p"; STOPPED="$STOPPED $p"; done; done
-begin=$(now_ms)
+begin=$(now_ms) calm=$(calm_ms)
 check "a dead idle connection is closed" wait_until 60 none_to_sshd
-took=$(($(now_ms) - begin))
+took=$(($(now_ms) - begin)) calm=$(($(calm_ms) - calm))
 for p in $STOPPED; do kill -CONT "$p" 2>/dev/null; done
-check "in its time ($took ms)" test $took -ge 30000 -a $took -lt 48000
+check "in its time ($took ms)" test $took -ge 30000 -a $calm -lt 48000
 done_all

@@ -67,6 +67,17 @@ expect 0 "enroll at the hub" enroll lost "$T/lost.token"
 check "address" contains "$OUT" "10.99.0.3"
 cp "$T/lost/agent.yaml" "$T/lost.yaml"
 
+# a token may be used in the moment in which it is there, and a refusal's reason is where the agent's person is sent to
+invite --name hasty --token-out "$T/hasty.token" --no-print-token >"$T/hasty.out" 2>&1 &
+INVITE=$!
+until [ -s "$T/hasty.token" ]; do kill -0 $INVITE || fail "invite: $(cat "$T/hasty.out")"; done
+expect 0 "enroll at once" "$AGENT" enroll --token-file "$T/hasty.token" --out-dir "$T/hasty" --ssh-addr 127.0.0.1:1 --listen-port "$(free_port)"
+wait $INVITE || fail "invite: $(cat "$T/hasty.out")"
+expect 0 "forget it again" nefia host remove hasty
+expect 1 "a token of nobody's" "$AGENT" enroll --token-file "$T/hasty.token" --out-dir "$T/none" --ssh-addr 127.0.0.1:1
+check "sent to the log" contains "$ERR" "nefia hub logs"
+check "the reason is there" grep -q 'enrollment refused from=127.0.0.1:[0-9]* reason="no such invite"' "$T/hub.log"
+
 # the reply got lost: the same key with the same token gets the same answer; another key does not
 rm "$T/lost/agent.yaml"
 key=$(sed -n 's/^private_key: //p' "$T/lost.yaml")

@@ -67,10 +67,10 @@ python3 "$T/flood.py" "$ENROLL_PORT" $FLOOD >"$T/flood.out" 2>&1 &
 flood=$!
 PIDS="$PIDS $flood"
 sleep 1
-begin=$(now_ms)
+begin=$(calm_ms)
 expect 0 "a good one under flood" "$AGENT" enroll --token-file "$T/good.token" --out-dir "$T/good" --ssh-addr 127.0.0.1:1 --listen-port 40999
-echo "a good one under flood: $(($(now_ms) - begin)) ms"
-check "within 10 s" test $(($(now_ms) - begin)) -lt 10000
+echo "a good one under flood: $(($(calm_ms) - begin)) ms"
+check "within 10 s" test $(($(calm_ms) - begin)) -lt 10000
 wait $flood
 cat "$T/flood.out"
 check "the hub lives" kill -0 "$HUB_PID"

@@ -20,9 +20,9 @@ want=$(sha256sum <"$T/blob" | cut -d' ' -f1)
 got=$(nefia exec --target web -- sha256sum <"$T/blob" | cut -d' ' -f1)
 check "stdin arrives whole" equal "$got" "$want"
 
-begin=$(now_ms)
+begin=$(calm_ms)
 expect 124 "the time limit" nefia exec --target web --timeout 1s -- sleep 30
-check "in time" test $(($(now_ms) - begin)) -lt 4000
+check "in time" test $(($(calm_ms) - begin)) -lt 4000
 expect 255 "an unknown user cannot log in" sh -c "sed 's/user: .*/user: nobody-here/' '$NEFIA_HOME/nefia.yaml' >'$T/y' &&
 	cp '$NEFIA_HOME/nefia.yaml' '$T/keep' && cat '$T/y' >'$NEFIA_HOME/nefia.yaml'; '$NEFIA' exec --target web -- true; r=\$?;
 	cat '$T/keep' >'$NEFIA_HOME/nefia.yaml'; exit \$r"
@@ -62,13 +62,13 @@ begin_exec() {
 	"$NEFIA" exec --target web -- "$1" >"$T/int" 2>&1 &
 	pid=$!
 	check "it runs" wait_until 5 there "$2"
-	begin=$(now_ms)
+	begin=$(calm_ms)
 }
 # ends_with STATUS MS "what": $pid does so, within so many milliseconds
 ends_with() {
 	wait $pid
 	check "$3" equal $? "$1"
-	check "$3 in time" test $(($(now_ms) - begin)) -lt "$2"
+	check "$3 in time" test $(($(calm_ms) - begin)) -lt "$2"
 }
 
 # Ctrl-C once: the remote command gets it, and we end within 2 s
@@ -81,16 +81,14 @@ begin_exec 'trap "" INT TERM HUP; sleep 3.25; sleep 0.25' 3.25
 kill -INT $pid
 ends_with 130 2500 "Ctrl-C that is not heeded"
 begin_exec 'trap "" INT TERM HUP; sleep 3.75; sleep 0.25' 3.75
-kill -INT $pid
-sleep 0.2
-kill -INT $pid
+kill_twice $pid INT
 ends_with 130 1000 "Ctrl-C twice"
 
 # a reader that leaves
-begin=$(now_ms)
+begin=$(calm_ms)
 nefia exec --target web -- 'while :; do echo y; done' 2>"$T/err" | head -n 1 >"$T/out"
 check "yes | head" equal "$(cat "$T/out")" y
-check "ends at once" test $(($(now_ms) - begin)) -lt 3000
+check "ends at once" test $(($(calm_ms) - begin)) -lt 3000
 check "in silence" test ! -s "$T/err"
 if [ -e /dev/full ]; then
 	nefia exec --target web -- echo x >/dev/full 2>"$T/err"
@@ -106,6 +104,8 @@ expect 255 "--stdin of nothing" nefia exec --target web --stdin "$T/none" -- cat
 check "says so" contains "$ERR" "[E1041]"
 got=$(printf 'through a pipe' | nefia exec --target web --stdin - -- cat)
 check "--stdin -" equal "$got" "through a pipe"
+expect 255 "nowhere to keep it" env TMPDIR="$T/none" sh -c "echo x | '$NEFIA' exec --target web --stdin - -- cat"
+check "where is said" contains "$ERR" "Why: a copy of the input in $T/none: No such file"
 expect 0 "without input" nefia exec --target web -- cat
 check "the end comes at once" equal "$OUT" ""
 

@@ -77,13 +77,13 @@ echo "$MANY connections: $(($(now_ms) - started)) ms"
 check "few SSH connections carry them" test "$(grep -c 'Accepted publickey' "$T/sshd.log")" -le 40
 
 # nothing listens there: a reset, not a hang
-started=$(now_ms)
+started=$(calm_ms)
 forward_dead=$(free_port)
 end_forward
 check "its socket is gone" test ! -e "$T/near.sock"
 forward web "0:127.0.0.1:$forward_dead"
 check "a closed port there" contains "$(client "127.0.0.1:$PORTS" x 2>&1)" Error
-check "at once" test $(($(now_ms) - started)) -lt 5000
+check "at once" test $(($(calm_ms) - started)) -lt 5000
 check "and says why" grep -q "a forwarded connection ended" "$T/forward.log"
 end_forward
 
@@ -99,11 +99,11 @@ start_hub
 
 # one that carries nothing is closed
 forward web --idle 1s "0:127.0.0.1:$FAR"
-started=$(now_ms)
+started=$(now_ms) calm=$(calm_ms)
 exec 5<>"/dev/tcp/127.0.0.1/$PORTS"
-timeout 8 cat <&5 >/dev/null
+timeout 30 cat <&5 >/dev/null
 exec 5>&-
-check "idle ones are closed" test $(($(now_ms) - started)) -lt 4000
+check "idle ones are closed" test $(($(calm_ms) - calm)) -lt 4000
 check "not before their time" test $(($(now_ms) - started)) -ge 900
 end_forward
 

@@ -29,13 +29,7 @@ check "nothing there" equal "$(words --words fs ls "web:$D/none/")" ""
 check "no such host" equal "$(words --words fs ls nobody:/)" ""
 
 # A failure leaves no terminals behind either.
-finish() {
-	status=$?
-	tmux -S "$T/tmux" kill-server 2>/dev/null
-	(exit $status)
-	cleanup
-}
-trap finish EXIT
+more_cleanup() { tmux -S "$T/tmux" kill-server 2>/dev/null; }
 tm() { tmux -S "$T/tmux" -f /dev/null "$@"; }
 screen() { tm capture-pane -p -J -t "$SHELL_NAME"; }
 screen_has() { screen | grep -qF -- "$1"; }
@@ -88,12 +82,12 @@ in_shell fish 'nefia completion fish | source' fish --no-config
 tm kill-server 2>/dev/null
 
 nefia hub stop >/dev/null
-began=$(now_ms)
+began=$(calm_ms)
 check "without a hub" equal "$(words --words fs ls "web:$D/")" ""
 check "and none is started" test ! -S "$NEFIA_HOME/run/hub.sock"
 start_hub
 kill -STOP "$AGENT_PID"
 check "a host that does not answer" equal "$(words --words fs ls "web:$D/")" ""
-check "at once, and soon" test $(($(now_ms) - began)) -lt 3500
+check "at once, and soon" test $(($(calm_ms) - began)) -lt 3500
 kill -CONT "$AGENT_PID"
 done_all

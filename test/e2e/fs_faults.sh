@@ -10,7 +10,10 @@ head -c 120000000 /dev/urandom >"$D/src"
 nefia exec --target web -- true >/dev/null 2>&1 || fail "no exec"
 
 part() { ls "$D"/*.part 2>/dev/null | head -1; }
-part_has() { [ -n "$(part)" ] && [ "$(stat -c %s "$(part)")" -ge "$1" ]; }
+part_has() { # few programs: hold_when asks often
+	set -- "$1" "$D"/*.part
+	[ -e "$2" ] && [ "$(stat -c %s "$2")" -ge "$1" ]
+}
 no_part() { test -z "$(part)"; }
 # What was on its way when the command was killed has arrived, or never will.
 size_of_part() { stat -c %s "$(part)"; }
@@ -23,13 +26,14 @@ interrupted() {
 	shift 2
 	"$@" >"$T/out" 2>"$T/err" &
 	pid=$!
-	wait_until 10 part_has 45000000 || fail "$*: no partial file: $(cat "$T/err")"
+	hold_when "$AGENT_PID" 10 part_has 45000000 || fail "$*: no partial file: $(cat "$T/err")"
 	case $victim in
 	self) kill "-$sig" "$pid" ;;
 	worker) kill "-$sig" "$(pgrep -P "$HUB_PID" | head -1)" ;;
 	hub) kill "-$sig" "$HUB_PID" ;;
 	sshd) for p in $(pgrep -P "$SSHD_PID"); do pkill -KILL -P "$p"; kill -KILL "$p"; done 2>/dev/null ;;
 	esac
+	kill -CONT "$AGENT_PID"
 	wait "$pid"
 	status=$?
 }
@@ -92,8 +96,7 @@ done
 # The far machine stands still for a while.
 nefia fs get "web:$D/src" "$D/still" >"$T/out" 2>"$T/err" &
 pid=$!
-wait_until 5 part_has 20000000
-kill -STOP "$AGENT_PID"
+hold_when "$AGENT_PID" 10 part_has 20000000 || fail "a get does not begin: $(cat "$T/err")"
 sleep 1
 kill -CONT "$AGENT_PID"
 wait "$pid" || fail "a get across a pause: $(cat "$T/err")"

@@ -30,15 +30,16 @@ done
 # the other end vanishes: not an end of the stream, but an error, and at once
 timeout 20 python3 "$TRAFFIC" via both 100000000 1000000 "$NEFIA" nc raw 22 >"$T/cut" 2>"$T/cut.err" &
 cut=$!
-sleep 0.5
+wait_until 10 grep -q '^begun' "$T/cut.err" || fail "a stream does not begin: $(cat "$T/cut.err")"
 stop_pid "$RAW_PID" KILL
 start_agent raw
-began=$(now_ms)
+began=$(calm_ms)
 wait $cut && fail "a stream survived its agent"
-check "in time" test $(($(now_ms) - began)) -lt 5000
+check "in time" test $(($(calm_ms) - began)) -lt 5000
 nefia nc raw 22 </dev/zero >/dev/null 2>"$T/nc.err" &
 cut=$!
-sleep 0.5
+there() { awk -v p="$(printf ':%04X' "$raw")" '$3 ~ p && $4 == "01" { n++ } END { exit !n }' /proc/net/tcp; }
+wait_until 10 there || fail "nc does not connect: $(cat "$T/nc.err")"
 stop_pid "$AGENT_PID" KILL
 start_agent raw
 wait $cut

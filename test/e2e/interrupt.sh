@@ -2,6 +2,7 @@
 # Ctrl-C, closed and full outputs, lost agents and hubs: commands end in bounded time, and what ran at the host with them
 . "$(dirname "$0")/lib.sh"
 setup
+WEB_PID=$AGENT_PID
 
 # The remote command writes its process id, which is one of this machine.
 run_remote() { # run_remote COMMAND: starts it in the background; $CMD is ours, $REMOTE the one at the host
@@ -16,7 +17,7 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 # ends STATUS SECONDS "what": our command ended so, in time, counted from $BEGIN
 ends() {
 	wait_until "$2" gone "$CMD" || fail "$3: still there after $2 s"
-	took=$(($(now_ms) - BEGIN))
+	took=$(($(calm_ms) - BEGIN))
 	wait "$CMD"
 	got=$?
 	check "$3: status $got, stderr $(cat "$T/err")" equal "$got" "$1"
@@ -29,20 +30,20 @@ for hub in "without a hub" "with a hub"; do
 		start_hub
 	fi
 	run_remote "exec sleep 300"
-	BEGIN=$(now_ms)
+	BEGIN=$(calm_ms)
 	kill -INT "$CMD"
 	ends 130 2 "Ctrl-C $hub"
 	check "the remote process is gone" wait_until 2 gone "$REMOTE"
 done
 
 run_remote "sleep 300; sleep 300"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 kill -TERM "$CMD"
 ends 143 2 "SIGTERM"
 check "the remote processes are gone" wait_until 2 gone "$REMOTE"
 
 run_remote "trap '' INT; while :; do sleep 0.2; done"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 kill -INT "$CMD"
 ends 130 3 "Ctrl-C on what ignores it"
 kill -9 "$REMOTE"
@@ -58,7 +59,7 @@ CMD=$!
 PIDS="$PIDS $CMD"
 wait_until 10 test -s "$T/pid" || fail "yes does not start"
 sleep 1
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 kill -INT "$CMD"
 ends 130 3 "Ctrl-C while the output is full"
 check "yes is gone" wait_until 2 gone "$(cat "$T/pid")"
@@ -71,17 +72,15 @@ check "the remote process is gone" wait_until 2 gone "$(cat "$T/pid")"
 
 # head -1: the reader leaves, quietly and at once
 rm -f "$T/pid"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 out=$({ "$NEFIA" exec --target web -- "echo \$\$ >$T/pid; exec yes" 2>"$T/err"; echo $? >"$T/status"; } | head -1)
 check "the line" equal "$out" y
 check "quietly" equal "$(cat "$T/err")" ""
 check "as ended by SIGPIPE" equal "$(cat "$T/status")" 141
-check "at once" test $(($(now_ms) - BEGIN)) -lt 3000
+check "at once" test $(($(calm_ms) - BEGIN)) -lt 3000
 check "yes is gone" wait_until 2 gone "$(cat "$T/pid")"
 add_agent db
 start_agent db
-DB_PID=$AGENT_PID
-AGENT_PID=${PIDS%% *}
 out=$({ "$NEFIA" exec --target all -- yes 2>"$T/err"; echo $? >"$T/status"; } | head -1)
 check "several hosts: quietly" equal "$(cat "$T/err")" ""
 check "several hosts: the status" equal "$(cat "$T/status")" 141
@@ -99,8 +98,9 @@ for way in "get web:$T/zeros $T/copy" "put $T/zeros web:$T/copy"; do
 	"$NEFIA" fs $way >"$T/out" 2>"$T/err" </dev/null &
 	CMD=$!
 	PIDS="$PIDS $CMD"
-	wait_until 5 sh -c "find '$T' -name '*.part' | grep -q ." || fail "fs $way does not start: $(cat "$T/err")"
+	hold_when "$WEB_PID" 10 sh -c "find '$T' -name '*.part' | grep -q ." || fail "fs $way does not start: $(cat "$T/err")"
 	kill -TERM "$CMD"
+	kill -CONT "$WEB_PID"
 	wait_until 2 gone "$CMD" || fail "fs $way is still there"
 	wait "$CMD"
 	check "fs ${way%% *}: its status" equal $? 143
@@ -111,7 +111,7 @@ rm "$T/zeros"
 
 # the SSH worker is killed under a command
 run_remote "exec sleep 300"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 for w in $(ps -o pid= --ppid "$HUB_PID"); do kill -9 "$w"; done
 ends 255 2 "the worker is killed"
 check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
@@ -120,7 +120,7 @@ expect 0 "the next one" nefia exec --target web -- true
 
 # the hub is killed under a command
 run_remote "exec sleep 300"
-BEGIN=$(now_ms)
+BEGIN=$(calm_ms)
 stop_pid "$HUB_PID" KILL
 ends 255 2 "the hub is killed"
 check "in words" contains "$(cat "$T/err")" "Error: [E1037]"

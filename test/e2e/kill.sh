@@ -80,8 +80,8 @@ for i in $(seq 6); do
 	start_agent web
 done
 wait_until 8 test ! -S "$NEFIA_HOME/run/hub.sock" # a transient one that the command may have started
-began=$(now_ms)
+began=$(calm_ms)
 expect 0 "after all that" nefia exec --target web -- true
-check "it took $(($(now_ms) - began)) ms" test $(($(now_ms) - began)) -le 3000
+check "it took $(($(calm_ms) - began)) ms" test $(($(calm_ms) - began)) -le 3000
 check "the health report is whole" "$AGENT" status --config "$T/web/agent.yaml"
 done_all

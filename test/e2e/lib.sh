@@ -19,17 +19,18 @@ unset XDG_RUNTIME_DIR
 skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
 
 fail() {
+	trap - TERM
 	echo "FAIL $TEST_NAME: $*" >&2
-	for log in "$T"/*.log "$NEFIA_HOME"/hub.log; do
-		[ ! -s "$log" ] || { echo "--- $(basename "$log") (end)"; tail -15 "$log"; } >&2
-	done
+	show_ends "$T"/*.log "$T"/*.err "$T"/*.out "$T/err" "$T/out" "$NEFIA_HOME"/hub.log >&2
 	exit 1
 }
 
-# Ends what we started, agents and hubs first by TERM, then for certain.
+# Ends what we started, agents and hubs first by TERM, then for certain. A script with more to take away defines more_cleanup: a trap
+# of its own would lose the exit status, and a failure would pass.
 cleanup() {
 	status=$?
 	trap - EXIT
+	! declare -F more_cleanup >/dev/null || more_cleanup
 	"$NEFIA" hub stop >/dev/null 2>&1
 	for p in $PIDS; do kill "$p" 2>/dev/null; done
 	for p in $PIDS; do kill -9 "$p" 2>/dev/null; done
@@ -38,31 +39,26 @@ cleanup() {
 	exit $status
 }
 trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 130' INT HUP
 
+# Beside this file where drop.sh has put it.
+CLOCK=$E2E_DIR/clock.sh
+[ -f "$CLOCK" ] || CLOCK=$E2E_DIR/../lib/clock.sh
+. "$CLOCK"
+. "${CLOCK%clock.sh}failure.sh"
 [ -x "$NEFIA" ] && [ -x "$AGENT" ] || fail "programs are not built: $NEFIA, $AGENT"
 [ -x "$SSHD" ] || skip "no sshd on this machine"
 
-# A UDP and TCP port that nobody has: drawn at random below the ephemeral range, looked up in /proc.
+# A UDP and TCP port that nobody has: drawn at random below the ephemeral range, looked up in /proc. Those that were drawn
+# before may not be bound yet, and a script that runs beside this one has another part of the range (run.sh says which).
 free_port() {
 	while :; do
-		port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 12000))
+		port=$((20000 + ${TEST_LANE:-0} % 4 * 3000 + SRANDOM % 3000))
 		hex=$(printf ':%04X ' "$port")
-		grep -q "$hex" /proc/net/udp /proc/net/udp6 /proc/net/tcp /proc/net/tcp6 2>/dev/null || break
+		grep -q "$hex" /proc/net/udp /proc/net/udp6 /proc/net/tcp /proc/net/tcp6 2>/dev/null ||
+			grep -qx "$port" "$T/ports" 2>/dev/null || break
 	done
-	echo "$port"
-}
-
-now_ms() { date +%s%3N; }
-
-# wait_until SECONDS COMMAND... : true as soon as the command is
-wait_until() {
-	end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ "$(now_ms)" -lt "$end" ] || return 1
-		sleep 0.05
-	done
+	echo "$port" | tee -a "$T/ports"
 }
 
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null || grep -q "$(printf ':%04X 00000000:0000 0A' "$1")" /proc/net/tcp; }
@@ -122,6 +118,8 @@ PermitRootLogin yes
 MaxStartups 100
 MaxSessions 100
 Subsystem sftp $sftp
+# What the user's shell does at a login is not under test.
+SetEnv HOME=$T/sshd
 CONF
 	# As root sshd wants its folder, which only its service makes.
 	[ "$(id -u)" != 0 ] || mkdir -p -m 755 /run/sshd
@@ -129,6 +127,13 @@ CONF
 	SSHD_PID=$!
 	PIDS="$PIDS $SSHD_PID"
 	wait_until 5 port_answers "$SSH_PORT" || fail "sshd does not listen"
+}
+
+# hup_sshd: its configuration is read again; the old one still listens for a moment
+hup_sshd() {
+	begun=$(grep -c '^Server listening' "$T/sshd.log")
+	kill -HUP "$SSHD_PID"
+	wait_until 5 sh -c "[ \$(grep -c '^Server listening' '$T/sshd.log') -gt $begun ]" || fail "sshd does not come back"
 }
 
 stop_sshd() {
@@ -178,6 +183,30 @@ stop_pid() { # stop_pid PID [SIGNAL]
 	kill "-${2:-TERM}" "$1" 2>/dev/null
 	wait "$1" 2>/dev/null
 	return 0
+}
+
+# kill_twice PID [SIGNAL]: the second one when the first has arrived; two that wait for a busy machine would be one
+kill_twice() {
+	kill "-${2:-TERM}" "$1"
+	wait_until 5 none_pending "$1"
+	kill "-${2:-TERM}" "$1" 2>/dev/null
+	return 0
+}
+none_pending() { ! grep -q '^ShdPnd:.*[1-9a-f]' "/proc/$1/status"; }
+
+# hold_when PID SECONDS COMMAND... : PID (an agent, through which everything goes) is let run for moments only until COMMAND
+# is true, and then stands still: what is on its way cannot be over before it was seen. kill -CONT lets it go on.
+hold_when() {
+	local pid=$1 end=$(($(calm_ms) + $2 * 1000)) hang=$((EPOCHSECONDS + HANG_S))
+	shift 2
+	[ -p "$T/never" ] || mkfifo "$T/never"
+	exec {never}<>"$T/never"
+	while kill -STOP "$pid" && ! "$@" >/dev/null 2>&1 && [ "$(calm_ms)" -lt "$end" ] && [ "$EPOCHSECONDS" -lt "$hang" ]; do
+		kill -CONT "$pid"
+		read -r -t 0.02 -u "$never" # sleeps, and starts no program that would have to wait
+	done
+	exec {never}>&-
+	"$@" >/dev/null 2>&1
 }
 
 start_hub() {

@@ -19,12 +19,12 @@ for i in $(seq 100); do
 	fds[i]=$fd
 done
 for i in $(seq 100); do
-	read -r -t 10 -u "${fds[i]}" banner || fail "connection $i says nothing"
+	read -r -t 30 -u "${fds[i]}" banner || fail "connection $i says nothing"
 	case $banner in SSH-2.0-*) ;; *) fail "connection $i: $banner" ;; esac
 done
-begin=$(now_ms)
+begin=$(calm_ms)
 expect 1 "connection 101" nefia nc web 22
-check "refused after $(($(now_ms) - begin)) ms" test $(($(now_ms) - begin)) -lt 1000
+check "refused after $(($(calm_ms) - begin)) ms" test $(($(calm_ms) - begin)) -lt 1000
 check "in words" contains "$ERR" "refused"
 fd=${fds[7]}
 exec {fd}>&-
@@ -72,7 +72,7 @@ for i in $(seq 30); do
 	fds[i]=$fd
 done
 for i in $(seq 30); do
-	if read -r -t 10 -u "${fds[i]}" banner 2>/dev/null; then
+	if read -r -t 30 -u "${fds[i]}" banner 2>/dev/null; then
 		n_served=$((n_served + 1))
 	else
 		n_refused=$((n_refused + 1))

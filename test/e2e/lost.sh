@@ -24,25 +24,25 @@ start() { # start NAME COMMAND...
 start silent "$NEFIA" exec --target busy -- "touch $T/silent.begun; exec sleep 300"
 start alone "$NEFIA" exec --target quiet -- "touch $T/alone.begun; exec sleep 300"
 start talker "$NEFIA" exec --target busy -- "touch $T/talker.begun; while sleep 0.05; do echo x; done"
+wait_until 10 test -e "$T/silent.begun" -a -e "$T/talker.begun" -a -e "$T/alone.begun" || fail "they do not start"
 head -c 300000000 /dev/zero >"$T/zeros"
 start mover "$NEFIA" fs get "busy:$T/zeros" "$T/copy"
-wait_until 10 test -e "$T/silent.begun" -a -e "$T/talker.begun" -a -e "$T/alone.begun" || fail "they do not start"
-wait_until 10 sh -c "ls '$T' | grep -q '^copy.*part$'" || fail "the transfer does not start"
+hold_when "$BUSY_PID" 10 sh -c "ls '$T' | grep -q '^copy.*part$'" || fail "the transfer does not start"
 stop_pid "$QUIET_PID" KILL
 start_agent quiet
 stop_pid "$BUSY_PID" KILL
-killed=$(now_ms)
+killed=$(calm_ms)
 start_agent busy
 expect 0 "a new command" nefia exec --target busy -- echo back
 check "its output" equal "$OUT" back
-check "after $(($(now_ms) - killed)) ms" test $(($(now_ms) - killed)) -le 3000
+check "after $(($(calm_ms) - killed)) ms" test $(($(calm_ms) - killed)) -le 3000
 for c in talker mover silent alone; do
 	wait_until 20 gone "${!c}" || fail "$c hangs"
 	wait "${!c}"
 	status=$?
 	check "$c fails, with $status" test $status -ne 0
 	check "$c says why: $(cat "$T/$c.err")" contains "$(cat "$T/$c.err")" "Error: [E1036]"
-	echo "$c ended $(($(now_ms) - killed)) ms after its agent was killed"
+	echo "$c ended $(($(calm_ms) - killed)) ms after its agent was killed"
 done
 check "no half file stays" test ! -e "$T/copy"
 check "nor a part" equal "$(ls "$T" | grep -c 'part$')" 0
@@ -50,8 +50,8 @@ expect 0 "the other host was not touched" nefia exec --target web -- true
 
 # the hub restarts while a command of the old one ran: the agent has its place back before long
 stop_pid "$HUB_PID" KILL
-killed=$(now_ms)
+killed=$(calm_ms)
 start_hub
 expect 0 "with the new hub" nefia exec --target web -- true
-check "after $(($(now_ms) - killed)) ms" test $(($(now_ms) - killed)) -le 3000
+check "after $(($(calm_ms) - killed)) ms" test $(($(calm_ms) - killed)) -le 3000
 done_all

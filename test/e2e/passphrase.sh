@@ -19,14 +19,17 @@ as() { # as ID...: these identities for the host
 start_hub
 
 tm() { tmux -S "$T/tmux.sock" -f /dev/null "$@"; }
-trap 'tm kill-server 2>/dev/null; cleanup' EXIT
+more_cleanup() { tm kill-server 2>/dev/null; }
 tm new-session -d -x 180 -y 40 "env -u SSH_AUTH_SOCK NEFIA_HOME='$NEFIA_HOME' PS1='ready> ' sh" || fail "tmux"
 shows() { tm capture-pane -p | grep -qF -- "$1"; }
 wait_shows() { wait_until 15 shows "$1" || fail "the terminal does not show '$1': $(tm capture-pane -p | grep .)"; }
 keys() { tm send-keys "$@"; }
+is_empty() { [ "$(tm capture-pane -p | grep .)" = "ready>" ]; }
+is_raw() { stty -F "$(tm display-message -p '#{pane_tty}')" -a | grep -q -e -icanon; }
 fresh() { # a hub that knows no passphrase, an empty screen
 	nefia hub stop >/dev/null 2>&1; wait "$HUB_PID" 2>/dev/null; start_hub
-	keys "clear; tmux -S $T/tmux.sock clear-history" Enter; sleep 0.3
+	keys "clear; tmux -S $T/tmux.sock clear-history" Enter
+	wait_until 15 is_empty || fail "the terminal is not cleared: $(tm capture-pane -p | grep .)"
 }
 let_in "$K/locked.pub" "$K/locked_pem.pub"
 as "$K/locked"
@@ -66,7 +69,7 @@ fresh
 keys "$NEFIA shell web" Enter
 wait_shows "Passphrase for key"
 keys "open sesame" Enter
-sleep 1
+wait_until 15 is_raw || fail "no shell"
 keys "echo in a \$((6 * 7)) shell" Enter
 wait_shows "in a 42 shell"
 keys "exit" Enter

@@ -20,13 +20,20 @@ start_agent_uapi
 start_hub
 expect 0 "exec" nefia exec --target web -- true
 
+# begin_long: a command that runs, as $long, until end_long
+begin_long() {
+	rm -f "$T/long.begun" "$T/long.end"
+	nefia exec --target web -- "touch $T/long.begun; until [ -e $T/long.end ]; do sleep 0.05; done; echo done" >"$T/long.out" 2>&1 &
+	long=$!
+	check "a command runs" wait_until 10 test -e "$T/long.begun"
+}
+end_long() { touch "$T/long.end"; wait "$long"; }
+
 # a running command does not notice a reload
-nefia exec --target web -- 'sleep 1; echo done' >"$T/long.out" 2>&1 &
-long=$!
-sleep 0.3
+begin_long
 kill -HUP "$AGENT_PID"
 check "reloaded" wait_until 2 log_says "configuration reloaded" 1
-wait "$long"
+end_long
 check "the command's status" equal "$?" 0
 check "the command's output" equal "$(cat "$T/long.out")" done
 check "one handshake is enough" equal "$(grep -c 'session up' "$T/agent-web.log")" 1
@@ -65,22 +72,20 @@ check "the new port" wait_until 2 udp_bound "$new_port"
 check "the new endpoint" equal "$(endpoint)" 192.0.2.2:9
 set_yaml "$CONF" endpoint "127.0.0.1:$HUB_PORT"
 kill -HUP "$AGENT_PID"
-began=$(now_ms)
+began=$(calm_ms)
 expect 0 "exec to the new port" nefia exec --target web -- true
-check "without a pause" test $(($(now_ms) - began)) -lt 3000
+check "without a pause" test $(($(calm_ms) - began)) -lt 3000
 set_yaml "$CONF" listen_port "$old_port"
 kill -HUP "$AGENT_PID"
 check "the old port again" wait_until 2 udp_bound "$old_port"
 
 # the hub's port and address: at its next reload, with what runs undisturbed
-nefia exec --target web -- 'sleep 1; echo done' >"$T/long.out" 2>&1 &
-long=$!
-sleep 0.3
+begin_long
 hub_port=$(free_port)
 set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$hub_port"
 kill -HUP "$HUB_PID"
 check "the hub's new port" wait_until 2 udp_bound "$hub_port"
-wait "$long"
+end_long
 check "the command's output" equal "$(cat "$T/long.out")" done
 taken=$AGENT_PORT_web
 set_yaml "$NEFIA_HOME/nefia.yaml" listen_port "$taken"
@@ -94,17 +99,15 @@ check "it is the first" udp_bound "$HUB_PORT"
 nefia hub stop >/dev/null
 
 # SIGTERM: what runs may end, nothing new begins
-nefia exec --target web -- 'sleep 2; echo done' >"$T/long.out" 2>&1 &
-long=$!
-sleep 0.7
+begin_long
 kill -TERM "$AGENT_PID"
 check "it waits" wait_until 1 log_says "waiting up to 30 s" 1
 check "still there" kill -0 "$AGENT_PID"
-wait "$long"
+end_long
 check "the command's status" equal "$?" 0
 check "the command's output" equal "$(cat "$T/long.out")" done
-began=$(now_ms)
+began=$(calm_ms)
 wait "$AGENT_PID"
 check "its exit status" equal "$?" 0
-check "and ends at once" test $(($(now_ms) - began)) -lt 2000
+check "and ends at once" test $(($(calm_ms) - began)) -lt 2000
 done_all

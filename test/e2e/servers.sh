@@ -50,9 +50,7 @@ serve() { # serve LINE... : sshd with these lines before all others; the first o
 		grep -q '^Subsystem' <<<"$*" || echo 'Subsystem sftp internal-sftp'
 		cat "$T/sshd/base"
 	} >"$T/sshd/config"
-	kill -HUP "$SSHD_PID"
-	sleep 0.2
-	wait_until 5 port_answers "$SSH_PORT" || fail "sshd does not take: $*"
+	hup_sshd
 }
 
 # row NAME "USE=EXPECTED ..." LINE... : each use that is not named works; EXPECTED is what the error says, _ for a blank

@@ -4,8 +4,7 @@
 command -v tmux >/dev/null || skip "no tmux"
 start_sshd
 printf 'AcceptEnv LANG LC_*\nPrintMotd no\nPrintLastLog no\n' >>"$T/sshd/config"
-kill -HUP "$SSHD_PID"
-wait_until 5 port_answers "$SSH_PORT"
+hup_sshd
 operator_init
 add_agent web
 start_agent web
@@ -30,7 +29,7 @@ cat >"$T/rc" <<RC
 PS1='local> '; PATH=$(dirname "$NEFIA"):\$PATH; cd $T
 RC
 tm new-session -d -x 80 -y 24 "env ENV=$T/rc NEFIA_HOME=$NEFIA_HOME LC_NEFIA_TEST=x /bin/sh -i" || fail "tmux"
-trap 'tm kill-server 2>/dev/null; cleanup' EXIT
+more_cleanup() { tm kill-server 2>/dev/null; }
 screen() { tm capture-pane -p; }
 shows() { screen | grep -qE -- "$1"; }
 keys() { tm send-keys "$@"; }
@@ -39,16 +38,22 @@ see() { # see PATTERN "what"
 	N_CHECKS=$((N_CHECKS + 1))
 	wait_until 8 shows "$1" || { screen >&2; fail "$2: no $1"; }
 }
+runs() { wait_until 8 pgrep -u "$(id -u)" -f "^$1\$" || fail "$1 does not run there"; }
+# at_prompt: the local shell has the terminal; in_raw: nefia has it. What is typed between the two may be lost.
+at_prompt() { see '^local> *$' "the local prompt"; }
+is_raw() { stty -F "$(tm display-message -p '#{pane_tty}')" -a | grep -q -e -icanon; }
+in_raw() { wait_until 8 is_raw || fail "the terminal is not in raw mode"; }
 # The terminal as the person left it: every setting compared.
 enter() { # enter: into the remote shell
 	tm send-keys -R
 	tm clear-history
 	type_ "clear; stty -g >$T/stty.before; nefia shell web"
-	sleep 0.2
+	in_raw
 	type_ "PS1='remote> '; echo in-\${SSH_CONNECTION:+42}"
 	see '^in-42' "the remote shell"
 }
 is_restored() { # after any end: the local shell has the keyboard, and the terminal is as it was
+	at_prompt
 	type_ "clear; echo rc=\$?; stty -g >$T/stty.after; echo local-\$((50 + 1))"
 	see '^local-51' "the local shell after $1"
 	check "the terminal after $1" cmp "$T/stty.before" "$T/stty.after"
@@ -63,12 +68,12 @@ tm resize-window -x 100 -y 30
 type_ 'stty size'
 see '^30 100' "the new size"
 type_ 'clear; sleep 99'
-sleep 0.3
+runs "sleep 99"
 keys C-c
 type_ 'echo rc-$?'
 see '(^|> )rc-130' "Ctrl-C"
 type_ 'clear; set -m; sleep 98'
-sleep 0.3
+runs "sleep 98"
 keys C-z
 see 'Stopped' "Ctrl-Z"
 type_ 'kill -9 %1; clear; cat'
@@ -83,7 +88,7 @@ see '^after-cat' "Ctrl-D"
 # an editor, with a resize in between, and a pager
 if command -v vi >/dev/null; then
 	type_ "clear; vi -u NONE -N $T/edited"
-	sleep 0.7
+	see '^~ *$' "vi"
 	keys i
 	tm send-keys -l 'first line'
 	tm resize-window -x 90 -y 20
@@ -115,16 +120,16 @@ keys Enter
 tm send-keys -l '~'
 keys C-z
 see 'Stopped|suspended' "suspended by an escape"
-check "as it was while suspended" sh -c "sleep 0.2"
+at_prompt
 type_ "clear; stty -g >$T/stty.after; echo aside-\$((60 + 1))"
 see '^aside-61' "the local shell meanwhile"
 check "the terminal meanwhile" cmp "$T/stty.before" "$T/stty.after"
 type_ 'fg'
-sleep 0.3
+in_raw
 type_ 'clear; echo back-$((70 + 1))'
 see '^back-71' "back in the remote shell"
-type_ 'exit 3'
-sleep 0.3
+type_ 'clear; exit 3'
+at_prompt
 type_ 'echo status-$?'
 see '^status-3' "the remote status"
 is_restored "exit"
@@ -137,12 +142,11 @@ is_restored "~."
 
 enter
 pkill -TERM -u "$(id -u)" -f "^nefia shell web\$" || fail "no nefia shell"
-sleep 0.3
 is_restored "SIGTERM"
 
 enter
 type_ 'vi -u NONE'
-sleep 0.5
+see '^~ *$' "vi"
 kill -9 "$HUB_PID"
 see 'E1036|E1037' "the error after the hub was killed"
 is_restored "kill -9 of the hub"

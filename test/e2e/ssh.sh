@@ -3,7 +3,6 @@
 # ends, a hub that is killed in the middle
 . "$(dirname "$0")/lib.sh"
 setup
-hup_sshd() { kill -HUP "$SSHD_PID"; sleep 0.3; wait_until 5 port_answers "$SSH_PORT"; }
 # Keys are exchanged anew again and again under what follows.
 echo 'RekeyLimit 1M' >>"$T/sshd/config"
 hup_sshd
@@ -26,9 +25,10 @@ check "all have ended" wait_until 3 at_rest
 ended=$(pool | sed 's/.*ended"://; s/}//')
 check "files were carried: $(pool)" test "$ended" -ge 8
 n_conns=$(pool | sed 's/.*connections"://; s/,.*//')
-"$NEFIA" exec --target web -- 'sleep 2' &
+"$NEFIA" exec --target web -- "until [ -e $T/seen ]; do sleep 0.05; done" &
 sleeper=$!
 check "a session is seen" wait_until 2 pool_is "$n_conns" 1 0 "$ended"
+touch "$T/seen"
 wait $sleeper
 nefia fs cat "web:$T/src" >"$T/cat"
 check "and that files went" wait_until 2 pool_is "$n_conns" 0 0 $((ended + 1))
@@ -70,8 +70,9 @@ head -c 20000000 /dev/zero | tr '\0' 'x' >"$T/large"
 nefia fs put "$T/large" "web:$T/target" >/dev/null 2>&1 &
 p=$!
 partial() { ls "$T"/target.nefia-*.part; }
-wait_until 5 partial || fail "the put does not begin"
+hold_when "$AGENT_PID" 10 partial || fail "the put does not begin"
 kill -9 "$worker" 2>/dev/null
+kill -CONT "$AGENT_PID"
 wait "$p" && fail "a put without its worker succeeded"
 check "the old file is there" equal "$(cat "$T/target")" old
 rm -f "$T"/target.nefia-*.part

@@ -62,9 +62,14 @@ mkdir -p "$T/tree/a/b" && cp "$T/blob" "$T/tree/a/b/x" && echo 'ü  ' >"$T/tree/
 rsync -a "$T/tree/" web.nefia:"$T/rsync1/" && rsync -a web.nefia:"$T/rsync1/" "$T/rsync2/" || fail "rsync"
 check "rsync both ways" diff -r "$T/tree" "$T/rsync2"
 head -c 40000000 /dev/urandom >"$T/large"
-timeout 0.6 rsync --partial --bwlimit=20m "$T/large" web.nefia:"$T/part" 2>/dev/null
+rsync --partial --bwlimit=4m "$T/large" web.nefia:"$T/part" 2>/dev/null &
+p=$!
+begun() { [ "$(stat -c %s "$T"/.part.* 2>/dev/null || echo 0)" -gt 1000000 ]; }
+wait_until 10 begun || fail "rsync does not begin"
+kill "$p"
+wait "$p"
 check "rsync was broken off" test $? -ne 0
-sleep 0.3
+wait_until 5 test -e "$T/part"
 kept=$(stat -c %s "$T/part" 2>/dev/null || echo 0)
 check "a part is there" test "$kept" -gt 0 -a "$kept" -lt 40000000
 sent=$(rsync --partial --no-whole-file --stats "$T/large" web.nefia:"$T/part" | sed -n 's/^Literal data: \([0-9,]*\).*/\1/p' | tr -d ,)

@@ -51,7 +51,7 @@ def address():
     return "fd77:1:%x:%x::%x" % (r(16), r(16), 1 + r(15))
 
 
-while time.time() < end:
+while time.time() < end or (started < 600 and time.time() < end + 60):  # a slow machine takes longer for as many
     for _ in range(64 if len(live) < 256 else 0):
         s = socket.socket(family, socket.SOCK_STREAM)
         s.setblocking(False)
@@ -85,10 +85,10 @@ FOUR=$!
 ip netns exec $BAD python3 "$T/flood.py" 6 "$SECONDS_OF_FLOOD" >"$T/six.out" 2>&1 &
 SIX=$!
 sleep 1
-begin=$(now_ms)
+begin=$(calm_ms)
 ip netns exec $GOOD "$BUILD/nefia-agent" enroll --token-file "$T/token" --out-dir "$T/good" --ssh-addr 127.0.0.1:1 >"$T/enroll.out" 2>&1 ||
 	fail "a good one under flood"
-took=$(($(now_ms) - begin))
+took=$(($(calm_ms) - begin))
 [ "$took" -lt 10000 ] || fail "a good one took $took ms"
 rss=$(awk '/^VmRSS/ {print $2}' "/proc/$HUB_PID/status")
 wait $FOUR $SIX

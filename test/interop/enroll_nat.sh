@@ -63,7 +63,7 @@ chown -R $OP_UID:$OP_UID "$T/op" "$T/op-home"
 chown -R $AG_UID:$AG_UID "$T/ag"
 mkdir -p -m 755 /run/sshd
 printf '%s\n' "Port 22" "ListenAddress 127.0.0.1" "HostKey $T/host_key" "AuthorizedKeysFile $T/authorized_keys" "StrictModes no" \
-	"UsePAM no" "PidFile none" "PermitRootLogin yes" >"$T/sshd_config"
+	"UsePAM no" "PidFile none" "PermitRootLogin yes" "SetEnv HOME=/nonexistent" >"$T/sshd_config" # not what this machine's root has in .bashrc
 ip netns exec $AG "$(command -v sshd)" -D -e -f "$T/sshd_config" 2>"$T/sshd.log" &
 
 as_operator "$T/bin/nefia" init >"$T/init.out" 2>&1 || fail "init"

@@ -54,7 +54,7 @@ at $WEB "$T/passwd-web" sh -c 'mount --bind "$0/srv" /srv && mount --bind "$0/lo
 # The lines, as they stand there.
 sed -n '/^operator\$ nefia init/,/^```/p' "$README" | grep -E '^(operator|web1)\$' >"$T/lines"
 [ "$(wc -l <"$T/lines")" = 5 ] || fail "the README's lines: $(cat "$T/lines")"
-begin=$(now_ms)
+begin=$(calm_ms)
 n=0
 while IFS= read -r line <&3; do
 	n=$((n + 1))
@@ -79,10 +79,10 @@ while IFS= read -r line <&3; do
 		;;
 	*) operator "$what" >"$T/$n.out" 2>&1 || fail "$line" ;;
 	esac
-	ok "$(($(now_ms) - begin)) ms  $line"
+	ok "$(($(calm_ms) - begin)) ms  $line"
 done 3<"$T/lines"
 grep -q 'load average' "$T/4.out" || fail "uptime"
-[ $(($(now_ms) - begin)) -lt 120000 ] || fail "it took longer than two minutes"
+[ $(($(calm_ms) - begin)) -lt 120000 ] || fail "it took longer than two minutes"
 
 # "Daily use", line by line, with the files that it speaks of. Only vim is left to tools.sh, which has a terminal for it.
 operator 'cd && mkdir -p site/sub logs && echo page >site/index.html && echo part >site/sub/part && head -c 300000 /dev/urandom >big.img

@@ -8,7 +8,7 @@
 [ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
 for tool in ip nft python3; do command -v $tool >/dev/null || skip "$tool is not installed"; done
 A=nsa$$ R1=nsq$$ R2=nsr$$ B=nsb$$
-trap 'for ns in $A $R1 $R2 $B; do ip netns pids $ns 2>/dev/null | xargs -r kill 2>/dev/null; ip netns del $ns 2>/dev/null; done; cleanup' EXIT
+more_cleanup() { for ns in $A $R1 $R2 $B; do ip netns pids $ns 2>/dev/null | xargs -r kill 2>/dev/null; ip netns del $ns 2>/dev/null; done; }
 for ns in $A $R1 $R2 $B; do ip netns add $ns 2>/dev/null || skip "no network namespaces here"; done
 TRAFFIC=$E2E_DIR/../lib/traffic.py
 

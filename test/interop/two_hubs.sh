@@ -4,6 +4,7 @@
 #
 #   agent 10.1.0.2 --+-- hub a 10.1.0.3
 #                    +-- hub b 10.1.0.4
+# LONG=1: the older one is left idle until it notices by itself, up to two minutes.
 # alone: who is first counts in seconds
 set -u
 umask 022
@@ -36,7 +37,7 @@ ssh-keygen -q -t ed25519 -N '' -f "$T/id"
 cp "$T/id.pub" "$T/authorized_keys"
 mkdir -p -m 755 /run/sshd
 printf '%s\n' "Port 22" "ListenAddress 127.0.0.1" "HostKey $T/host_key" "AuthorizedKeysFile $T/authorized_keys" "StrictModes no" \
-	"UsePAM no" "PidFile none" "PermitRootLogin yes" >"$T/sshd_config"
+	"UsePAM no" "PidFile none" "PermitRootLogin yes" "SetEnv HOME=/nonexistent" >"$T/sshd_config" # not what this machine's root has in .bashrc
 ip netns exec $AG "$(command -v sshd)" -D -e -f "$T/sshd_config" 2>"$T/sshd.log" &
 
 as a "$BUILD/nefia" init >"$T/init.out" 2>&1 || fail "init"
@@ -57,11 +58,20 @@ grep -q 'E1012' "$T/second.out" || fail "what the second hub says"
 ok "a second hub in one folder is refused"
 
 # ---- the folder is copied by hand
+[ -z "${LONG:-}" ] || sleep 100 # what the commands left behind in a has come to rest
 cp -a "$T/a" "$T/b" && rm -rf "$T/b/run"
 sed -i 's/^watermark .*/watermark 1/' "$T/b/hub-state.json" # an old copy: else its handshakes are a minute in the future
 as b "$BUILD/nefia" hub >"$T/hub-b.out" 2>&1 &
 until_true 5 test -S "$T/b/run/hub.sock" || fail "hub b does not start"
 until_true 15 works b || fail "exec at b, which began later"
+if [ -n "${LONG:-}" ]; then
+	# Nothing is asked of a meanwhile that would make it send.
+	begin=$(now_ms) calm=$(calm_ms)
+	stands_back() { sleep 1; as a "$BUILD/nefia" vpn status 2>&1 | grep -q "at 10.1.0.4:51820, seen by host web .*stands back"; }
+	until_true 200 stands_back || fail "a does not notice while nobody uses it"
+	[ $(($(calm_ms) - calm)) -le 150000 ] || fail "a notices after $(($(now_ms) - begin)) ms only"
+	ok "with nobody using it, the older hub has noticed the other after $(($(now_ms) - begin)) ms, at its next handshake"
+fi
 says_so() { works "$1"; grep -q 'E1056' "$T/exec-$1.out"; }
 begin=$(now_ms)
 until_true 20 says_so a || fail "a does not notice"
@@ -80,6 +90,17 @@ for _ in 1 2 3 4; do
 done
 [ $(($(sent) - before)) -le 4 ] || fail "a goes on sending: $(($(sent) - before)) packets"
 ok "the older one sends nothing ($(($(sent) - before)) packets in 4 s), the newer one works all the time"
+
+# ---- a host that only the older hub knows: nobody took it, so it is reached; an agent's word counts for its own host alone
+mkdir -m 700 "$T/agent-db"
+as a "$BUILD/nefia" vpn invite --name db --os linux --endpoint 10.1.0.3:51820 --listen=false --token-out "$T/token-db" >"$T/invite-db.out" 2>&1 ||
+	fail "invite at a hub that stands back from another host"
+ip netns exec $AG "$BUILD/nefia-agent" enroll --token-file "$T/token-db" --out-dir "$T/agent-db" --listen-port 51821 >"$T/enroll-db.out" 2>&1 || fail "enroll db"
+ip netns exec $AG "$BUILD/nefia-agent" run --config "$T/agent-db/agent.yaml" --log-file - >"$T/agent-db.out" 2>&1 &
+db_works() { as a timeout 20 "$BUILD/nefia" exec --target db -- true >"$T/exec-db.out" 2>&1; }
+until_true 10 db_works || fail "a host that the newer hub does not have: $(cat "$T/exec-db.out")"
+says_so a || fail "a does not stand back from web any more"
+ok "the older hub serves a host that the newer one does not have"
 
 # ---- a person takes it back
 as a "$BUILD/nefia" hub reload >"$T/reload.out" 2>&1 || fail "hub reload"

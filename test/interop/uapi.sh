@@ -9,6 +9,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 BUILD=${BUILD:-$HERE/../../build}
 if [ -z "${UAPI_INSIDE:-}" ]; then
 	# /var/run/wireguard is the wg tool's only place: ours shall be seen by nobody else.
+	unshare -m true 2>/dev/null || skip "no private mounts here"
 	UAPI_INSIDE=1 exec unshare -m bash "$0"
 fi
 mount --make-rprivate / && mkdir -p /var/run/wireguard && mount -t tmpfs none /var/run/wireguard || skip "no private mounts here"

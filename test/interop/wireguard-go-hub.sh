@@ -1,7 +1,6 @@
 #!/bin/bash
 # test/interop/wireguard-go-hub.sh - our hub dials through wireguard-go: pings, bulk both ways, a rekey and restarts under
 # traffic.
-# alone: a pause of a transfer counts
 . "$(dirname "$0")/../lib/wgns.sh"
 command -v nft >/dev/null || skip "nft is not installed"
 namespaces
@@ -39,7 +38,7 @@ through() { # through get|put|both BYTES RATE: over a connection of ours to the 
 reconnect() {
 	local out ms
 	out=$(through get 1000 0) || fail "$2: $out"
-	ms=$(($(now_ms) - $1 - usual))
+	ms=$(($(calm_ms) - $1 - usual))
 	[ "$ms" -le 3000 ] || fail "$2: back after $ms ms"
 	say "$2: back after $ms ms"
 }
@@ -86,9 +85,9 @@ done
 finish $flow "$T/flow" "new keys under traffic"
 [ "$(value gap_ms "$(cat "$T/flow")")" -le 1000 ] || fail "the transfer paused"
 
-usual=$(now_ms)
+usual=$(calm_ms)
 out=$(through get 1000 0) || fail "a connection: $out"
-usual=$(($(now_ms) - usual))
+usual=$(($(calm_ms) - usual))
 
 # restarts while bytes flow
 : >"$T/flow"
@@ -96,7 +95,7 @@ through both 12000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
 begun "$T/flow"
 stop_go KILL
-killed=$(now_ms)
+killed=$(calm_ms)
 start_go
 reconnect "$killed" "wireguard-go killed and restarted"
 finish $flow "$T/flow" "the transfer across it"
@@ -108,14 +107,14 @@ sleep 2
 stop_go KILL
 start_go
 sleep 0.5
-reconnect "$(now_ms)" "wireguard-go restarted, and silent"
+reconnect "$(calm_ms)" "wireguard-go restarted, and silent"
 
 : >"$T/flow"
 through both 100000000 4000000 >"$T/flow" 2>&1 &
 flow=$!
 begun "$T/flow"
 stop "$HUB" KILL
-killed=$(now_ms)
+killed=$(calm_ms)
 start_hub
 reconnect "$killed" "the hub killed and restarted"
 wait $flow && fail "a connection survived its hub"

@@ -10,12 +10,12 @@ N_CHECKS=0
 skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
 fail() {
 	echo "FAIL $TEST_NAME: $*"
-	(cd "$T" && tail -n 12 $LOGS 2>/dev/null)
+	trap - TERM
+	[ -z "$T" ] || (cd "$T" && show_ends $LOGS)
 	! declare -F more_logs >/dev/null || more_logs
 	exit 1
 }
 ok() { N_CHECKS=$((N_CHECKS + 1)); echo "$*"; }
-now_ms() { date +%s%3N; }
 cleanup() {
 	status=$?
 	trap - EXIT
@@ -27,15 +27,14 @@ cleanup() {
 	[ -z "$T" ] || rm -rf "$T"
 	exit $status
 }
-until_true() { # until_true SECONDS COMMAND...
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do [ "$(now_ms)" -lt "$end" ] || return 1; sleep 0.05; done
-}
+LIB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$LIB/clock.sh"
+. "$LIB/failure.sh"
+until_true() { wait_until "$@"; }
 PATH=$PATH:/usr/sbin:/sbin
 [ "$(id -u)" = 0 ] || skip "needs root for network namespaces"
 for tool in ip $NEEDS; do command -v $tool >/dev/null || skip "$tool is not installed"; done
 trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 130' INT HUP
 T=$(mktemp -d "/tmp/nefia-$TEST_NAME.XXXXXX")
 for ns in $NAMESPACES; do ip netns add $ns || skip "no network namespaces here"; ip -n $ns link set lo up; done

@@ -46,12 +46,14 @@ struct rig {
 	int fd;    /* to sftp-server; -1 with a server of the test's own */
 	pid_t pid;
 	bool held; /* as of a lane */
+	/* With this the server gets one request at a time, and this is called before each, with its type on the wire. */
+	void (*before)(void *ctx, uint8_t type);
 	struct rig_lane lane[FS_LANES_MAX - 1];
 	struct fs_lanes lanes; /* those of them that there are */
 	char dir[64];
 	/* The test's own server: takes requests from client.out, answers into client.in. */
 	void (*serve)(void *ctx, struct rig *r);
-	void *ctx;
+	void *ctx; /* of both */
 	struct rig_result results[128]; /* by id */
 };
 

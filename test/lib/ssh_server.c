@@ -263,6 +263,8 @@ static void greet(struct server *s)
 {
 	size_t n = 0;
 
+	if (s->o->preamble)
+		put_raw(s, s->o->preamble, strlen(s->o->preamble));
 	if (s->o->fault == SERVER_CLOSE_AT_ONCE)
 		over();
 	if (s->o->fault == SERVER_SILENT)
@@ -276,8 +278,6 @@ static void greet(struct server *s)
 		endless(s, "welcome to a friendly host, please wait a little longer\r\n");
 	if (s->o->fault == SERVER_NUL_BANNER)
 		put_raw(s, "SSH-2.0-\0\0\r\n", 12);
-	if (s->o->preamble)
-		put_raw(s, s->o->preamble, strlen(s->o->preamble));
 	put_raw(s, BANNER "\r\n", strlen(BANNER) + 2);
 	if (s->o->fault == SERVER_CLOSE_BANNER)
 		over();

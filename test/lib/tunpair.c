@@ -3,12 +3,16 @@
 #include <string.h>
 
 #include "os/loop.h"
+#include "test/lib/calm.h"
 
 static void on_tick(void *ctx)
 {
 	struct tunpair *p = ctx;
 
-	if (p->until(p->ctx) || os_now() >= p->end)
+	/* A limit is of calm time, where the wall's is over. */
+	bool over = os_now() >= p->end && (calm_now() >= p->calm_end || os_now() >= p->end + 60 * NSEC_PER_SEC);
+
+	if (p->until(p->ctx) || over)
 		os_loop_stop(p->loop);
 	else
 		os_timer_set(&p->tick, os_now() + NSEC_PER_MSEC);
@@ -19,10 +23,23 @@ bool tunpair_run(struct tunpair *p, bool (*fn)(void *ctx), void *ctx, nsec_t lim
 	p->until = fn;
 	p->ctx = ctx;
 	p->end = os_now() + limit;
+	p->calm_end = calm_now() + (int64_t)limit;
 	os_timer_set(&p->tick, os_now());
 	os_loop_run(p->loop);
 	os_timer_cancel(&p->tick);
 	return fn(ctx);
+}
+
+static bool is_rested(void *ctx)
+{
+	return os_now() >= *(nsec_t *)ctx;
+}
+
+void tunpair_rest(struct tunpair *p, nsec_t span)
+{
+	nsec_t end = os_now() + span;
+
+	tunpair_run(p, is_rested, &end, span);
 }
 
 static void open_one(struct tunpair *p, uint8_t key, const char *v4, const char *v6, const char *state_file,
@@ -45,6 +62,7 @@ static void open_one(struct tunpair *p, uint8_t key, const char *v4, const char 
 void tunpair_open(struct tunpair *p, const char *hub_state)
 {
 	memset(p, 0, sizeof(*p));
+	p->patience = 20 * NSEC_PER_SEC;
 	p->loop = os_loop_new();
 	ASSERT(p->loop);
 	os_timer_init(&p->tick, p->loop, on_tick, p);
@@ -85,8 +103,8 @@ struct net_tcp *tunpair_dial(struct tunpair *p, const char *remote, enum err *re
 	struct endpoint ep;
 
 	ASSERT(endpoint_parse(remote, &ep) == OK);
-	ASSERT(tunnel_dial_start(p->hub, &ep, os_now() + 3 * NSEC_PER_SEC, on_dialled, &d, &dial) == OK);
-	tunpair_run(p, is_over, &d, 4 * NSEC_PER_SEC);
+	ASSERT(tunnel_dial_start(p->hub, &ep, os_now() + p->patience, on_dialled, &d, &dial) == OK);
+	tunpair_run(p, is_over, &d, p->patience + NSEC_PER_SEC);
 	*ret_e = d.e;
 	return d.c;
 }

@@ -12,14 +12,18 @@ struct tunpair {
 	bool (*until)(void *ctx);
 	void *ctx;
 	nsec_t end;
+	int64_t calm_end;
+	nsec_t patience; /* of a dial: 20 s from tunpair_open() on */
 };
 
 /** tunpair_open() - @hub_state: the hub's state file, or NULL. Fails the test when it cannot. */
 void tunpair_open(struct tunpair *p, const char *hub_state);
 void tunpair_close(struct tunpair *p);
-/** tunpair_run() - turn the loop until @fn is true; false: not within @limit */
+/** tunpair_run() - turn the loop until @fn is true; false: not within @limit of calm.h's time */
 bool tunpair_run(struct tunpair *p, bool (*fn)(void *ctx), void *ctx, nsec_t limit);
-/** tunpair_dial() - from the hub; NULL with *ret_e when it failed within 3 s */
+/** tunpair_rest() - turn the loop for @span, by the wall as all timers are */
+void tunpair_rest(struct tunpair *p, nsec_t span);
+/** tunpair_dial() - from the hub; NULL with *ret_e when it failed within @p->patience */
 struct net_tcp *tunpair_dial(struct tunpair *p, const char *remote, enum err *ret_e);
 
 #endif

@@ -20,11 +20,13 @@ skip() { echo "SKIP $TEST_NAME: $*"; exit 77; }
 fail() {
 	echo "FAIL $TEST_NAME: $*"
 	ip netns exec $THEIRS wg show $WG | sed 's/\(key: \).*/\1(hidden)/'
-	tail -n 15 "$T"/*.log
+	trap - TERM
+	show_ends "$T"/*.log "$T/flow" "$T/cut" "$T/sniff"
 	exit 1
 }
 say() { echo "$*"; N_CHECKS=$((N_CHECKS + 1)); }
-now_ms() { date +%s%3N; }
+. "$LIB/clock.sh"
+. "$LIB/failure.sh"
 STARTED=$(now_ms)
 done_all() { echo "PASS $TEST_NAME ($N_CHECKS checks, $(($(now_ms) - STARTED)) ms)"; exit 0; }
 
@@ -41,16 +43,8 @@ cleanup() {
 }
 ours() { ip netns exec $OURS "$@"; }
 theirs() { ip netns exec $THEIRS "$@"; }
-traffic() { timeout "${LIMIT:-25}" ip netns exec "$1" python3 "$LIB/traffic.py" "${@:2}"; }
-# until_true SECONDS COMMAND...
-until_true() {
-	local end=$(($(now_ms) + $1 * 1000))
-	shift
-	until "$@" >/dev/null 2>&1; do
-		[ "$(now_ms)" -lt "$end" ] || return 1
-		sleep 0.05
-	done
-}
+traffic() { timeout "${LIMIT:-60}" ip netns exec "$1" python3 "$LIB/traffic.py" "${@:2}"; }
+until_true() { wait_until "$@"; }
 # In the background call "ip netns exec" itself: a function would run in a subshell, whose id is not the program's.
 # value KEY LINE: 12 out of "... KEY=12 ..."
 value() { sed -n "s/.*\b$1=\([0-9]*\).*/\1/p" <<<"$2"; }
@@ -61,7 +55,7 @@ namespaces() {
 	[ -c /dev/net/tun ] || skip "there is no /dev/net/tun"
 	T=$(mktemp -d /tmp/nefia-wg.XXXXXX)
 	trap cleanup EXIT
-	trap 'exit 130' INT TERM HUP
+	trap 'exit 130' INT HUP
 	{ ip netns add $OURS && ip netns add $THEIRS; } || skip "no network namespaces here"
 	veth $ONE $OURS $THEIRS 192.0.2 && veth $TWO $OURS $THEIRS 198.51.100 || skip "no veth here"
 	ip -n $OURS addr add 2001:db8:3::1/64 dev $TWO nodad

@@ -1,5 +1,6 @@
 #!/bin/bash
-# What `make install` puts is enough to build with: pkg-config, the header alone, shared and static, C and C++.
+# What `make install` puts is enough to build with: pkg-config, the header alone, shared and static, C and C++. And each shell
+# finds the completion where it looks by itself.
 # alone: it runs make
 cd "$(dirname "$0")/../../.." || exit 1
 B=${B:-build}
@@ -9,8 +10,13 @@ fail() { echo "FAIL: $*"; exit 1; }
 command -v pkg-config >/dev/null || { echo "pkg-config is not installed"; exit 77; }
 
 make --no-print-directory ${SAN:+SAN=$SAN} PREFIX="$T/usr" install >"$T/log" 2>&1 || { cat "$T/log"; fail "make install"; }
-for f in bin/nefia include/nefia.h lib/libnefia.a lib/libnefia.so.0 lib/libnefia.so lib/pkgconfig/libnefia.pc share/man/man3/nefia.3; do
+for f in bin/nefia include/nefia.h lib/libnefia.a lib/libnefia.so.0 lib/libnefia.so lib/pkgconfig/libnefia.pc share/man/man3/nefia.3 \
+	share/bash-completion/completions/nefia share/zsh/site-functions/_nefia share/fish/vendor_completions.d/nefia.fish; do
 	[ -e "$T/usr/$f" ] || fail "$f was not installed"
+done
+for shell in bash:bash-completion/completions/nefia zsh:zsh/site-functions/_nefia fish:fish/vendor_completions.d/nefia.fish; do
+	command -v "${shell%%:*}" >/dev/null || continue
+	"${shell%%:*}" -n "$T/usr/share/${shell#*:}" || fail "the completion for ${shell%%:*}"
 done
 export PKG_CONFIG_PATH=$T/usr/lib/pkgconfig
 [ "$(pkg-config --modversion libnefia)" = "$("$B/nefia" version | sed 's/nefia v\([^ ]*\).*/\1/')" ] || fail "another version"

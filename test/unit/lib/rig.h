@@ -25,6 +25,7 @@
 #include <sodium.h>
 
 #include "lib/nefia.h"
+#include "test/lib/calm.h"
 
 #define ALICE 0
 #define BOB 1
@@ -168,7 +169,7 @@ static void echo_stop(struct echo *e)
 static inline struct nefia_stream *must_dial(struct nefia *n, const char *host, unsigned port)
 {
 	struct nefia_stream *s = NULL;
-	int r = nefia_dial(n, host, port, 9000, &s);
+	int r = nefia_dial(n, host, port, 30000, &s);
 
 	if (r != NEFIA_OK)
 		fail_msg("nefia_dial: %s: %s", nefia_strerror(r), nefia_error_detail());

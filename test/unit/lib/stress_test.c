@@ -42,9 +42,9 @@ static bool talk(struct actor *a, struct nefia_stream *s)
 
 	for (size_t i = 0; i < len; i++)
 		out[i] = (uint8_t)(first + i * 7);
-	if (nefia_write(s, out, len, 5000) != (ssize_t)len)
+	if (nefia_write(s, out, len, 30000) != (ssize_t)len)
 		return false;
-	while (got < len && (n = nefia_read(s, in, 1 + below(a, (unsigned)(len - got)), 5000)) > 0) {
+	while (got < len && (n = nefia_read(s, in, 1 + below(a, (unsigned)(len - got)), 30000)) > 0) {
 		for (ssize_t i = 0; i < n; i++)
 			a->n_bytes_wrong += in[i] != out[got + (size_t)i];
 		got += (size_t)n;

@@ -44,6 +44,27 @@ refused "--target SELECTOR is missing" -- exec -- true
 refused "-p must be a number from 1 to 1000" -- exec -p 0 -t web -- true
 refused "expected: bash, zsh or fish" -- completion
 refused "'x' is one argument too many" -- version x
+refused "there is no option '--zzz'; see 'nefia --help'" -- --zzz host list
+refused "--config needs a file" -- --config
+
+# a user of a container: no HOME, and in no user database
+stranger() { env -i setpriv --reuid 64877 --regid 64877 --clear-groups -- "$B/nefia" "$@" </dev/null; }
+if [ "$(id -u)" = 0 ] && ! getent passwd 64877 >/dev/null && stranger version >/dev/null 2>&1; then
+	for words in "init" "host list" "vpn status" "hub stop" "exec -t web -- true"; do
+		stranger $words >"$T/out" 2>&1 && { echo "$words without a home succeeded"; bad=1; }
+		grep -q 'E1008' "$T/out" && grep -q 'NEFIA_HOME' "$T/out" || { echo "$words without a home: $(cat "$T/out")"; bad=1; }
+	done
+	stranger version | grep -q '^nefia v' || { echo "version without a home"; bad=1; }
+	stranger exec --help | grep -q '^Usage' || { echo "--help without a home"; bad=1; }
+fi
+
+# What is asked as JSON is answered as JSON, errors too.
+for words in "host list --json" "host show x --json" "vpn status --json" "exec --json -t x -- true" "fs ls --json x:" "fs stat --json x:y" \
+	"forward --json x 0:localhost:22"; do
+	NEFIA_HOME=$T/none "$B/nefia" $words >"$T/out" 2>"$T/err" && { echo "$words without a configuration succeeded"; bad=1; }
+	[ ! -s "$T/out" ] && grep -q '^{"error":{"code":"E1001",.*"try":".*"}}$' "$T/err" || { echo "$words: $(cat "$T/err")"; bad=1; }
+done
+
 for c in $("$B/nefia" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'); do
 	"$B/nefia" "$c" --help | grep -q "nefia $c" || { echo "no help for $c"; bad=1; }
 done
