@@ -153,7 +153,7 @@ help:
 	@echo 'make fuzz         fuzz every decoder with libFuzzer (FUZZ_SECONDS=10 each); make fuzz-yaml: one'
 	@echo 'make fuzz-replay  corpora and seeded mutations, without clang'
 	@echo 'make bench        measurements'
-	@echo 'make lint         the rules between folders'
+	@echo 'make lint         the rules between folders; what documents and comments name is there'
 	@echo 'make clang-check  the sources under clang, warnings are errors'
 	@echo 'make check-repro  two builds in two folders give the same bytes'
 	@echo 'make stock        both programs on lwIP as shipped, in build/stock: a baseline'

@@ -6,6 +6,7 @@
 #include "agent/health.h"
 #include "agent/holders.h"
 #include "agent/watchdog.h"
+#include "agent/ways.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "os/file.h"
@@ -36,7 +37,7 @@ struct agent {
 	struct watchdog dog;
 	struct os_timer report_timer, dog_timer, net_timer;
 	struct os_netmon *netmon; /* NULL: this machine does not tell */
-	uint64_t ways;            /* a digest of our addresses on the way to the peers */
+	struct agent_ways ways;
 	bool net_pending;
 	struct log_limit load_limit;
 	/* run.c */

@@ -22,7 +22,7 @@
 static const char *const fields[] = {
 	"version",	 "private_key", "listen_port", "address", "dns", "ssh_addr", "peers", "update_server_url",
 	"agent_token",	 "agent_token_expires_at", "host_id", "stun_servers", "endpoint_refresh", "cloud_api_base",
-	"derp_servers",	 "derp_auto_select", "derp_probe_interval", "beacons", "aead", "congestion", NULL,
+	"derp_servers",	 "derp_auto_select", "derp_probe_interval", "beacons", "aead", "aead_workers", "congestion", NULL,
 };
 
 static void add_address(struct conf_reader *r, const struct yaml_node *item, void *ctx)
@@ -129,6 +129,15 @@ static void read_aead(struct conf_reader *r, const struct yaml_node *n, struct a
 		conf_wrong(r, n, "aead is not known: libsodium, libcrypto or libIPSec_MB");
 }
 
+static void read_aead_workers(struct conf_reader *r, const struct yaml_node *n, struct agent_config *c)
+{
+	char text[8] = "auto";
+
+	conf_read_text(r, n, text, sizeof(text));
+	if (r->e == OK && !tunnel_workers_parse(text, &c->aead_workers))
+		conf_wrong(r, n, "aead_workers must be " TUNNEL_WORKERS_FORMS);
+}
+
 /* Two peers with one address: WireGuard would give it to the last, and the first would be mute. */
 static void check_peers(struct conf_reader *r, const struct yaml_node *list, const struct agent_config *c)
 {
@@ -179,6 +188,7 @@ static void read_root(struct conf_reader *r, const struct yaml_node *root, void 
 		conf_wrong(r, root, "address is missing: ADDRESS/LENGTH is expected, as in 10.99.0.2/24");
 	read_ssh_addr(r, yaml_get(root, "ssh_addr"), c);
 	read_aead(r, yaml_get(root, "aead"), c);
+	read_aead_workers(r, yaml_get(root, "aead_workers"), c);
 	read_congestion(r, yaml_get(root, "congestion"), c);
 	conf_read_text(r, yaml_get(root, "host_id"), c->host_id, sizeof(c->host_id));
 	agent_config_read_later(r, root, c);

@@ -24,6 +24,7 @@ struct agent_config {
 	char host_id[64];
 	char congestion[16]; /* empty: cubic */
 	char aead[32]; /* forced cipher provider; empty: choose */
+	int aead_workers; /* TUNNEL_WORKERS_* */
 	struct tunnel_peer peers[N_AGENT_PEERS];
 	size_t n_peers;
 	char later[256]; /* names of fields whose feature comes later, "a, b" */

@@ -1,5 +1,4 @@
 /* agent/main.c - nefia-agent: global flags, the table of commands and their help. */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "base/version.h"
 #include "os/file.h"
 #include "os/loop.h"
+#include "os/proc.h"
 #include "wg/wg.h"
 
 struct command {
@@ -187,14 +187,6 @@ static const struct command *find_command(const char *name)
 	return NULL;
 }
 
-/* Started without standard descriptors, the first socket would become one, and log lines would go to a peer. */
-static void fill_standard_descriptors(void)
-{
-	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
-			_exit(AGENT_EXIT_FAILURE);
-}
-
 /* A user of a container may be in no user database: then only what is named can be used. True: it was said. */
 static bool needs_home(const struct command *c, const struct agent_options *opt, int argc, char **argv)
 {
@@ -216,7 +208,7 @@ int main(int argc, char **argv)
 	const char *home = os_home();
 	const struct command *c;
 
-	fill_standard_descriptors();
+	os_fill_standard_descriptors();
 	if (home)
 		snprintf(path, sizeof(path), "%s/.nefia/agent.yaml", home);
 	argc = take_globals(argc, argv, &opt);

@@ -65,37 +65,6 @@ static void on_report_timer(void *ctx)
 	os_timer_set(&a->report_timer, os_loop_now(a->loop) + REPORT_EVERY);
 }
 
-/* ---- our way to the peers ---- */
-
-/*
- * Containers come and go on a server, each with addresses and routes; what counts is our own address on the way to a
- * peer. Changes come in bursts, so it is looked at half a second after the first.
- */
-static uint64_t digest_ways(struct agent *a, bool *ret_any)
-{
-	struct wg_device *dev = tunnel_device(a->tunnel);
-	uint64_t h = 14695981039346656037ULL;
-	bool any = false;
-
-	for (wg_peer_id id = wg_peer_next(dev, 0); id; id = wg_peer_next(dev, id)) {
-		struct ip_addr src = { 0 };
-		struct wg_peer_info info;
-
-		if (!wg_peer_get_info(dev, id, os_loop_now(a->loop), &info))
-			continue;
-		explicit_bzero(&info.psk, sizeof(info.psk));
-		if (endpoint_is_set(&info.endpoint) && os_route_source(&info.endpoint, &src))
-			any = true;
-		else
-			src = (struct ip_addr){ 0 };
-		for (size_t i = 0; i < sizeof(src.b); i++)
-			h = (h ^ src.b[i]) * 1099511628211ULL;
-	}
-	if (ret_any)
-		*ret_any = any;
-	return h;
-}
-
 /* ---- watchdog ---- */
 
 static void nudge(struct agent *a)
@@ -109,6 +78,8 @@ static void nudge(struct agent *a)
 
 static void rebuild(struct agent *a)
 {
+	bool any;
+
 	log_warn("the tunnel is rebuilt: no peer answers, or the network changed rebuild=%u next_look_s=%llu", a->dog.n_rebuilds,
 		 (unsigned long long)((watchdog_deadline(&a->dog) - os_loop_now(a->loop)) / NSEC_PER_SEC));
 	a->health.rebuild_count++;
@@ -116,7 +87,7 @@ static void rebuild(struct agent *a)
 	/* Without a port it stays silent, and the watchdog comes back to it. */
 	if (tunnel_rebuild(a->tunnel) != OK)
 		log_warn("the tunnel is silent until the next rebuild");
-	a->ways = digest_ways(a, NULL); /* endpoints went back to the configuration's */
+	agent_ways_look(&a->ways, tunnel_device(a->tunnel), os_loop_now(a->loop), &any); /* endpoints are the configuration's again */
 	agent_monitor_report(a);
 }
 
@@ -146,16 +117,15 @@ static void on_dog_timer(void *ctx)
 
 /* ---- changes of the network ---- */
 
+/* Changes come in bursts, so it is looked at half a second after the first. */
 static void on_network_settled(void *ctx)
 {
 	struct agent *a = ctx;
 	bool any;
-	uint64_t ways = digest_ways(a, &any);
 
 	a->net_pending = false;
-	if (ways == a->ways)
+	if (!agent_ways_look(&a->ways, tunnel_device(a->tunnel), os_loop_now(a->loop), &any))
 		return;
-	a->ways = ways;
 	log_info("the way to a peer changed: %s", any ? "the tunnel is rebuilt at once" : "there is none to any now");
 	if (!any)
 		return;
@@ -194,9 +164,7 @@ void agent_monitor_event(void *ctx, const struct wg_event *ev)
 		break;
 	case WG_EVENT_ENDPOINT:
 		log_info("peer endpoint=%s", endpoint_format(&ev->endpoint, text));
-		/* Another way, but not because of a change here. */
-		if (!a->net_pending)
-			a->ways = digest_ways(a, NULL);
+		agent_ways_learn(&a->ways, tunnel_device(a->tunnel), os_loop_now(a->loop));
 		return;
 	case WG_EVENT_UNDER_LOAD:
 		/* A stranger who comes and goes makes one a second. */
@@ -214,7 +182,8 @@ void agent_monitor_start(struct agent *a)
 {
 	watchdog_init(&a->dog, os_loop_now(a->loop));
 	os_timer_set(&a->dog_timer, watchdog_deadline(&a->dog));
-	a->ways = digest_ways(a, NULL);
+	a->ways.source = os_route_source;
+	agent_ways_learn(&a->ways, tunnel_device(a->tunnel), os_loop_now(a->loop));
 	if (os_netmon_start(a->loop, on_network, a, &a->netmon) != OK)
 		log_info("changes of the network are not told here: the watchdog finds them later");
 	on_report_timer(a);
@@ -234,4 +203,5 @@ void agent_monitor_stop(struct agent *a)
 	os_timer_cancel(&a->net_timer);
 	os_netmon_stop(a->netmon);
 	a->netmon = NULL;
+	agent_ways_fini(&a->ways);
 }

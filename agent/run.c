@@ -66,6 +66,8 @@ static void apply_reload(struct agent *a, struct agent_config *next)
 		log_error("congestion control not changed");
 	if (strcmp(next->aead, a->cfg.aead) != 0)
 		log_info("aead takes effect at the next start");
+	if (next->aead_workers != a->cfg.aead_workers)
+		log_info("aead_workers takes effect at the next start");
 	tunnel_set_private(a->tunnel, &next->private_key);
 	if (tunnel_set_peers(a->tunnel, next->peers, next->n_peers) != OK)
 		log_error("not all peers could be set");
@@ -100,6 +102,7 @@ static enum err start_tunnel(struct agent *a)
 				     .state_file = a->state_path,
 				     .congestion = a->cfg.congestion[0] ? a->cfg.congestion : NULL,
 				     .aead = a->cfg.aead[0] ? a->cfg.aead : NULL,
+				     .aead_workers = a->cfg.aead_workers,
 				     .initiate = true,
 				     .on_event = agent_monitor_event,
 				     .ctx = a };

@@ -44,6 +44,8 @@
 	X(1042, "A remote file could not be used", "Check the path, its permissions and the free space there.") \
 	X(1043, "The setting was refused", "Check the value; 'nefia wg --help' shows the forms.") \
 	X(1044, "ssh's configuration could not be changed", "Correct what is named, or add the lines of 'nefia ssh-config' by hand.") \
+	X(1045, "A host lists more than the limit allows",                                                \
+	  "Name a folder further down; or raise ssh.max_list_entries, then 'nefia hub reload'.") \
 	X(1051, "No way for agents to reach this machine", "Give --endpoint IP:PORT, the address at which agents reach its WireGuard.") \
 	X(1052, "Not every host enrolled in time", "Tokens stay valid until they expire: 'nefia vpn listen' waits again.") \
 	X(1053, "The host is in another state", "See 'nefia vpn enroll-status --name ID'.") \

@@ -39,6 +39,7 @@
 	X(ERR_IO, "input/output error")                                                            \
 	X(ERR_UNSUPPORTED, "not supported")                                                        \
 	X(ERR_PAUSED, "paused after failures")                                                     \
+	X(ERR_LIST_LIMIT, "more is listed than the limit allows")                                   \
 	X(ERR_CANCELLED, "cancelled")                                                              \
 	X(ERR_INTERNAL, "internal error")
 

@@ -334,6 +334,7 @@ def run_direct(opt, server_port, skipped):
         cells = {k: v for k, v in cells.items() if k in opt.cells.split(";")}
     samples = {}
     also = [T.Nefia.of_build(*pair.split("=", 1)) for pair in opt.also]
+    also += [T.NoWorkers] if opt.only and T.NoWorkers.name in opt.only.split(",") else []
     tools = prepared((T.Nefia, *also, T.Stock, T.Tailscale, T.Netstack, T.Wireproxy, T.Onetun, T.WireguardGo, T.Boringtun,
                       T.Relays, T.Loopback),
                      opt.only and opt.only.split(",") + [t.name for t in also], server_port, skipped)

@@ -1,7 +1,7 @@
 /*
  * bench/stack.c - source and sink on net.h itself, in two processes; and the ceiling below it.
  *
- *	stack up|rr|crr|ceiling [--flows N] [--seconds S] [--aead NAME]
+ *	stack up|rr|crr|ceiling [--flows N] [--seconds S] [--aead NAME] [--workers auto|off|N]
  *
  * The parent is the client, its child the server; each has its own tunnel on loopback. What the sink received is
  * counted, and the processor time of either process. One JSON object on standard output.
@@ -34,6 +34,7 @@ static struct {
 	int flows;
 	double seconds;
 	const char *aead;
+	int workers;
 } opt = { .flows = 1, .seconds = 5 };
 
 /* Shared between the two processes. */
@@ -63,7 +64,8 @@ static struct ip_addr address(int side)
 
 static void open_tunnel(int side)
 {
-	struct tunnel_config cfg = { .private_key = sh->keys[side], .n_addrs = 1, .aead = opt.aead, .initiate = side == 0 };
+	struct tunnel_config cfg = { .private_key = sh->keys[side], .n_addrs = 1, .aead = opt.aead, .initiate = side == 0,
+				     .aead_workers = opt.workers };
 	struct tunnel_peer peer = { .n_allowed = 1 };
 	enum err e;
 
@@ -318,7 +320,7 @@ static void ceiling_open(void *ctx, const struct os_udp_dgram *d, size_t n)
 			jobs[i] = (struct wg_aead_job){ .key = ceiling_key, .counter = get_le64(d[done + i].p + 8),
 							.src = d[done + i].p + 16, .dst = plain[i],
 							.len = d[done + i].len - 16 };
-		aead->open(jobs, m);
+		aead->open(jobs, m, 0);
 		for (size_t i = 0; i < m; i++)
 			good += jobs[i].ok;
 		sh->received += good * PLAIN;
@@ -370,7 +372,7 @@ static void ceiling_client(void)
 			jobs[i] = (struct wg_aead_job){ .key = ceiling_key, .counter = counter++, .src = p + 16,
 							.dst = p + 16, .len = PLAIN };
 		}
-		aead->seal(jobs, N_SEGS);
+		aead->seal(jobs, N_SEGS, 0);
 		e = os_udp_send(udp, &to, run, sizeof(run), SEG);
 		if (e == OK)
 			sent += N_SEGS * PLAIN;
@@ -398,6 +400,8 @@ static bool read_options(int argc, char **argv)
 			opt.seconds = atof(argv[i + 1]);
 		else if (strcmp(argv[i], "--aead") == 0)
 			opt.aead = argv[i + 1];
+		else if (strcmp(argv[i], "--workers") == 0 && tunnel_workers_parse(argv[i + 1], &opt.workers))
+			;
 		else
 			known = false;
 	}
@@ -409,7 +413,7 @@ int main(int argc, char **argv)
 	bool ceiling;
 
 	if (!read_options(argc, argv)) {
-		fprintf(stderr, "usage: stack up|rr|crr|ceiling [--flows N] [--seconds S] [--aead NAME]\n");
+		fprintf(stderr, "usage: stack up|rr|crr|ceiling [--flows N] [--seconds S] [--aead NAME] [--workers auto|off|N]\n");
 		return 2;
 	}
 	ceiling = opt.mode == CEILING;

@@ -157,6 +157,7 @@ class Relays(Tool):
 class Nefia(Tool):
     name = "nefia"
     congestion = None
+    aead_workers = None
     build = BUILD
 
     @classmethod
@@ -198,6 +199,9 @@ class Nefia(Tool):
         if self.congestion:
             self.edit(conf, "congestion", self.congestion)
             self.edit(os.path.join(home, "nefia.yaml"), "congestion", self.congestion, "vpn")
+        if self.aead_workers:
+            self.edit(conf, "aead_workers", self.aead_workers)
+            self.edit(os.path.join(home, "nefia.yaml"), "aead_workers", self.aead_workers, "vpn")
         return conf
 
     def alone(self):
@@ -230,6 +234,12 @@ class Nefia(Tool):
         with open(path, "w") as f:
             f.writelines(lines)
         os.chmod(path, 0o600)
+
+
+class NoWorkers(Nefia):
+    """Without threads for the cipher: beside ours when --only names it."""
+    name = "nefia-one-thread"
+    aead_workers = "off"
 
 
 class Stock(Nefia):

@@ -27,7 +27,7 @@ static bool forbidden;
 
 /* What the person said so far. */
 static struct said {
-	char path[256];
+	char path[SSH_IDENT_PATH_MAX + 1];
 	char text[SSH_PASSPHRASE_MAX + 1];
 	unsigned n_asked;
 	bool is_refused;

@@ -10,8 +10,10 @@
  */
 #include "operator/cmd.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -19,20 +21,23 @@
 #include "base/ecode.h"
 #include "base/text.h"
 #include "operator/hub_client.h"
+#include "operator/json_text.h"
 
 #define DETAIL_MAX 1536 /* what happened, with its end */
 
 static void print_json_error(FILE *f, const struct ecode *e, const char *detail)
 {
-	char code[16], message[DETAIL_MAX];
+	char code[16], message[DETAIL_MAX], *text;
 	json_t *o;
 
 	snprintf(code, sizeof(code), "E%u", e->number);
 	snprintf(message, sizeof(message), "%s", detail ? detail : e->title);
 	text_make_utf8(message); /* it may have a file's name in it */
 	o = json_pack("{s:{s:s, s:s, s:s, s:s}}", "error", "code", code, "title", e->title, "message", message, "try", e->hint);
-	json_dumpf(o, f, JSON_COMPACT);
-	fputc('\n', f);
+	text = json_text(o, JSON_COMPACT);
+	if (text)
+		fprintf(f, "%s\n", text);
+	free(text);
 	json_decref(o);
 }
 
@@ -61,6 +66,15 @@ int cli_error(const struct cli *cli, unsigned ecode, const char *fmt, ...)
 	}
 	error_print(stderr, cli->json, ecode, detail);
 	return EXIT_FAILED;
+}
+
+int cli_flush(const struct cli *cli, int r)
+{
+	int why = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
+
+	if (why == 0 || r != EXIT_OK)
+		return r;
+	return cli_error(cli, 1041, "the output could not be written: %s", strerror(why));
 }
 
 int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char *host, unsigned otherwise)

@@ -35,6 +35,8 @@ int cli_error(const struct cli *cli, unsigned ecode, const char *detail, ...) PR
 struct hub_client;
 /** cli_hub_error() - what the hub said of @host, under its code, or @otherwise when it gave none */
 int cli_hub_error(const struct cli *cli, const struct hub_client *hc, const char *host, unsigned otherwise);
+/** cli_flush() - out with standard output. Return: @r; EXIT_FAILED, and said, when @r is EXIT_OK and it could not be written. */
+int cli_flush(const struct cli *cli, int r);
 /** cli_usage() - a usage error on standard error, in the name of the command that runs. Return: EXIT_USAGE. */
 int cli_usage(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

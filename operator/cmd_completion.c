@@ -175,5 +175,5 @@ int cmd_completion(struct cli *cli, int argc, char **argv)
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
 	fputs(strcmp(shell, "bash") == 0 ? bash : strcmp(shell, "zsh") == 0 ? zsh : fish, stdout);
-	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	return EXIT_OK;
 }

@@ -9,6 +9,8 @@
  * with the key from Argon2id (3 passes, 64 MiB). Two machines with one key would take the hosts from each other, so the old one
  * is retired by the export: its nefia.yaml gets another name, after the written file has been read back.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -210,12 +212,29 @@ static enum err write_sealed(const struct cli *cli, const char *file, const char
 	return e;
 }
 
+/* NAME.retired, or a number behind that: the one of an earlier export may be the last copy of its key. Return: as rename() */
+static int rename_aside(const char *path, char *ret, size_t size)
+{
+	int r = -1;
+
+	errno = EEXIST;
+	for (unsigned i = 1; r != 0 && errno == EEXIST && i < 1000; i++) {
+		snprintf(ret, size, i > 1 ? "%s.retired.%u" : "%s.retired", path, i);
+		r = renameat2(AT_FDCWD, path, AT_FDCWD, ret, RENAME_NOREPLACE);
+		/* A file system that does not know it. */
+		if (r != 0 && errno == EINVAL && access(ret, F_OK) == 0)
+			errno = EEXIST;
+		else if (r != 0 && errno == EINVAL)
+			r = rename(path, ret);
+	}
+	return r;
+}
+
 static int retire(struct cli *cli, const char *file)
 {
 	char old[PATH_MAX + 16];
 
-	snprintf(old, sizeof(old), "%s.retired", cli->config);
-	if (rename(cli->config, old) != 0)
+	if (rename_aside(cli->config, old, sizeof(old)) != 0)
 		return cli_error(cli, 1006, "%s could not be renamed. Do it by hand before you import elsewhere", cli->config);
 	printf("Written to %s. This machine is retired: its configuration is %s now.\nOn the other one: nefia import %s\n", file, old,
 	       file);

@@ -86,10 +86,16 @@ static void on_done(void *ctx, const struct fs_event *ev)
 static void on_cat(void *ctx, const struct fs_event *ev)
 {
 	struct changing *c = ctx;
+	enum err e = OK;
 
-	if (ev->type == SSH_F_OP_BYTES && !c->run.failed && os_write_all(STDOUT_FILENO, ev->data.p, ev->data.len) != OK) {
+	if (ev->type == SSH_F_OP_BYTES && !c->run.failed)
+		e = os_write_all(STDOUT_FILENO, ev->data.p, ev->data.len);
+	if (e != OK) {
 		/* Nobody reads on: then nothing more need come. */
-		c->run.failed = true;
+		if (e == ERR_CLOSED)
+			c->run.failed = true;
+		else
+			fs_run_local_error(&c->run, "standard output", errno);
 		session_fini(&c->run.client.s);
 		c->run.client.s.over = true;
 	}

@@ -64,7 +64,7 @@ struct entry {
 	char *target; /* of a link */
 	struct ssh_attr attr;
 	enum err error;
-	char message[400];
+	char *message; /* of @error */
 };
 
 struct looking {
@@ -81,6 +81,7 @@ static void free_entry(struct entry *e)
 	free(e->path);
 	free(e->below);
 	free(e->target);
+	free(e->message);
 	free(e);
 }
 
@@ -207,7 +208,8 @@ static void on_attr(void *ctx, const struct fs_event *ev)
 	if (ev->type != SSH_F_OP_DONE)
 		return;
 	e->error = ev->error;
-	snprintf(e->message, sizeof(e->message), "%s", ev->message);
+	if (ev->error != OK)
+		e->message = strdup(ev->message);
 }
 
 static void on_target(void *ctx, const struct fs_event *ev)
@@ -253,7 +255,7 @@ static void drop_failed(struct looking *l)
 			l->v[n++] = l->v[i];
 			continue;
 		}
-		fs_run_error(&l->run, l->v[i]->error, "%s", l->v[i]->message);
+		fs_run_error(&l->run, l->v[i]->error, "%s", l->v[i]->message ? l->v[i]->message : l->v[i]->path);
 		free_entry(l->v[i]);
 	}
 	l->n = n;

@@ -14,6 +14,7 @@
 #include "operator/cmd.h"
 #include "operator/edit.h"
 #include "operator/hub_client.h"
+#include "operator/json_text.h"
 #include "os/file.h"
 #include "os/loop.h"
 
@@ -301,11 +302,10 @@ static json_t *host_json(const struct host_config *h)
 
 static int print_json(json_t *j)
 {
-	int r = json_dumpf(j, stdout, JSON_INDENT(2));
+	int r = json_text_print(j, JSON_INDENT(2));
 
-	putchar('\n');
 	json_decref(j);
-	return r == 0 && fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	return r == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
 int cmd_host_list(struct cli *cli, int argc, char **argv)

@@ -147,12 +147,15 @@ int cmd_hub_retry(struct cli *cli, int argc, char **argv)
 	struct hub_client *hc = NULL;
 	size_t i;
 	enum err e;
+	int r;
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
 	/* No hub: nothing rests. */
 	if (hub_attach(cli->home, cli->config, false, &hc) != OK) {
 		hub_client_close(hc);
+		if (argc > 1 && !cli_host(cli, argv[1], &r))
+			return r;
 		printf("No host rests\n");
 		return EXIT_OK;
 	}
@@ -256,8 +259,8 @@ int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 {
 	struct logs_flags flags = { .lines = -1 };
 	struct hub_paths paths;
+	int fd, why;
 	bool ok;
-	int fd;
 
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
@@ -273,8 +276,9 @@ int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 	if (flags.lines >= 0)
 		lseek(fd, flags.lines ? last_lines(fd, flags.lines) : 0, flags.lines ? SEEK_SET : SEEK_END);
 	ok = flags.follow ? follow_log(&fd, paths.log) : copy_log(fd);
+	why = errno;
 	close(fd);
-	return ok ? EXIT_OK : EXIT_FAILED;
+	return ok ? EXIT_OK : cli_error(cli, 1041, "%s to standard output: %s", paths.log, strerror(why));
 }
 
 /* ---- run ---- */

@@ -14,6 +14,7 @@
 #include "operator/hub.h"
 #include "operator/hub_attach.h"
 #include "operator/hub_internal.h"
+#include "operator/json_text.h"
 #include "operator/status.h"
 
 #define STATUS_CALL_MAX (3 * NSEC_PER_SEC)
@@ -201,10 +202,9 @@ static int ask_hub(struct cli *cli, struct status_view *v, const struct status_f
 static int print_json(const struct status *s)
 {
 	json_t *o = status_json(s);
-	int r = o ? json_dumpf(o, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : -1;
+	int r = json_text_print(o, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 
 	json_decref(o);
-	putchar('\n');
 	return r == 0 ? EXIT_OK : EXIT_FAILED;
 }
 
@@ -227,8 +227,6 @@ static int vpn_status(struct cli *cli, const struct status_flags *flags)
 		r = print_json(&v.s);
 	else if (r == EXIT_OK)
 		status_print(stdout, &v.s);
-	if (fflush(stdout) != 0)
-		r = EXIT_FAILED;
 out:
 	json_decref(v.status);
 	json_decref(v.pings);

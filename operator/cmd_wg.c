@@ -524,7 +524,8 @@ static int open_named(struct cli *cli, const struct wg_flags *flags, const char 
 	}
 	fd = open_socket(cli, flags->dir, name);
 	if (fd < 0)
-		*ret_exit = cli_error(cli, 1013, "Nothing answers at %s.sock", name);
+		*ret_exit = cli_error(cli, 1013, "nothing called %s answers in %s", name,
+				      flags->dir ? flags->dir : "/var/run/wireguard, $XDG_RUNTIME_DIR/nefia/wireguard and Nefia's folder");
 	return fd;
 }
 

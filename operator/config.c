@@ -16,6 +16,8 @@
 #include "base/conf.h"
 #include "netstack/net.h"
 #include "os/file.h"
+#include "ssh/frame.h"
+#include "tunnel/tunnel.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
 #define N_HOSTS_MAX 65536
@@ -37,9 +39,10 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 {
 	static const char *const fields[] = { "enabled",    "private_key", "address",	"listen_port", "mtu",
 					      "derp_servers", "magic_dns", "multipath",	"aead",	      "enroll_port",
-					      "congestion", NULL };
+					      "congestion", "aead_workers", NULL };
 	const struct yaml_node *dns = yaml_get(vpn, "magic_dns"), *key = yaml_get(vpn, "private_key");
 	unsigned long long port = 51820, mtu = 1420, enroll_port = 19820;
+	char workers[8] = "auto";
 
 	conf_known_fields(r, vpn, fields);
 	conf_read_key(r, key, c->private_key.b);
@@ -52,6 +55,9 @@ static void read_vpn(struct conf_reader *r, const struct yaml_node *vpn, struct 
 	conf_read_text(r, yaml_get(vpn, "aead"), c->aead, sizeof(c->aead));
 	if (r->e == OK && c->aead[0] && !wg_aead_name_is_known(c->aead))
 		conf_wrong(r, yaml_get(vpn, "aead"), "aead is not known: libsodium, libcrypto or libIPSec_MB");
+	conf_read_text(r, yaml_get(vpn, "aead_workers"), workers, sizeof(workers));
+	if (r->e == OK && !tunnel_workers_parse(workers, &c->aead_workers))
+		conf_wrong(r, yaml_get(vpn, "aead_workers"), "aead_workers must be " TUNNEL_WORKERS_FORMS);
 	conf_read_bool(r, yaml_get(dns, "enabled"), &c->magic_dns);
 	conf_read_text(r, yaml_get(dns, "domain"), c->magic_dns_domain, sizeof(c->magic_dns_domain));
 	conf_read_text(r, yaml_get(vpn, "congestion"), c->congestion, sizeof(c->congestion));
@@ -70,6 +76,10 @@ static void add_identity(struct conf_reader *r, const struct yaml_node *item, vo
 
 	if (!s || c->n_identities == N_IDENTITIES) {
 		conf_wrong(r, item, "at most %d identity files are expected here", N_IDENTITIES);
+		return;
+	}
+	if (size > SSH_IDENT_PATH_MAX) {
+		conf_wrong(r, item, "the path of an identity is longer than %d bytes", SSH_IDENT_PATH_MAX);
 		return;
 	}
 	c->identities[c->n_identities] = malloc(size);
@@ -98,14 +108,16 @@ static void read_root_folder(struct conf_reader *r, const struct yaml_node *n, c
 
 static void read_ssh(struct conf_reader *r, const struct yaml_node *ssh, struct config *c)
 {
-	static const char *const fields[] = { "identities", "user", "max_file_size_bytes", "session_root", NULL };
-	unsigned long long max = 0;
+	static const char *const fields[] = { "identities", "user", "max_file_size_bytes", "max_list_entries", "session_root", NULL };
+	unsigned long long max = 0, entries = MAX_LIST_ENTRIES_DEFAULT;
 
 	conf_known_fields(r, ssh, fields);
 	conf_each(r, yaml_get(ssh, "identities"), add_identity, c);
 	conf_read_text(r, yaml_get(ssh, "user"), c->ssh_user, sizeof(c->ssh_user));
 	conf_read_number(r, yaml_get(ssh, "max_file_size_bytes"), UINT64_MAX / 2, &max);
+	conf_read_number(r, yaml_get(ssh, "max_list_entries"), UINT32_MAX, &entries);
 	c->max_file_size_bytes = max;
+	c->max_list_entries = entries;
 	read_root_folder(r, yaml_get(ssh, "session_root"), c->session_root);
 }
 

@@ -11,6 +11,7 @@
  *	  identities: [~/.ssh/id_ed25519]
  *	  user: root
  *	  max_file_size_bytes: 0       # 0 = no limit
+ *	  max_list_entries: 2000000    # names that one command may be told; 0 = no limit
  *	  session_root: /srv           # nefia fs stays in it
  *	hosts:
  *	  - id: web1
@@ -49,6 +50,7 @@
 #define HOST_ID_MAX 63
 #define N_HOST_TAGS 16
 #define N_IDENTITIES 16
+#define MAX_LIST_ENTRIES_DEFAULT 2000000
 
 struct host_config {
 	char id[HOST_ID_MAX + 1];
@@ -56,7 +58,7 @@ struct host_config {
 	char tags[N_HOST_TAGS][HOST_ID_MAX + 1];
 	size_t n_tags;
 	char user[64];      /* empty = ssh.user, else the local user */
-	char identity[256]; /* empty = ssh.identities */
+	char identity[1024]; /* empty = ssh.identities */
 	char session_root[1024]; /* empty = ssh.session_root */
 	char state[24];     /* "active" when the file says nothing */
 	struct ip_addr addrs[N_CONFIG_ADDRS];
@@ -90,6 +92,7 @@ struct config {
 	size_t n_addrs;
 	uint16_t listen_port, mtu, enroll_port;
 	char aead[32]; /* forced cipher provider; empty: choose */
+	int aead_workers; /* TUNNEL_WORKERS_* */
 	char congestion[16]; /* empty: cubic */
 	bool magic_dns;
 	char magic_dns_domain[64];
@@ -97,6 +100,7 @@ struct config {
 	size_t n_identities;
 	char ssh_user[64];
 	uint64_t max_file_size_bytes;   /* 0 = no limit */
+	uint64_t max_list_entries;      /* 0 = no limit */
 	char session_root[1024];        /* empty = none */
 	struct host_config *hosts;
 	size_t n_hosts;

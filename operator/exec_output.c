@@ -20,6 +20,7 @@
 #include <sodium.h>
 
 #include "operator/exec.h"
+#include "operator/json_text.h"
 #include "os/file.h"
 
 #define LINE_MAX_BYTES (256u << 10)
@@ -258,7 +259,7 @@ static void print_json(struct exec_host *h)
 		snprintf(code, sizeof(code), "E%u", ecode_of(h));
 		json_object_set_new(j, "code", json_string(code));
 	}
-	text = json_dumps(j, JSON_COMPACT);
+	text = json_text(j, JSON_COMPACT);
 	if (text && out(h->x, STDOUT_FILENO, text, strlen(text)))
 		out(h->x, STDOUT_FILENO, "\n", 1);
 	free(text);

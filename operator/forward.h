@@ -18,6 +18,8 @@
 
 #define FORWARDS_MAX 64
 #define FORWARD_CONNS_MAX 4096
+#define FORWARD_GREETING_MAX (30 * NSEC_PER_SEC) /* from the connection to the end of its SOCKS request */
+#define FORWARD_GREETINGS_MAX 256                /* that have not ended; one more, and the oldest gives way */
 
 enum forward_kind { FORWARD_LOCAL, FORWARD_DYNAMIC, FORWARD_REMOTE };
 
@@ -50,8 +52,9 @@ struct forward_run {
 	struct forward forwards[FORWARDS_MAX];
 	size_t n_forwards;
 	struct list conns;
-	size_t n_conns;
+	size_t n_conns, n_greetings;
 	struct os_timer sweep;
+	nsec_t sweep_at; /* when it is due; NSEC_NEVER: nothing will be */
 };
 
 /* ---- forward_run.c ---- */
@@ -67,8 +70,11 @@ void forward_conn_accept(struct forward *f, int fd);
 void forward_conn_await(struct forward *f);
 /** forward_conns_drop_waiting() - those of @f that still wait */
 void forward_conns_drop_waiting(struct forward *f);
-/** forward_conns_sweep() - close those that are idle */
-void forward_conns_sweep(struct forward_run *r, nsec_t now);
+/**
+ * forward_conns_sweep() - close those that are idle, and those whose greeting takes too long
+ * Return: when to be called again; NSEC_NEVER: when another connection has come
+ */
+nsec_t forward_conns_sweep(struct forward_run *r, nsec_t now);
 void forward_conns_close(struct forward_run *r);
 
 /* ---- forward_remote.c ---- */

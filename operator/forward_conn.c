@@ -9,6 +9,9 @@
  *
  * Neither side is read while much of what it sent waits for the other. It is over when both directions ended, or at the first
  * error, which the client sees as a reset (after a SOCKS answer, where it asked that way).
+ *
+ * Whoever reaches a SOCKS port can open connections and say nothing, or a byte now and then: a greeting has its time, which
+ * begins with the connection, and of those under way there are only so many.
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -27,6 +30,7 @@
 #define EARLY_MAX (64u << 10)     /* before the channel stands */
 #define READ_MAX (64u << 10)
 #define DIAL_MAX (10 * NSEC_PER_SEC)
+#define SWEEP_MIN (250 * NSEC_PER_MSEC)
 
 enum phase { WAITING, DIALING, SOCKS, OPENING, OPEN };
 
@@ -41,7 +45,7 @@ struct conn {
 	bool is_socks;
 	struct ssh_buf up, rx, down; /* frames to the session; from it; bytes to the client */
 	bool up_eof, down_eof, down_shut, over;
-	nsec_t last; /* something moved */
+	nsec_t began, last; /* it came; something moved */
 	enum err result;
 	char why[200];
 };
@@ -80,9 +84,15 @@ static void open_session(struct conn *c, enum ssh_frame kind, const char *text, 
 		fail(c, e, "no session with the host");
 }
 
+static void set_phase(struct conn *c, enum phase to)
+{
+	c->run->n_greetings += (to == SOCKS) - (c->phase == SOCKS);
+	c->phase = to;
+}
+
 static void open_channel(struct conn *c, const char *host, uint16_t port)
 {
-	c->phase = OPENING;
+	set_phase(c, OPENING);
 	open_session(c, SSH_F_DIRECT, host, port);
 }
 
@@ -137,6 +147,25 @@ static void read_local(struct conn *c)
 
 /* ---- from the host ---- */
 
+/* When it is closed, should nothing happen before. */
+static nsec_t deadline_of(const struct conn *c)
+{
+	nsec_t idle = c->run->idle && c->phase != WAITING ? c->last + c->run->idle : NSEC_NEVER;
+
+	return c->phase == SOCKS ? nsec_min(idle, c->began + FORWARD_GREETING_MAX) : idle;
+}
+
+static void sweep_by(const struct conn *c)
+{
+	struct forward_run *r = c->run;
+	nsec_t at = deadline_of(c);
+
+	if (at >= r->sweep_at)
+		return;
+	r->sweep_at = at;
+	os_timer_set(&r->sweep, at);
+}
+
 static void on_dialed(void *ctx, enum err e, int fd);
 
 /* A connection came in there: it is carried to the target here, and another session waits for the next. */
@@ -147,6 +176,7 @@ static void take_accepted(struct conn *c)
 
 	c->phase = DIALING;
 	c->forward->n_waiting--;
+	sweep_by(c);
 	forward_remote_refill(c->forward);
 	snprintf(target, sizeof(target), "%s%s", forward_end_is_path(to) ? "unix:" : "", forward_end_format(to, text));
 	if (os_dial_start(c->run->loop, target, os_loop_now(c->run->loop) + DIAL_MAX, on_dialed, c, &c->dial) != OK)
@@ -253,6 +283,7 @@ static void conn_free(struct conn *c)
 		fprintf(stderr, "nefia: %s: a forwarded connection ended: %s\n", r->host, c->why);
 	if (c->phase == WAITING)
 		c->forward->n_waiting--;
+	r->n_greetings -= c->phase == SOCKS;
 	if (c->dial)
 		os_dial_cancel(c->dial);
 	if (c->local && (c->result == OK || c->is_socks))
@@ -350,10 +381,10 @@ static struct conn *conn_new(struct forward *f)
 		return NULL;
 	c->run = r;
 	c->forward = f;
-	c->last = os_loop_now(r->loop);
+	c->began = c->last = os_loop_now(r->loop);
 	c->is_socks = f->kind == FORWARD_DYNAMIC;
 	socks_init(&c->socks, r->login);
-	c->phase = c->is_socks ? SOCKS : OPENING;
+	c->phase = OPENING;
 	list_add_tail(&r->conns, &c->link);
 	r->n_conns++;
 	return c;
@@ -393,10 +424,27 @@ static void keep_alive(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
+/* Those that came first are first in the list. */
+static void drop_oldest_greeting(struct forward_run *r)
+{
+	list_for_each_safe(it, &r->conns) {
+		struct conn *c = container_of(it, struct conn, link);
+
+		if (c->phase == SOCKS) {
+			conn_free(c);
+			return;
+		}
+	}
+}
+
 void forward_conn_accept(struct forward *f, int fd)
 {
-	struct conn *c = conn_new(f);
+	struct forward_run *r = f->run;
+	struct conn *c;
 
+	if (f->kind == FORWARD_DYNAMIC && r->n_greetings >= FORWARD_GREETINGS_MAX)
+		drop_oldest_greeting(r);
+	c = conn_new(f);
 	keep_alive(fd);
 	if (!c || os_stream_new(f->run->loop, fd, on_local, c, &c->local) != OK) {
 		close(fd);
@@ -404,21 +452,30 @@ void forward_conn_accept(struct forward *f, int fd)
 			conn_free(c);
 		return;
 	}
-	if (!c->is_socks)
+	if (c->is_socks)
+		set_phase(c, SOCKS);
+	else
 		open_channel(c, f->spec.target.host, f->spec.target.port);
+	sweep_by(c);
 	settle(c);
 }
 
-void forward_conns_sweep(struct forward_run *r, nsec_t now)
+nsec_t forward_conns_sweep(struct forward_run *r, nsec_t now)
 {
+	nsec_t next = NSEC_NEVER;
+
 	list_for_each_safe(it, &r->conns) {
 		struct conn *c = container_of(it, struct conn, link);
+		nsec_t at = deadline_of(c);
 
-		if (c->phase != WAITING && now >= c->last + r->idle) {
+		if (now >= at) {
 			c->result = ERR_TIMEOUT;
 			conn_free(c);
+		} else {
+			next = nsec_min(next, at);
 		}
 	}
+	return next == NSEC_NEVER ? next : MAX(next, now + SWEEP_MIN);
 }
 
 void forward_conns_close(struct forward_run *r)

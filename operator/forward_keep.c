@@ -15,6 +15,7 @@
 #include "operator/hub_core.h"
 #include "operator/hub_kept.h"
 #include "operator/hub_wire.h"
+#include "operator/json_text.h"
 #include "operator/status.h"
 #include "os/file.h"
 #include "os/loop.h"
@@ -152,8 +153,7 @@ int forward_list(struct cli *cli)
 	size_t i;
 
 	if (r == EXIT_OK && cli->json) {
-		json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-		putchar('\n');
+		json_text_print(all, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	} else if (r == EXIT_OK) {
 		json_array_foreach(all, i, o)
 			print_forward(o);

@@ -11,7 +11,6 @@
 #include "operator/hub_attach.h"
 
 #define SESSION_MAX (5 * NSEC_PER_SEC)
-#define SWEEP_MIN (250 * NSEC_PER_MSEC)
 
 enum err forward_session(struct forward_run *r, int *ret_fd)
 {
@@ -79,10 +78,9 @@ static int listen_all(struct forward_run *r)
 static void on_sweep(void *ctx)
 {
 	struct forward_run *r = ctx;
-	nsec_t now = os_loop_now(r->loop), pause = r->idle / 4;
 
-	forward_conns_sweep(r, now);
-	os_timer_set(&r->sweep, now + (pause > SWEEP_MIN ? pause : SWEEP_MIN));
+	r->sweep_at = forward_conns_sweep(r, os_loop_now(r->loop));
+	os_timer_set(&r->sweep, r->sweep_at);
 }
 
 static void on_signal(void *ctx, int signum)
@@ -117,8 +115,7 @@ int forward_run(struct forward_run *r)
 		goto out;
 	}
 	os_timer_init(&r->sweep, r->loop, on_sweep, r);
-	if (r->idle)
-		on_sweep(r);
+	r->sweep_at = NSEC_NEVER;
 	code = listen_all(r);
 	if (code == 0) {
 		os_loop_run(r->loop);

@@ -6,111 +6,38 @@
  *		folder  ->  FIND: its folders are made as they come, its files and links become jobs
  *		link    ->  READLINK, and made anew (-L: STAT, then as what it leads to)
  *
+ * Files and links are in fs_get_file.c, what is in folders in fs_get_tree.c.
+ *
  * Folders get their modes and times in the end, from the deepest on: until then they can be written to. A file is as long as
  * the server said when it was opened; what arrives is written where it belongs.
  */
 #include "operator/fs_get.h"
 
-#include <errno.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "operator/fs_format.h"
-#include "operator/fs_local.h"
-
-#define FOLLOWED_MAX 40 /* links to folders, one in the other */
-
-struct folder {
-	char *path;
-	struct ssh_attr attr;
-};
-
-struct getting {
-	struct fs_copy c;
-	struct fs_tree tree;
-	char shown_root[PATH_MAX]; /* the local folder, for messages */
-	char rename[NAME_MAX + 1]; /* the one source gets this name; "": each keeps its own */
-	struct folder *folders;
-	size_t n_folders, cap_folders;
-	unsigned n_scans;          /* operands and folders that are still looked at: the totals are not whole */
-	mode_t umask;
-};
-
-/* The links to folders that the way has come through: the real paths of the folders that they stand in. */
-struct trail {
-	unsigned refs;
-	struct trail *up;
-	char *real;
-};
-
-struct get_job {
-	struct fs_job job;
-	char *remote, *local; /* @local below the tree */
-	struct ssh_attr attr;
-	struct trail *trail;
-	/* a file */
-	struct fs_out out;
-	uint64_t verify_to, counted; /* bytes below it are compared; bytes of it in progress.done */
-	bool began, differs;
-	/* a link */
-	char *target;
-};
-
-static const struct fs_job_type look_type, file_type, find_type, link_type, follow_type;
+#include "operator/fs_get_internal.h"
 
 /* ---- jobs ---- */
 
-static struct getting *getting_of(struct get_job *g)
-{
-	return container_of(g->job.c, struct getting, c);
-}
-
-static struct get_job *job_of(struct fs_job *j)
-{
-	return container_of(j, struct get_job, job);
-}
-
-static struct trail *trail_ref(struct trail *t)
-{
-	if (t)
-		t->refs++;
-	return t;
-}
-
-static void trail_unref(struct trail *t)
-{
-	while (t && --t->refs == 0) {
-		struct trail *up = t->up;
-
-		free(t->real);
-		free(t);
-		t = up;
-	}
-}
-
-static void free_job(struct fs_job *j)
+void fs_get_free(struct fs_job *j)
 {
 	struct get_job *g = job_of(j);
 	struct getting *x = getting_of(g);
 
-	if (j->type != &file_type && j->type != &link_type && --x->n_scans == 0)
+	if (j->type != &fs_get_file && j->type != &fs_get_link && --x->n_scans == 0)
 		x->c.progress.counted = true;
-	trail_unref(g->trail);
+	fs_get_trail_unref(g->trail);
 	free(g->remote);
 	free(g->local);
 	free(g->target);
 	free(g);
 }
 
-static uint64_t size_of(const struct ssh_attr *a)
-{
-	return a->which & SSH_ATTR_SIZE ? a->size : 0;
-}
-
-static struct get_job *add_job(struct getting *x, const struct fs_job_type *type, const char *remote, const char *local,
-			       const struct ssh_attr *a, struct trail *trail)
+struct get_job *fs_get_add(struct getting *x, const struct fs_job_type *type, const char *remote, const char *local,
+			   const struct ssh_attr *a, struct trail *trail)
 {
 	struct get_job *g = calloc(1, sizeof(*g));
 
@@ -128,61 +55,59 @@ static struct get_job *add_job(struct getting *x, const struct fs_job_type *type
 		return NULL;
 	}
 	g->attr = *a;
-	g->trail = trail_ref(trail);
+	g->trail = fs_get_trail_ref(trail);
 	g->out.fd = g->out.dir = -1;
-	fs_job_init(&g->job, &x->c, type, type == &file_type ? size_of(a) : 0);
-	if (type != &file_type && type != &link_type) {
+	fs_job_init(&g->job, &x->c, type, type == &fs_get_file ? fs_get_size(a) : 0);
+	if (type != &fs_get_file && type != &fs_get_link) {
 		x->n_scans++;
 		x->c.progress.counted = false;
 	} else {
 		x->c.progress.files++;
-		x->c.progress.total += type == &file_type ? size_of(a) : 0;
+		x->c.progress.total += type == &fs_get_file ? fs_get_size(a) : 0;
 	}
 	fs_job_add(&g->job);
 	return g;
 }
 
-static bool is_type(const struct ssh_attr *a, uint32_t type)
-{
-	return a->which & SSH_ATTR_MODE && (a->mode & FS_TYPE_MASK) == type;
-}
-
-static const char *shown_path(struct get_job *g, char buf[2 * PATH_MAX])
+const char *fs_get_shown(struct get_job *g, char buf[2 * PATH_MAX])
 {
 	return fs_name_join(buf, 2 * PATH_MAX, getting_of(g)->shown_root, g->local) ? buf : g->local;
 }
 
-static void fail_local(struct get_job *g, int errnum)
+void fs_get_fail_local(struct get_job *g, int errnum)
 {
 	char buf[2 * PATH_MAX];
+	const char *at = fs_get_shown(g, buf);
 
-	shown_path(g, buf);
-	fs_copy_report(g->job.c, g->remote, buf, 0, ERR_IO, strerror(errnum));
-	fs_job_fail_local(&g->job, buf, errnum);
+	fs_copy_report(g->job.c, g->remote, at, 0, ERR_IO, strerror(errnum));
+	fs_job_fail_local(&g->job, at, errnum);
 }
 
-static void fail_remote(struct get_job *g, const struct fs_event *ev)
+void fs_get_fail_remote(struct get_job *g, const struct fs_event *ev)
 {
 	char buf[2 * PATH_MAX];
 
-	fs_copy_report(g->job.c, g->remote, shown_path(g, buf), 0, ev->error, ev->message);
+	fs_copy_report(g->job.c, g->remote, fs_get_shown(g, buf), 0, ev->error, ev->message);
 	fs_job_fail(&g->job, ev->error, "%s", ev->message);
 }
 
-/* Bytes that are there: in this attempt, or from one before. */
-static void count(struct get_job *g, uint64_t upto, bool skipped)
+void fs_get_ask(struct fs_job *j, enum ssh_op op)
 {
-	struct fs_progress *p = &g->job.c->progress;
+	const struct fs_request rq = { .op = op, .path = job_of(j)->remote };
 
-	p->done += upto - g->counted;
-	p->skipped += skipped ? upto - g->counted : 0;
-	g->counted = upto;
+	if (!fs_job_ask(j, &rq))
+		fs_job_again(j);
 }
 
-/* ---- a file ---- */
+void fs_get_take_target(struct get_job *g, const struct fs_event *ev)
+{
+	if (ev->type != SSH_F_OP_ENTRY || !g->target || *g->target)
+		return;
+	free(g->target);
+	g->target = strndup((const char *)ev->data.p, ev->data.len);
+}
 
-/* Others get what the person's umask leaves, where the far file's own mode is not kept. */
-static void set_attr(const struct getting *x, struct ssh_attr *a, bool dir)
+void fs_get_set_attr(const struct getting *x, struct ssh_attr *a, bool dir)
 {
 	if (!x->c.flags.no_preserve)
 		return;
@@ -190,361 +115,19 @@ static void set_attr(const struct getting *x, struct ssh_attr *a, bool dir)
 	a->which = SSH_ATTR_MODE;
 }
 
-static void uncount(struct get_job *g)
-{
-	struct fs_progress *p = &g->job.c->progress;
-
-	p->done -= MIN(g->counted, p->done);
-	p->skipped = MIN(p->skipped, p->done);
-	p->rate_done = MIN(p->rate_done, p->done - p->skipped);
-	g->counted = 0;
-}
-
-static void file_stop(struct fs_job *j, bool keep)
-{
-	struct get_job *g = job_of(j);
-
-	fs_out_abort(&g->out, keep);
-	uncount(g);
-	g->began = false;
-}
-
-static void file_start(struct fs_job *j)
-{
-	struct get_job *g = job_of(j);
-	struct getting *x = getting_of(g);
-	struct fs_request rq = { .op = SSH_OP_GET, .path = g->remote, .length = UINT64_MAX };
-	uint64_t source = fs_copy_source(g->remote, size_of(&g->attr), g->attr.mtime, g->attr.which);
-	int e = g->out.fd >= 0 ? 0 : fs_out_begin(&g->out, &x->tree, g->local, source, j->c->flags.resume);
-
-	if (e == 0 && (g->differs || g->out.size > size_of(&g->attr)))
-		e = fs_out_restart(&g->out);
-	if (e) {
-		fail_local(g, e);
-		return;
-	}
-	g->verify_to = g->out.size;
-	rq.offset = g->out.size - MIN(g->out.size, (uint64_t)SSH_PUT_TAIL);
-	fs_progress_file(&j->c->progress, g->local);
-	if (!fs_job_ask(j, &rq))
-		fs_job_again(j);
-}
-
-/* What is there is not what the server has: from the beginning, once this GET has ended. */
-static void begin_anew(struct get_job *g)
-{
-	g->differs = true;
-	fs_client_cancel(&g->job.c->run.client, g->job.id);
-}
-
-static void file_info(struct get_job *g, const struct ssh_attr *a)
-{
-	struct fs_progress *p = &g->job.c->progress;
-	bool same = size_of(a) == size_of(&g->attr) && a->mtime == g->attr.mtime;
-
-	if (g->out.size > 0 && !same && !g->differs)
-		begin_anew(g);
-	p->total += size_of(a) - size_of(&g->attr);
-	g->job.c->weight_active += size_of(a) - g->job.weight;
-	g->job.weight = size_of(a);
-	g->attr = *a;
-	g->began = true;
-}
-
-static void file_bytes(struct get_job *g, uint64_t offset, struct bytes data)
-{
-	uint64_t overlap = offset < g->verify_to ? MIN(g->verify_to - offset, (uint64_t)data.len) : 0;
-	int e;
-
-	if (g->differs && g->verify_to > 0)
-		return; /* of what was given up */
-	if (overlap && !fs_out_equals(&g->out, offset, (struct bytes){ data.p, (size_t)overlap })) {
-		begin_anew(g);
-		return;
-	}
-	count(g, MAX(offset + overlap, g->counted), true);
-	if (data.len == overlap)
-		return;
-	if (offset + overlap != g->out.size) {
-		fs_job_fail(&g->job, ERR_PROTOCOL, "reading %s: the bytes came in another order", g->remote);
-		return;
-	}
-	e = fs_out_write(&g->out, g->out.size, (struct bytes){ data.p + overlap, data.len - (size_t)overlap });
-	if (e)
-		fail_local(g, e);
-	else
-		count(g, g->out.size, false);
-}
-
-static void file_done(struct get_job *g)
-{
-	struct getting *x = getting_of(g);
-	uint64_t size = g->out.size;
-	char buf[2 * PATH_MAX];
-	int e;
-
-	if (size_of(&g->attr) > 0 && size != size_of(&g->attr)) {
-		fs_job_fail(&g->job, ERR_IO, "reading %s: it is not as long as the server said", g->remote);
-		return;
-	}
-	set_attr(x, &g->attr, false);
-	/* A tree of many files is not worth a sync each; one that was named is. */
-	e = fs_out_finish(&g->out, size, &g->attr, !x->c.flags.recursive);
-	if (e) {
-		fail_local(g, e);
-		return;
-	}
-	x->c.progress.files_done++;
-	fs_copy_report(&x->c, g->remote, shown_path(g, buf), size, OK, NULL);
-	fs_job_end(&g->job);
-}
-
-static void file_event(struct fs_job *j, const struct fs_event *ev)
-{
-	struct get_job *g = job_of(j);
-
-	if (ev->type == SSH_F_OP_INFO) {
-		file_info(g, &ev->attr);
-	} else if (ev->type == SSH_F_OP_BYTES) {
-		file_bytes(g, ev->offset, ev->data);
-	} else if (ev->type == SSH_F_OP_DONE && g->differs && g->verify_to > 0) {
-		g->verify_to = 0;
-		uncount(g);
-		fs_out_restart(&g->out);
-		file_start(j);
-	} else if (ev->type == SSH_F_OP_DONE && ev->error != OK) {
-		fail_remote(g, ev);
-	} else if (ev->type == SSH_F_OP_DONE) {
-		file_done(g);
-	}
-}
-
-static const struct fs_job_type file_type = {
-	.start = file_start, .event = file_event, .stop = file_stop, .free = free_job
-};
-
-/* ---- a link ---- */
-
-static void link_start(struct fs_job *j)
-{
-	const struct fs_request rq = { .op = SSH_OP_READLINK, .path = job_of(j)->remote };
-
-	if (!fs_job_ask(j, &rq))
-		fs_job_again(j);
-}
-
-static void link_event(struct fs_job *j, const struct fs_event *ev)
-{
-	struct get_job *g = job_of(j);
-	char buf[2 * PATH_MAX];
-	int e;
-
-	if (ev->type == SSH_F_OP_ENTRY && !g->target)
-		g->target = strndup((const char *)ev->data.p, ev->data.len);
-	if (ev->type != SSH_F_OP_DONE)
-		return;
-	if (ev->error != OK) {
-		fail_remote(g, ev);
-		return;
-	}
-	e = g->target && *g->target ? fs_tree_link(&getting_of(g)->tree, g->local, g->target) : EINVAL;
-	if (e) {
-		fail_local(g, e);
-		return;
-	}
-	j->c->progress.files_done++;
-	fs_copy_report(j->c, g->remote, shown_path(g, buf), 0, OK, NULL);
-	fs_job_end(j);
-}
-
-static const struct fs_job_type link_type = { .start = link_start, .event = link_event, .free = free_job };
-
-/* ---- a folder ---- */
-
-static bool add_folder(struct getting *x, const char *path, const struct ssh_attr *a)
-{
-	if (x->n_folders == x->cap_folders) {
-		size_t cap = x->cap_folders ? 2 * x->cap_folders : 64;
-		struct folder *v = realloc(x->folders, cap * sizeof(*v));
-
-		if (!v)
-			return false;
-		x->folders = v;
-		x->cap_folders = cap;
-	}
-	x->folders[x->n_folders] = (struct folder){ strdup(path), *a };
-	return x->folders[x->n_folders].path && ++x->n_folders;
-}
-
-static void make_folder(struct get_job *scan, const char *local, const struct ssh_attr *a)
-{
-	struct getting *x = getting_of(scan);
-	char buf[2 * PATH_MAX];
-	int e = fs_tree_mkdir(&x->tree, local);
-
-	if (e == 0 && !add_folder(x, local, a))
-		e = ENOMEM;
-	if (e) {
-		fs_progress_clear(&x->c.progress);
-		fs_run_local_error(&x->c.run, fs_name_join(buf, sizeof(buf), x->shown_root, local) ? buf : local, e);
-	}
-}
-
-/* Something that a scan met. */
-static void take_entry(struct get_job *scan, const char *name, const struct ssh_attr *a)
-{
-	struct getting *x = getting_of(scan);
-	char remote[SSH_PATH_MAX + 1], local[PATH_MAX];
-
-	if ((*name && !fs_name_is_safe(name)) || !fs_name_join(remote, sizeof(remote), scan->remote, name) ||
-	    !fs_name_join(local, sizeof(local), *scan->local ? scan->local : ".", name)) {
-		fs_run_error(&x->c.run, ERR_PROTOCOL, "%s: it has an entry whose name cannot be used", scan->remote);
-		return;
-	}
-	if (strcmp(local, ".") == 0)
-		local[0] = '\0';
-	if (is_type(a, FS_TYPE_DIR))
-		make_folder(scan, local, a);
-	else if (is_type(a, FS_TYPE_FILE))
-		add_job(x, &file_type, remote, local, a, NULL);
-	else if (is_type(a, FS_TYPE_LINK))
-		add_job(x, x->c.flags.follow ? &follow_type : &link_type, remote, local, a, scan->trail);
-	else
-		fs_run_error(&x->c.run, ERR_UNSUPPORTED, "%s is no file, folder or link: left out", remote);
-}
-
-static void find_start(struct fs_job *j)
-{
-	const struct fs_request rq = { .op = SSH_OP_FIND, .path = job_of(j)->remote };
-
-	if (!fs_job_ask(j, &rq))
-		fs_job_again(j);
-}
-
-static void find_event(struct fs_job *j, const struct fs_event *ev)
-{
-	struct get_job *g = job_of(j);
-	char name[SSH_PATH_MAX + 1];
-
-	if (ev->type == SSH_F_OP_ENTRY && ev->data.len < sizeof(name)) {
-		memcpy(name, ev->data.p, ev->data.len);
-		name[ev->data.len] = '\0';
-		if (strlen(name) == ev->data.len)
-			take_entry(g, name, &ev->attr);
-	}
-	if (ev->type != SSH_F_OP_DONE)
-		return;
-	if (ev->error != OK)
-		fs_job_fail(j, ev->error, "%s", ev->message);
-	else
-		fs_job_end(j);
-}
-
-static const struct fs_job_type find_type = { .start = find_start, .event = find_event, .free = free_job };
-
-/* ---- -L: where a link in a tree leads ---- */
-
-/* Two questions: what is it, and where is it really? */
-static void follow_start(struct fs_job *j)
-{
-	struct get_job *g = job_of(j);
-	const struct fs_request rq = { .op = g->target ? SSH_OP_REALPATH : SSH_OP_STAT, .path = g->remote };
-
-	if (!fs_job_ask(j, &rq))
-		fs_job_again(j);
-}
-
-static bool is_below_or_same(const char *path, const char *folder)
-{
-	size_t len = strlen(folder);
-
-	return strncmp(path, folder, len) == 0 && (path[len] == '\0' || path[len] == '/' || (len > 0 && folder[len - 1] == '/'));
-}
-
-/* Does the folder @real hold the place of the link, or of one that the way has come through? */
-static bool is_circle(const struct get_job *g, const char *place, const char *real)
-{
-	unsigned depth = 0;
-
-	if (is_below_or_same(place, real))
-		return true;
-	for (const struct trail *t = g->trail; t; t = t->up)
-		if (is_below_or_same(t->real, real) || ++depth >= FOLLOWED_MAX)
-			return true;
-	return false;
-}
-
-/* The folder @real is entered by a link. Paths below a scan are real ones, so that the link's own place is known. */
-static void enter(struct get_job *g, const char *real)
-{
-	struct trail *t = calloc(1, sizeof(*t));
-	char *slash;
-
-	if (!t || !(t->real = strdup(g->remote))) {
-		free(t);
-		fs_job_fail(&g->job, ERR_NOMEM, "out of memory");
-		return;
-	}
-	slash = strrchr(t->real, '/');
-	if (slash)
-		slash[slash == t->real] = '\0';
-	t->refs = 1;
-	if (is_circle(g, t->real, real)) {
-		trail_unref(t);
-		fs_job_fail(&g->job, ERR_INVALID, "%s: this link leads in a circle: left out", g->remote);
-		return;
-	}
-	t->up = trail_ref(g->trail);
-	add_job(getting_of(g), &find_type, real, g->local, &g->attr, t);
-	trail_unref(t);
-	fs_job_end(&g->job);
-}
-
-static void follow_event(struct fs_job *j, const struct fs_event *ev)
-{
-	struct get_job *g = job_of(j);
-	struct getting *x = getting_of(g);
-
-	if (ev->type == SSH_F_OP_INFO)
-		g->attr = ev->attr;
-	if (ev->type == SSH_F_OP_ENTRY && g->target && !*g->target) {
-		free(g->target);
-		g->target = strndup((const char *)ev->data.p, ev->data.len);
-	}
-	if (ev->type != SSH_F_OP_DONE)
-		return;
-	if (ev->error != OK) {
-		fs_job_fail(j, ev->error, "%s", ev->message);
-	} else if (g->target) {
-		enter(g, g->target);
-	} else if (is_type(&g->attr, FS_TYPE_DIR)) {
-		g->target = strdup("");
-		follow_start(j);
-	} else {
-		if (is_type(&g->attr, FS_TYPE_FILE))
-			add_job(x, &file_type, g->remote, g->local, &g->attr, NULL);
-		fs_job_end(j);
-	}
-}
-
-static const struct fs_job_type follow_type = { .start = follow_start, .event = follow_event, .free = free_job };
-
 /* ---- an operand ---- */
 
 static void look_start(struct fs_job *j)
 {
-	struct get_job *g = job_of(j);
 	bool follow = !j->c->flags.recursive || j->c->flags.follow;
-	const struct fs_request rq = { .op = g->target ? SSH_OP_REALPATH : follow ? SSH_OP_STAT : SSH_OP_LSTAT, .path = g->remote };
 
-	if (!fs_job_ask(j, &rq))
-		fs_job_again(j);
+	fs_get_ask(j, job_of(j)->target ? SSH_OP_REALPATH : follow ? SSH_OP_STAT : SSH_OP_LSTAT);
 }
 
 /* A folder that is named; where links are followed it is walked by its real path. */
 static void begin_folder(struct get_job *g)
 {
-	add_job(getting_of(g), &find_type, g->target ? g->target : g->remote, g->local, &g->attr, NULL);
+	fs_get_add(getting_of(g), &fs_get_find, g->target ? g->target : g->remote, g->local, &g->attr, NULL);
 	fs_job_end(&g->job);
 }
 
@@ -555,34 +138,31 @@ static void look_event(struct fs_job *j, const struct fs_event *ev)
 
 	if (ev->type == SSH_F_OP_INFO)
 		g->attr = ev->attr;
-	if (ev->type == SSH_F_OP_ENTRY && g->target && !*g->target) {
-		free(g->target);
-		g->target = strndup((const char *)ev->data.p, ev->data.len);
-	}
+	fs_get_take_target(g, ev);
 	if (ev->type != SSH_F_OP_DONE)
 		return;
 	if (ev->error != OK) {
-		fail_remote(g, ev);
+		fs_get_fail_remote(g, ev);
 	} else if (g->target) {
 		begin_folder(g);
-	} else if (is_type(&g->attr, FS_TYPE_DIR) && !f->recursive) {
+	} else if (fs_get_is_type(&g->attr, FS_TYPE_DIR) && !f->recursive) {
 		fs_job_fail(j, ERR_INVALID, "%s is a folder: -r copies it with what is in it", g->remote);
-	} else if (is_type(&g->attr, FS_TYPE_DIR) && f->follow) {
+	} else if (fs_get_is_type(&g->attr, FS_TYPE_DIR) && f->follow) {
 		g->target = strdup("");
 		look_start(j);
-	} else if (is_type(&g->attr, FS_TYPE_DIR)) {
+	} else if (fs_get_is_type(&g->attr, FS_TYPE_DIR)) {
 		begin_folder(g);
 	} else if (!*g->local) {
 		fs_job_fail(j, ERR_INVALID, "%s: it has no name to be called by here", g->remote);
-	} else if (g->attr.which & SSH_ATTR_MODE && !is_type(&g->attr, FS_TYPE_LINK) && !is_type(&g->attr, FS_TYPE_FILE)) {
+	} else if (g->attr.which & SSH_ATTR_MODE && !fs_get_is_type(&g->attr, FS_TYPE_LINK) && !fs_get_is_type(&g->attr, FS_TYPE_FILE)) {
 		fs_job_fail(j, ERR_UNSUPPORTED, "%s is no file, folder or link", g->remote);
 	} else {
-		add_job(getting_of(g), is_type(&g->attr, FS_TYPE_LINK) ? &link_type : &file_type, g->remote, g->local, &g->attr, NULL);
+		fs_get_add(getting_of(g), fs_get_is_type(&g->attr, FS_TYPE_LINK) ? &fs_get_link : &fs_get_file, g->remote, g->local, &g->attr, NULL);
 		fs_job_end(j);
 	}
 }
 
-static const struct fs_job_type look_type = { .start = look_start, .event = look_event, .free = free_job };
+const struct fs_job_type fs_get_look = { .start = look_start, .event = look_event, .free = fs_get_free };
 
 /* ---- where to ---- */
 
@@ -634,7 +214,7 @@ static void on_get_path(void *ctx, const char *path)
 		snprintf(base, sizeof(base), "%s", x->rename);
 	else if (strcmp(base, ".") == 0 || strcmp(base, "..") == 0)
 		base[0] = '\0'; /* what is in it */
-	add_job(x, &look_type, path, base, &(struct ssh_attr){ 0 }, NULL);
+	fs_get_add(x, &fs_get_look, path, base, &(struct ssh_attr){ 0 }, NULL);
 }
 
 static void set_folders(struct getting *x)
@@ -644,7 +224,7 @@ static void set_folders(struct getting *x)
 		char buf[2 * PATH_MAX];
 		int e;
 
-		set_attr(x, &f->attr, true);
+		fs_get_set_attr(x, &f->attr, true);
 		e = *f->path ? fs_tree_set(&x->tree, f->path, &f->attr) : 0; /* the folder that was there stays as it is */
 		if (e)
 			fs_run_local_error(&x->c.run, fs_name_join(buf, sizeof(buf), x->shown_root, f->path) ? buf : f->path, e);

@@ -283,6 +283,17 @@ int fs_out_write(struct fs_out *o, uint64_t offset, struct bytes data)
 	return 0;
 }
 
+/* For the new name, where the folder may be read and its file system can. */
+static int sync_folder(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int e = fd >= 0 && fsync(fd) != 0 && errno != EINVAL && errno != EROFS ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return e;
+}
+
 int fs_out_finish(struct fs_out *o, uint64_t size, const struct ssh_attr *a, bool sync)
 {
 	int e = ftruncate(o->fd, (off_t)size) == 0 ? 0 : errno;
@@ -295,6 +306,8 @@ int fs_out_finish(struct fs_out *o, uint64_t size, const struct ssh_attr *a, boo
 		e = errno;
 	if (e == 0)
 		o->temp[0] = '\0';
+	if (e == 0 && sync)
+		e = sync_folder(o->dir);
 	fs_out_abort(o, false);
 	return e;
 }

@@ -45,7 +45,7 @@ int fs_out_write(struct fs_out *o, uint64_t offset, struct bytes data);
 int fs_out_restart(struct fs_out *o);
 /** fs_out_equals() - is @data what stands at @offset? */
 bool fs_out_equals(struct fs_out *o, uint64_t offset, struct bytes data);
-/** fs_out_finish() - into its place, @size bytes long, with mode and (SSH_ATTR_TIMES) times; @sync: on the disk before */
+/** fs_out_finish() - into its place, @size bytes long, with mode and (SSH_ATTR_TIMES) times; @sync: on the disk before, its name behind */
 int fs_out_finish(struct fs_out *o, uint64_t size, const struct ssh_attr *a, bool sync);
 /** fs_out_abort() - @keep: what is there stays for the next time */
 void fs_out_abort(struct fs_out *o, bool keep);

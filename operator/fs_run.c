@@ -5,14 +5,13 @@
  * listing of each folder found so far, many listings at once. What a last part without a pattern gives is looked at, so
  * that names that are not there drop out.
  */
+#include "operator/json_text.h"
 #include "operator/fs_run.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define NAMES_MAX (1u << 20) /* of one pattern */
 
 /* ---- lists ---- */
 
@@ -107,6 +106,7 @@ struct expansion {
 	const char *pattern;
 	size_t len;        /* of the part that is matched; 0: only looked at */
 	bool dirs_only, no_memory;
+	char refused[400]; /* the host may list no more: why */
 };
 
 struct look {
@@ -125,6 +125,9 @@ static void on_entry(void *ctx, const struct fs_event *ev)
 		/* Looked at: it is there. */
 		if (x->len == 0 && ev->error == OK)
 			x->no_memory |= !fs_names_add(x->found, l->base);
+		/* Other folders that cannot be read have no matches, as in a shell. */
+		if (ev->error == ERR_LIST_LIMIT)
+			snprintf(x->refused, sizeof(x->refused), "%s", ev->message);
 		free(l->base);
 		free(l);
 		return;
@@ -133,7 +136,7 @@ static void on_entry(void *ctx, const struct fs_event *ev)
 		return;
 	memcpy(name, ev->data.p, ev->data.len);
 	name[ev->data.len] = '\0';
-	if (!fs_name_is_safe(name) || strchr(name, '/') || (x->dirs_only && !dir) || x->found->n >= NAMES_MAX)
+	if (!fs_name_is_safe(name) || strchr(name, '/') || (x->dirs_only && !dir))
 		return;
 	if (fs_glob_match(x->pattern, x->len, name) && fs_name_join(path, sizeof(path), l->base, name))
 		x->no_memory |= !fs_names_add(x->found, path);
@@ -154,7 +157,7 @@ static void ask(struct fs_run *run, struct expansion *x, const char *base)
 }
 
 /* Appends one part without a pattern to all that was found. */
-static bool append(struct fs_names *at, const char *part, size_t len)
+static enum err append(struct fs_names *at, const char *part, size_t len)
 {
 	struct fs_names next = { 0 };
 	bool ok = true;
@@ -169,10 +172,11 @@ static bool append(struct fs_names *at, const char *part, size_t len)
 	}
 	fs_names_free(at);
 	*at = next;
-	return ok;
+	return ok ? OK : ERR_NOMEM;
 }
 
-static bool match_part(struct fs_run *run, struct fs_names *at, const char *part, size_t len, bool last)
+/* ERR_LIST_LIMIT is said. */
+static enum err match_part(struct fs_run *run, struct fs_names *at, const char *part, size_t len, bool last)
 {
 	struct fs_names next = { 0 };
 	struct expansion x = { .found = &next, .pattern = part, .len = len, .dirs_only = !last };
@@ -182,7 +186,10 @@ static bool match_part(struct fs_run *run, struct fs_names *at, const char *part
 	fs_client_wait(&run->client);
 	fs_names_free(at);
 	*at = next;
-	return !x.no_memory;
+	if (!x.refused[0])
+		return x.no_memory ? ERR_NOMEM : OK;
+	fs_run_error(run, ERR_LIST_LIMIT, "%s", x.refused);
+	return ERR_LIST_LIMIT;
 }
 
 static bool part_is_pattern(const char *part, size_t len)
@@ -194,46 +201,48 @@ static bool part_is_pattern(const char *part, size_t len)
 }
 
 /* Part by part; in the end what is there, in order. */
-static bool expand(struct fs_run *run, const char *path, struct fs_names *at)
+static enum err expand(struct fs_run *run, const char *path, struct fs_names *at)
 {
-	bool ok = fs_names_add(at, *path == '/' ? "/" : "."), pattern = false;
+	enum err e = fs_names_add(at, *path == '/' ? "/" : ".") ? OK : ERR_NOMEM;
+	bool pattern = false;
 
-	for (const char *p = path + strspn(path, "/"); *p && ok;) {
+	for (const char *p = path + strspn(path, "/"); *p && e == OK;) {
 		size_t len = strcspn(p, "/"), slashes = strspn(p + len, "/");
 
 		pattern = part_is_pattern(p, len);
-		ok = pattern ? match_part(run, at, p, len, !slashes) : append(at, p, len);
+		e = pattern ? match_part(run, at, p, len, !slashes) : append(at, p, len);
 		p += len + slashes;
 	}
-	if (ok && !pattern)
-		ok = match_part(run, at, "", 0, true);
+	if (e == OK && !pattern)
+		e = match_part(run, at, "", 0, true);
 	fs_names_sort(at);
-	return ok;
+	return e;
 }
 
 bool fs_run_expand(struct fs_run *run, const char *path, struct fs_names *ret)
 {
+	bool pattern = !run->literal && fs_glob_is_pattern(path);
+	enum err e;
 	char *plain;
-	bool ok;
 
 	*ret = (struct fs_names){ 0 };
-	ok = run->literal || !fs_glob_is_pattern(path) || expand(run, path, ret);
-	if (ok && ret->n == 0) {
+	e = pattern ? expand(run, path, ret) : OK;
+	if (e == OK && ret->n == 0) {
 		plain = strdup(path);
 		if (plain && !run->literal)
 			fs_glob_unquote(plain);
-		ok = plain && fs_names_add(ret, plain);
+		e = plain && fs_names_add(ret, plain) ? OK : ERR_NOMEM;
 		free(plain);
 	}
-	if (ok && fs_client_is_over(&run->client)) {
+	if (e == OK && fs_client_is_over(&run->client)) {
+		e = ERR_CLOSED;
 		fs_run_error(run, run->client.s.error, "%s", run->client.s.message);
-		ok = false;
-	} else if (!ok) {
-		fs_run_error(run, ERR_NOMEM, "out of memory");
+	} else if (e == ERR_NOMEM) {
+		fs_run_error(run, e, "out of memory");
 	}
-	if (!ok)
+	if (e != OK)
 		fs_names_free(ret);
-	return ok;
+	return e == OK;
 }
 
 /* ---- operands ---- */
@@ -295,14 +304,15 @@ void fs_run_print(const struct fs_run *run, const char *name)
 
 void fs_run_print_json(json_t *o)
 {
-	json_dumpf(o, stdout, JSON_COMPACT);
-	putchar('\n');
+	json_text_print(o, JSON_COMPACT);
 	json_decref(o);
 }
 
 int fs_run_flush(struct fs_run *run)
 {
-	if (fflush(stdout) != 0 || ferror(stdout))
-		fs_run_local_error(run, "standard output", EPIPE);
+	int why = fflush(stdout) != 0 ? errno : ferror(stdout) ? EIO : 0;
+
+	if (why != 0)
+		fs_run_local_error(run, "standard output", why);
 	return fs_run_status(run);
 }

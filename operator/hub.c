@@ -255,6 +255,7 @@ static enum err open_tunnel(struct hub *h, struct hub_failure *f)
 		.mtu = h->mtu,
 		.congestion = h->congestion[0] ? h->congestion : NULL,
 		.aead = h->aead[0] ? h->aead : NULL,
+		.aead_workers = h->aead_workers,
 		.state_file = h->paths.state,
 		.initiate = true,
 		.is_guest = h->opt.is_guest,

@@ -332,7 +332,7 @@ enum err hub_client_connect(struct hub_client *hc, const char *socket_path, cons
 	if (e == ERR_TOO_LONG)
 		return hub_client_fail(hc, e, 0, "the path of the control socket is too long: choose a shorter NEFIA_HOME");
 	if (e == ERR_NOT_FOUND)
-		return hub_client_fail(hc, e, 0, "no hub is running");
+		return hub_client_fail(hc, e, 0, "No hub is running");
 	if (e != OK)
 		return hub_client_fail(hc, e, 0, "no hub answers at %s: %s", socket_path, err_text(e));
 	e = hub_client_call(hc, "hello", json_pack("{s:s, s:s}", "version", NEFIA_VERSION, "config", config), HELLO_MAX,

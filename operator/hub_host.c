@@ -348,6 +348,7 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 		.n_ids = hh->n_ids,
 		.known_hosts = hh->hub->paths.known_hosts,
 		.file_size_max = hh->file_size_max,
+		.list_max = hh->list_max,
 		.root = hh->session_root,
 		.program = hh->hub->opt.worker,
 		.is_guest = hh->hub->opt.is_guest,

@@ -49,6 +49,7 @@ struct hub_host {
 	size_t n_ids;
 	char session_root[1024]; /* of file operations; empty = none */
 	uint64_t file_size_max; /* ssh.max_file_size_bytes; 0 = no limit */
+	uint64_t list_max;      /* ssh.max_list_entries; 0 = no limit */
 	bool has_key;       /* it can be a peer of the tunnel */
 	bool gone;          /* not in the file any more; kept while its worker runs */
 	uint64_t seen_wall; /* last handshake, Unix ns, from this run or an earlier one; 0 = never */
@@ -102,6 +103,7 @@ struct hub {
 	size_t n_addrs;
 	uint16_t listen_port, mtu;
 	char aead[32]; /* forced; empty: choose */
+	int aead_workers;
 	char congestion[16];
 	struct list conns;
 	size_t n_conns;

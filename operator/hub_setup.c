@@ -89,7 +89,8 @@ static void set_ids(struct hub_host *hh, const struct config *c, const struct ho
 static bool same_login(const struct hub_host *hh, const struct config *c, const struct host_config *hc)
 {
 	return hh->user && strcmp(hh->user, config_user(c, hc)) == 0 && hc->n_addrs > 0 &&
-	       hh->file_size_max == c->max_file_size_bytes && strcmp(hh->session_root, config_session_root(c, hc)) == 0 &&
+	       hh->file_size_max == c->max_file_size_bytes && hh->list_max == c->max_list_entries &&
+	       strcmp(hh->session_root, config_session_root(c, hc)) == 0 &&
 	       ip_addr_equal(&hh->ip, &hc->addrs[0]) &&
 	       memcmp(&hh->peer.key, &hc->public_key, sizeof(hc->public_key)) == 0;
 }
@@ -138,6 +139,7 @@ static enum err set_host(struct hub_host *hh, const struct config *c, const stru
 	free(hh->user);
 	hh->user = user;
 	hh->file_size_max = c->max_file_size_bytes;
+	hh->list_max = c->max_list_entries;
 	snprintf(hh->session_root, sizeof(hh->session_root), "%s", config_session_root(c, hc));
 	set_ids(hh, c, hc);
 	after = ids_text(hh);
@@ -232,6 +234,7 @@ static enum err take_config(struct hub *h, const struct config *c)
 	h->listen_port = c->listen_port;
 	h->mtu = c->mtu;
 	memcpy(h->aead, c->aead, sizeof(h->aead));
+	h->aead_workers = c->aead_workers;
 	memcpy(h->congestion, c->congestion, sizeof(h->congestion));
 	return first;
 }

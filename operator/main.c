@@ -1,5 +1,4 @@
 /* operator/main.c - nefia: global flags, and which command is meant. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +8,14 @@
 #include "operator/askpass.h"
 #include "operator/cmd.h"
 #include "operator/hub_core.h"
+#include "os/proc.h"
 #include "ssh/nursery.h"
 #include "ssh/worker.h"
 
 static int print_version(void)
 {
 	printf("nefia v%s commit %s built %s\n", NEFIA_VERSION, NEFIA_COMMIT, NEFIA_BUILD_DATE);
-	return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	return EXIT_OK;
 }
 
 int cmd_version(struct cli *cli, int argc, char **argv)
@@ -95,7 +95,7 @@ static int dispatch(struct cli *cli, int argc, char **argv)
 	}
 	if (options_want_help(cli->cmd, argc, argv)) {
 		commands_help(stdout, c, word);
-		return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+		return EXIT_OK;
 	}
 	snprintf(called, sizeof(called), " %s", c->name);
 	if (c->words && !word && argc > 1 && argv[1][0] != '-')
@@ -113,6 +113,7 @@ int main(int argc, char **argv)
 	const char *config = NULL;
 	int i = 1, r;
 
+	os_fill_standard_descriptors();
 	if (argc > 1 && strcmp(argv[1], "ssh-nursery") == 0)
 		return ssh_nursery_main(3);
 	if (argc > 1 && strcmp(argv[1], "ssh-worker") == 0)
@@ -125,10 +126,10 @@ int main(int argc, char **argv)
 		} else if (strcmp(argv[i], "--batch") == 0) {
 			askpass_forbid();
 		} else if (strcmp(argv[i], "--version") == 0) {
-			return print_version();
+			return cli_flush(&cli, print_version());
 		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
 			usage(stdout);
-			return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+			return cli_flush(&cli, EXIT_OK);
 		} else {
 			return bad_option(argv[i]);
 		}
@@ -139,9 +140,7 @@ int main(int argc, char **argv)
 	}
 	cli.colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	hub_folder_init(config, cli.home, cli.config);
-	r = dispatch(&cli, argc - i, argv + i);
-	if (fflush(stdout) != 0 && r == EXIT_OK)
-		r = cli_error(&cli, 1041, "the output could not be written: %s", strerror(errno));
+	r = cli_flush(&cli, dispatch(&cli, argc - i, argv + i));
 	if (cli.loaded)
 		config_free(&cli.cfg);
 	return r;

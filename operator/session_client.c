@@ -80,7 +80,7 @@ static void answer(struct session *s, struct bytes body)
 	struct ssh_reader r = { body.p, body.len, false };
 	struct ssh_buf b = { 0 };
 	const char *text = NULL;
-	char path[256];
+	char path[SSH_IDENT_PATH_MAX + 1];
 	uint32_t n_wrong;
 
 	ssh_read_text(&r, path, sizeof(path));
@@ -268,6 +268,8 @@ unsigned session_ecode_of(enum err e, bool is_file)
 	case ERR_NO_SPACE:
 	case ERR_INVALID:
 		return is_file ? 1042 : 1041; /* the host key's file here */
+	case ERR_LIST_LIMIT:
+		return 1045;
 	case ERR_TOO_LONG:
 	case ERR_EXISTS:
 	case ERR_UNSUPPORTED:

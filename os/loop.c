@@ -75,6 +75,7 @@ struct os_loop {
 	int credit;	   /* asking goes on while it is above 0 */
 	unsigned n_short;  /* short sleeps since asking ended */
 	uint64_t n_events; /* of descriptors */
+	nsec_t waited;
 	nsec_t uv_at;	   /* its last turn */
 };
 
@@ -338,6 +339,11 @@ nsec_t os_loop_now(const struct os_loop *loop)
 	return loop->now;
 }
 
+nsec_t os_loop_waited(const struct os_loop *loop)
+{
+	return loop->waited;
+}
+
 void os_late_init(struct os_late *l, struct os_loop *loop, void (*fn)(void *ctx), void *ctx)
 {
 	*l = (struct os_late){ .loop = loop, .fn = fn, .ctx = ctx };
@@ -439,23 +445,28 @@ static bool timer_is_due(const struct os_loop *loop)
 /* Asks until something came; false: in vain, or it does not pay now. */
 static bool ask(struct os_loop *loop)
 {
-	nsec_t from;
+	nsec_t from, asked_until;
 
 	if (loop->credit <= 0 && loop->n_short >= N_SHORT)
 		loop->credit = CREDIT_MAX / 2;
 	if (loop->credit <= 0 || !loop->may_ask)
 		return look(loop);
 	loop->n_short = 0;
-	from = os_now();
+	from = asked_until = os_now();
 	do {
 		if (look(loop)) {
+			loop->waited += asked_until - from;
 			loop->credit = MIN(loop->credit + 1, CREDIT_MAX);
 			return true;
 		}
+		asked_until = loop->now;
 		if (timer_is_due(loop))
-			return true;
+			break;
 		sched_yield();
 	} while (loop->now - from < ASK_FOR);
+	loop->waited += asked_until - from;
+	if (timer_is_due(loop))
+		return true;
 	loop->credit -= 2;
 	return false;
 }
@@ -472,6 +483,7 @@ static void sleep_till_called(struct os_loop *loop)
 
 	arm(loop);
 	run_uv(loop, UV_RUN_ONCE);
+	loop->waited += loop->now - from;
 	loop->n_short += loop->now - from < SHORT_SLEEP;
 }
 

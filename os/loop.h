@@ -24,6 +24,9 @@ void os_loop_stop(struct os_loop *loop);
 /** os_loop_now() - the time of this turn */
 nsec_t os_loop_now(const struct os_loop *loop);
 
+/** os_loop_waited() - for how long it had nothing to do, asleep or asking in vain, since it was made */
+nsec_t os_loop_waited(const struct os_loop *loop);
+
 /** os_now() - CLOCK_BOOTTIME now; os_wall_now() - Unix time now; both ns */
 nsec_t os_now(void);
 uint64_t os_wall_now(void);

@@ -1,1 +1,1 @@
-LIBS_os := -luv -lseccomp -lz
+LIBS_os := -luv -lseccomp -lz -pthread

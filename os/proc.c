@@ -354,6 +354,13 @@ pid_t os_child_pid(const struct os_child *c)
 
 /* ---- hardening ---- */
 
+void os_fill_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			_exit(1);
+}
+
 unsigned os_raise_fds(unsigned want)
 {
 	struct rlimit r;

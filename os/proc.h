@@ -43,6 +43,8 @@ void os_child_free(struct os_child *c);
 void os_child_forget(struct os_child *c);
 pid_t os_child_pid(const struct os_child *c);
 
+/** os_fill_standard_descriptors() - those of 0, 1 and 2 that are closed become /dev/null, before a socket of ours becomes one */
+void os_fill_standard_descriptors(void);
 /** os_raise_fds() - as many descriptors as the hard limit and @want allow. Return: how many that is. */
 unsigned os_raise_fds(unsigned want);
 /** os_harden() - no core dumps, not traceable, no new privileges; keys stay in memory */

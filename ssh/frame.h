@@ -58,7 +58,7 @@ MUST_CHECK enum err ssh_put_string(struct ssh_buf *b, const void *p, size_t len)
 
 /* hub -> worker and back; the first byte of a message */
 enum ssh_control {
-	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max; string root; u32 idle_s;
+	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max, list_max; string root; u32 idle_s;
 			      * u32 has_agent; u32 n; n x (string path, string why not, files: string private, string public, string certificate) */
 	SSH_C_DIALED = 'D',  /* u32 dial, u32 err, string message ("": none); with a descriptor when OK */
 	SSH_C_SESSION = 'S', /* with a descriptor */
@@ -74,9 +74,10 @@ enum ssh_control {
 	SSH_C_AGENT = 'a',    /* worker: u32 dial, string request with its length */
 	SSH_C_SECRET = 'p',   /* worker: u32 identity, string passphrase: that is it; "": what is it? */
 };
+#define SSH_IDENT_PATH_MAX 4095     /* bytes of an identity's path: as the system has it */
 #define SSH_ROOT_MAX 1023           /* bytes of ssh.session_root */
 #define SSH_CONTROL_MAX (128 * 1024)
-#define SSH_CONTROL_VERSION 5       /* of these messages: hub and worker may be of two installations */
+#define SSH_CONTROL_VERSION 6       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_BLOB_MAX 16384
 #define SSH_PASSPHRASE_MAX 1023

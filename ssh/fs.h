@@ -14,6 +14,7 @@
 #include "base/list.h"
 #include "ssh/sftp_client.h"
 
+#define FS_NAME_BYTES 256        /* of a path, as they are on the average at most */
 #define FS_OUT_MAX (1024 * 1024) /* frames waiting for a command: when more, ask the server for no more */
 
 /* ---- sessions ---- */
@@ -34,6 +35,8 @@ struct fs_session {
 	const struct fs_lanes *lanes; /* NULL: none, ever */
 	struct ssh_buf *out;    /* frames for the command */
 	uint64_t file_size_max; /* 0: no limit */
+	uint64_t list_max;      /* names that may be listed, and FS_NAME_BYTES of them for each; 0: no limit */
+	uint64_t n_listed, listed_bytes;
 	const char *root;       /* the folder that nothing leaves; NULL: none. Stays */
 	nsec_t now;
 	struct list ops;

@@ -7,7 +7,8 @@
  *
  * SFTP has no openat(): between the answer and what is then done with the path, somebody at the host can put a link into it. So what
  * is opened is looked at again before a byte of it moves (fs_confine_check()): the path must still resolve to itself, and what
- * the handle is must be what stands there. What that leaves open is in doc/ssh.md.
+ * the handle is must be what stands there. Two questions, so one who changes the folder to and fro needs it to be right for each:
+ * they are asked often and in an order that nobody can foresee. What that leaves open is in doc/ssh.md.
  */
 #include "ssh/fs_internal.h"
 
@@ -15,9 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
+#include "os/loop.h"
+
 enum { TAG_ROOT, TAG_PATH, TAG_SECOND, TAG_MADE, TAG_STEP, TAG_LAST };
 
-#define CHECK_TRIES 3
+#define CHECK_TRIES 8
+#define CHECK_LOOKS 16 /* by the path, of either kind: who flips a coin for each gets through one time in 65,536 */
 
 struct fs_confine {
 	char *real[3];      /* by the tag: of the root, of the path (or its folder), of the second */
@@ -332,14 +337,36 @@ static bool is_same_file(const struct ssh_attr *a, const struct ssh_attr *b)
 	       a->mtime == b->mtime;
 }
 
+void fs_confine_look_on(struct fs_op *op)
+{
+	for (; op->n_looks > 0 && !op->over && sftp_client_room(op->s->client); op->n_looks--, op->coins >>= 1) {
+		bool real = op->coins & 1;
+
+		fs_op_on_path(op, real ? SFTP_REALPATH : SFTP_LSTAT, op->check_path,
+			      real ? FS_TAG_CHECK_REAL : FS_TAG_CHECK_THERE);
+	}
+}
+
 static void look_again(struct fs_op *op)
 {
-	op->n_checks = 3;
-	fs_op_on_path(op, SFTP_REALPATH, op->check_path, FS_TAG_CHECK_REAL);
-	if (!op->over)
-		fs_op_on_path(op, SFTP_LSTAT, op->check_path, FS_TAG_CHECK_THERE);
-	if (!op->over)
-		fs_op_on_handle(op, SFTP_FSTAT, FS_TAG_CHECK_OPEN);
+	uint64_t coins = rng_u64(os_rng());
+
+	/* Each kind once at least. */
+	op->coins = (coins & ~(uint64_t)3) | (coins & 4 ? 1 : 2);
+	op->n_looks = CHECK_LOOKS;
+	op->n_checks = CHECK_LOOKS + 1;
+	op->check_seen = op->check_differs = false;
+	fs_op_on_handle(op, SFTP_FSTAT, FS_TAG_CHECK_OPEN);
+	fs_confine_look_on(op);
+}
+
+/* What stands there; it must be the same each time. */
+static void take_there(struct fs_op *op, const struct ssh_attr *a)
+{
+	if (op->check_seen && !is_same_file(&op->check_there, a))
+		op->check_differs = true;
+	op->check_seen = true;
+	op->check_there = *a;
 }
 
 void fs_confine_checked(struct fs_op *op, uint64_t tag, const struct sftp_reply *r)
@@ -347,14 +374,14 @@ void fs_confine_checked(struct fs_op *op, uint64_t tag, const struct sftp_reply 
 	bool ok = tag == FS_TAG_CHECK_REAL ? fs_confine_is_same(r, op->check_path) : r->type == SFTP_ATTRS;
 
 	if (tag == FS_TAG_CHECK_THERE)
-		op->check_there = r->attr;
+		take_there(op, &r->attr);
 	if (tag == FS_TAG_CHECK_OPEN)
 		op->check_open = r->attr;
 	/* A server answers in the order that it likes. */
 	if (--op->n_checks > 0 && ok)
 		return;
-	if (ok && !is_same_file(&op->check_there, &op->check_open)) {
-		/* Somebody may have written to it between the two looks. */
+	if (ok && (op->check_differs || !is_same_file(&op->check_there, &op->check_open))) {
+		/* Somebody may have written to it between two looks. */
 		ok = op->check_tries-- > 0;
 		if (ok)
 			look_again(op);

@@ -69,6 +69,7 @@ struct fs_node {
 	unsigned n_open;  /* its own scan, its entries, its subfolders */
 	unsigned depth;
 	bool failed;      /* it could not be opened, or is not what it was */
+	unsigned n_idle;  /* lists in a row without a name in them */
 	unsigned n_asked; /* answers without which it is not read: of the opening, and in a session root of the look after it */
 	uint8_t handle[SFTP_HANDLE_MAX];
 	size_t handle_len;
@@ -77,6 +78,7 @@ struct fs_node {
 
 struct fs_walk {
 	struct list queue, wants, all;
+	struct list doomed; /* files that are to be removed */
 	unsigned n_active, n_nodes;
 	uint32_t depth_max;
 	bool remove;
@@ -102,8 +104,11 @@ struct fs_op {
 	struct fs_confine *confine; /* while paths are resolved */
 	const char *check_path;  /* what was opened, as long as it is looked at again */
 	struct ssh_attr check_there, check_open; /* what is at check_path, and what the handle is */
+	bool check_seen, check_differs; /* check_there was told; it was not the same each time */
 	int check_tries;
 	unsigned n_checks;       /* answers without which not a byte of it may move */
+	unsigned n_looks;        /* of those, by the path, that are still to be asked for: */
+	uint64_t coins;          /* of which kind, a bit for each */
 	union {
 		struct fs_get get;
 		struct fs_put put;
@@ -137,6 +142,8 @@ void fs_op_fail_reply(struct fs_op *op, const struct sftp_reply *r, const char *
 /** fs_op_start_simple() - everything but GET, PUT, LS, FIND and recursive RM */
 void fs_op_start_simple(struct fs_op *op);
 bool fs_op_room(const struct fs_op *op);
+/** fs_op_list() - a name of @len bytes came; false: more than the session may list, and the operation failed */
+bool fs_op_list(struct fs_op *op, size_t len);
 
 /* ---- fs_session.c ---- */
 /** fs_op_begin() - by its kind, its paths resolved where they have to be */
@@ -157,6 +164,8 @@ void fs_confine_start(struct fs_op *op);
  * Return: false: there is no root, and nothing to look at. The type's step() is called when it may go on.
  */
 bool fs_confine_check(struct fs_op *op, const char *path);
+/** fs_confine_look_on() - ask for what there was no room for */
+void fs_confine_look_on(struct fs_op *op);
 void fs_confine_checked(struct fs_op *op, uint64_t tag, const struct sftp_reply *r);
 /** fs_confine_is_same() - does the answer to REALPATH say @path itself? */
 bool fs_confine_is_same(const struct sftp_reply *r, const char *path);

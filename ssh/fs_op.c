@@ -75,6 +75,20 @@ bool fs_op_room(const struct fs_op *op)
 	return sftp_client_room(op->s->client) && ssh_buf_used(op->s->out) < FS_OUT_MAX;
 }
 
+bool fs_op_list(struct fs_op *op, size_t len)
+{
+	struct fs_session *s = op->s;
+
+	s->n_listed++;
+	s->listed_bytes += len;
+	if (s->list_max == 0 || (s->n_listed <= s->list_max && s->listed_bytes / FS_NAME_BYTES <= s->list_max))
+		return true;
+	fs_op_fail(op, ERR_LIST_LIMIT, "%s: more than %llu %s were listed (ssh.max_list_entries%s)", op->path,
+		   (unsigned long long)(s->n_listed > s->list_max ? s->list_max : s->list_max * FS_NAME_BYTES),
+		   s->n_listed > s->list_max ? "names" : "bytes of names", s->n_listed > s->list_max ? "" : ", 256 bytes for each");
+	return false;
+}
+
 /* ---- ends ---- */
 
 static void finish(struct fs_op *op, enum err e, const char *message)
@@ -304,10 +318,12 @@ static void one_name(struct fs_op *op, const struct sftp_reply *r)
 	struct bytes names = r->data, name;
 	struct ssh_attr a;
 
-	if (r->n_names != 1 || !sftp_next_name(&names, &name, &a)) {
+	if (r->n_names != 1 || !sftp_next_name(&names, &name, &a) || name.len > SSH_PATH_MAX) {
 		fs_op_fail(op, ERR_PROTOCOL, "%s %s: the server's answer is malformed", verb(op), op->path);
 		return;
 	}
+	if (!fs_op_list(op, name.len))
+		return;
 	fs_emit_entry(op, (struct bytes){ NULL, 0 }, name, &a);
 	fs_op_done(op);
 }

@@ -2,12 +2,13 @@
  * ssh/fs_put.c - writing a file: under a temporary name beside it, and into its place in one step
  * when it is whole.
  *
- *	[LSTAT target]      with SSH_PUT_NO_REPLACE
+ *	LSTAT target        no device, pipe, socket or folder is replaced; with SSH_PUT_NO_REPLACE nothing is
  *	OPEN temporary      new and ours alone (mode 0600, O_EXCL, a random name), or, to resume, what is
  *	                    there, of which size and last bytes are shown
  *	WRITE ...           as they come, none waits for another's answer
  *	FSETSTAT fsync CLOSE    behind the last write; every one of them and of the writes must succeed
  *	posix-rename        only then
+ *	OPEN folder, fsync, CLOSE    where the server syncs, and opens folders (OpenSSH's does): the new name lasts too
  *
  * While the server's window holds what is to be sent, the temporary is opened on further channels too (struct fs_lanes), and
  * writes go to the one with the least before it. Then everything that is written must be answered, and those channels'
@@ -36,7 +37,8 @@
 #define SPACE_LOW (1u << 20) /* less than that is left: what failed, failed for want of it */
 
 enum { TAG_LOOK, TAG_LOOK_TEMP, TAG_OPEN, TAG_STAT, TAG_TAIL, TAG_FINISH, TAG_RENAME, TAG_RENAME_OLD,
-       TAG_IGNORE, TAG_SPACE, TAG_LOOK_AGAIN, TAG_LANE_CLOSED, TAG_LANE };
+       TAG_IGNORE, TAG_SPACE, TAG_LOOK_AGAIN, TAG_LANE_CLOSED, TAG_PLACE,
+       TAG_FOLDER, TAG_FOLDER_SYNCED, TAG_LANE };
 
 /* ---- beginning ---- */
 
@@ -88,7 +90,10 @@ void fs_put_start(struct fs_op *op)
 	} else if (u->flags & SSH_PUT_NO_REPLACE) {
 		fs_op_on_path(op, SFTP_LSTAT, op->path, TAG_LOOK);
 	} else {
-		start_temp(op);
+		u->n_unsure++;
+		fs_op_on_path(op, SFTP_LSTAT, op->path, TAG_PLACE);
+		if (!op->over)
+			start_temp(op);
 	}
 }
 
@@ -368,13 +373,41 @@ static void move_into_place(struct fs_op *op)
 	fs_op_call(op, &rq, plain ? TAG_RENAME_OLD : TAG_RENAME);
 }
 
+/* A server that does not open folders, or cannot sync one, has renamed all the same. */
+static void sync_folder(struct fs_op *op)
+{
+	struct sftp_request rq = { .type = SFTP_OPEN, .path = fs_str("."), .flags = SFTP_F_READ };
+	const char *slash = strrchr(op->path, '/');
+
+	if (!op->s->client->has[SFTP_X_FSYNC] || op->put.flags & SSH_PUT_NO_SYNC) {
+		fs_op_done(op);
+		return;
+	}
+	if (slash)
+		rq.path = (struct bytes){ (const uint8_t *)op->path, (size_t)(slash - op->path) + (slash == op->path) };
+	fs_op_call(op, &rq, TAG_FOLDER);
+}
+
+static void take_folder(struct fs_op *op, const struct sftp_reply *r)
+{
+	struct sftp_request sync = { .type = SFTP_EXTENDED, .ext = SFTP_X_FSYNC, .path = r->data };
+
+	if (r->type != SFTP_HANDLE || r->data.len == 0) {
+		fs_op_done(op);
+		return;
+	}
+	memcpy(op->handle, r->data.p, r->data.len);
+	op->handle_len = r->data.len;
+	fs_op_call(op, &sync, TAG_FOLDER_SYNCED);
+}
+
 static void take_renamed(struct fs_op *op, uint64_t tag, const struct sftp_reply *r)
 {
 	struct fs_put *u = &op->put;
 
 	if (r->type == SFTP_STATUS && r->status == SFTP_OK) {
 		u->made_temp = false;
-		fs_op_done(op);
+		sync_folder(op);
 	} else if (tag == TAG_RENAME_OLD && r->status == SFTP_FAILURE && u->flags & SSH_PUT_NO_REPLACE) {
 		fs_op_on_path(op, SFTP_LSTAT, op->path, TAG_LOOK_AGAIN);
 	} else if (tag == TAG_RENAME_OLD && r->status == SFTP_FAILURE) {
@@ -413,15 +446,37 @@ static void take_space(struct fs_op *op, const struct sftp_reply *r)
 		fs_op_fail(op, ERR_IO, "writing %s: the server refused it (a quota, or an error of its disk?)", op->path);
 }
 
-static void take_written(struct fs_op *op, const struct sftp_reply *r)
+/* One answer fewer is missing. */
+static void be_surer(struct fs_op *op)
 {
 	struct fs_put *u = &op->put;
 
-	u->n_unsure--;
-	if (r->type != SFTP_STATUS || r->status != SFTP_OK)
-		write_failed(op, r);
-	else if (u->finishing && u->n_unsure == 0 && !u->write_failed)
+	if (--u->n_unsure == 0 && u->finishing && !u->write_failed)
 		move_into_place(op);
+}
+
+static void take_written(struct fs_op *op, const struct sftp_reply *r)
+{
+	if (r->type != SFTP_STATUS || r->status != SFTP_OK) {
+		op->put.n_unsure--;
+		write_failed(op, r);
+	} else {
+		be_surer(op);
+	}
+}
+
+/* What stands where the file shall be. Where nothing does there is no answer with attributes. */
+static void take_place(struct fs_op *op, const struct sftp_reply *r)
+{
+	uint32_t type = r->type == SFTP_ATTRS && r->attr.which & SSH_ATTR_MODE ? r->attr.mode & 0170000 : 0;
+
+	if (type == 0040000)
+		fs_op_fail(op, ERR_IS_FOLDER, "writing %s: it is a folder", op->path);
+	else if (type && type != 0100000 && type != 0120000)
+		fs_op_fail(op, ERR_INVALID, "writing %s: it is a device, a pipe or a socket, which a copy would replace "
+			   "(nefia exec, with --stdin, writes to it)", op->path);
+	else
+		be_surer(op);
 }
 
 static void take_write(struct fs_op *op, uint64_t n, const struct sftp_reply *r)
@@ -477,6 +532,15 @@ static void put_reply(struct fs_op *op, uint64_t tag, const struct sftp_reply *r
 		break;
 	case TAG_SPACE:
 		take_space(op, r);
+		break;
+	case TAG_PLACE:
+		take_place(op, r);
+		break;
+	case TAG_FOLDER:
+		take_folder(op, r);
+		break;
+	case TAG_FOLDER_SYNCED:
+		fs_op_done(op);
 		break;
 	default:
 		if (tag >= TAG_WRITES)

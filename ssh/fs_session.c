@@ -157,6 +157,7 @@ void fs_session_step(struct fs_session *s, nsec_t now)
 	list_for_each_safe(it, &s->ops) {
 		struct fs_op *op = container_of(it, struct fs_op, link);
 
+		fs_confine_look_on(op);
 		if (!op->over && op->type->step)
 			op->type->step(op);
 		if (op->over && op->n_calls == 0)

@@ -64,7 +64,8 @@ static struct fs_node *add_node(struct fs_op *op, struct fs_node *parent, const 
 	struct fs_node *n = w->n_nodes < WALK_NODES_MAX ? calloc(1, sizeof(*n) + len + 1) : NULL;
 
 	if (!n) {
-		fs_op_fail(op, ERR_FULL, "%s: more folders than can be walked at once", op->path);
+		fs_op_fail(op, ERR_LIST_LIMIT, "%s: more than %d folders wait to be walked, which is a fixed limit", op->path,
+			   WALK_NODES_MAX);
 		return NULL;
 	}
 	memcpy(n->path, path, len + 1);
@@ -138,6 +139,39 @@ static bool is_dots(struct bytes name)
 	return (name.len == 1 && name.p[0] == '.') || (name.len == 2 && memcmp(name.p, "..", 2) == 0);
 }
 
+/* A file to be removed when there is room for the request: one list can have more of them than may be under way. */
+struct doomed {
+	struct list link;
+	struct fs_node *in;
+	char path[];
+};
+
+static void doom(struct fs_op *op, struct fs_node *in, const char *path)
+{
+	size_t size = strlen(path) + 1;
+	struct doomed *d = malloc(sizeof(*d) + size);
+
+	if (!d) {
+		fs_op_fail(op, ERR_NOMEM, "out of memory");
+		return;
+	}
+	memcpy(d->path, path, size);
+	d->in = in;
+	in->n_open++;
+	list_add_tail(&op->walk.doomed, &d->link);
+}
+
+static void remove_doomed(struct fs_op *op)
+{
+	while (!op->over && !list_empty(&op->walk.doomed) && fs_op_room(op)) {
+		struct doomed *d = container_of(list_first(&op->walk.doomed), struct doomed, link);
+
+		list_del(&d->link);
+		call_below(op, SFTP_REMOVE, d->path, tag_of(d->in, ASK_REMOVE));
+		free(d);
+	}
+}
+
 static void take_entry(struct fs_op *op, struct fs_node *n, struct bytes name, const struct ssh_attr *a)
 {
 	struct fs_walk *w = &op->walk;
@@ -156,12 +190,11 @@ static void take_entry(struct fs_op *op, struct fs_node *n, struct bytes name, c
 		fs_emit_entry(op, fs_str(n->path), name, a);
 	if (is_folder(a) && (w->depth_max == 0 || n->depth < w->depth_max)) {
 		if (n->depth >= DEPTH_MAX)
-			note(op, path, ERR_TOO_LONG, "too deep");
+			note(op, "", ERR_LIST_LIMIT, "folders in it are more than 256 deep: what is below is left out");
 		else
 			add_node(op, n, path);
 	} else if (w->remove) {
-		n->n_open++;
-		call_below(op, SFTP_REMOVE, path, tag_of(n, ASK_REMOVE));
+		doom(op, n, path);
 	}
 }
 
@@ -190,17 +223,23 @@ static void take_names(struct fs_op *op, struct fs_node *n, const struct sftp_re
 	struct bytes names = r->data, name;
 	struct ssh_attr a;
 
+	bool idle = true;
+
 	for (uint32_t i = 0; i < r->n_names && !op->over; i++) {
 		if (!sftp_next_name(&names, &name, &a)) {
 			fs_op_fail(op, ERR_PROTOCOL, "%s: the server's list is malformed", op->path);
 			return;
 		}
-		take_entry(op, n, name, &a);
+		idle &= is_dots(name);
+		if (fs_op_list(op, strlen(n->path) + name.len))
+			take_entry(op, n, name, &a);
 	}
 	if (op->over)
 		return;
-	if (r->n_names == 0)
-		fs_op_fail(op, ERR_PROTOCOL, "%s: the server's list is malformed", op->path);
+	/* "." and ".." may come by themselves, even one by one. */
+	n->n_idle = idle ? n->n_idle + 1 : 0;
+	if (r->n_names == 0 || n->n_idle > 2)
+		fs_op_fail(op, ERR_PROTOCOL, "%s: the server's list is malformed, or has no end", op->path);
 	else
 		list_add_tail(&op->walk.wants, &n->link); /* walk_step() asks for the next when there is room */
 }
@@ -268,7 +307,8 @@ static void walk_step(struct fs_op *op)
 {
 	struct fs_walk *w = &op->walk;
 
-	while (!op->over && !list_empty(&w->wants) && fs_op_room(op))
+	remove_doomed(op);
+	while (!op->over && !list_empty(&w->wants) && list_empty(&w->doomed) && fs_op_room(op))
 		read_on(op, container_of(list_first(&w->wants), struct fs_node, link));
 	while (!op->over && !list_empty(&w->queue) && w->n_active < WALK_ACTIVE_MAX && fs_op_room(op)) {
 		struct fs_node *n = container_of(list_first(&w->queue), struct fs_node, link);
@@ -332,6 +372,8 @@ static void walk_free(struct fs_op *op)
 {
 	list_for_each_safe(it, &op->walk.all)
 		free(container_of(it, struct fs_node, all));
+	list_for_each_safe(it, &op->walk.doomed)
+		free(container_of(it, struct doomed, link));
 }
 
 void fs_walk_start(struct fs_op *op, uint32_t depth_max)
@@ -342,6 +384,7 @@ void fs_walk_start(struct fs_op *op, uint32_t depth_max)
 	list_init(&w->queue);
 	list_init(&w->wants);
 	list_init(&w->all);
+	list_init(&w->doomed);
 	w->remove = op->kind == SSH_OP_RM;
 	w->depth_max = depth_max;
 	if (op->kind != SSH_OP_LS)

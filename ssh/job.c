@@ -26,17 +26,16 @@
 #define START_TIMEOUT (30 * NSEC_PER_SEC)
 #define CLOSE_TIMEOUT (10 * NSEC_PER_SEC)
 
-struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max, const char *root)
+struct ssh_job *ssh_job_new(int fd, const struct ssh_setup *setup)
 {
 	struct ssh_job *j = calloc(1, sizeof(*j));
 
 	if (!j)
 		return NULL;
 	j->fd = fd;
-	j->file_size_max = file_size_max;
-	j->root = root;
+	j->setup = setup;
 	j->deadline = NSEC_NEVER;
-	fs_session_init(&j->fs, NULL, &j->out, file_size_max);
+	fs_session_init(&j->fs, NULL, &j->out, 0);
 	list_init(&j->link);
 	return j;
 }

@@ -19,8 +19,7 @@ struct ssh_job {
 	struct ssh_conn *conn;
 	LIBSSH2_CHANNEL *channel;
 	struct fs_session fs;   /* file kinds, from JOB_RUN on */
-	uint64_t file_size_max;
-	const char *root;       /* the worker's */
+	const struct ssh_setup *setup;
 	struct ssh_buf in, out; /* from and to the command */
 	struct ssh_buf data;    /* towards the host */
 	struct ssh_buf request; /* SHELL: what stands behind the command in the first frame */
@@ -34,8 +33,8 @@ struct ssh_job {
 	nsec_t deadline;        /* of JOB_OPEN, JOB_START and JOB_CLOSE */
 };
 
-/** ssh_job_new() - @root: the folder that file operations do not leave, or NULL; it stays */
-struct ssh_job *ssh_job_new(int fd, uint64_t file_size_max, const char *root);
+/** ssh_job_new() - @setup stays; it counts from the first frame on */
+struct ssh_job *ssh_job_new(int fd, const struct ssh_setup *setup);
 void ssh_job_free(struct ssh_job *j);
 /** ssh_job_step() - as far as it goes without blocking; JOB_DONE with an empty @out ends it */
 void ssh_job_step(struct ssh_job *j, nsec_t now);

@@ -11,6 +11,7 @@
 #include "ssh/direct.h"
 #include "ssh/job_internal.h"
 #include "ssh/listen.h"
+#include "ssh/setup.h"
 #include "ssh/shell.h"
 
 #define WINDOW (4u << 20)
@@ -154,9 +155,10 @@ static void open_files(struct ssh_job *j, nsec_t now)
 		ssh_job_fail(j, e == ERR_FULL ? ERR_FORBIDDEN : e, "%s", why);
 		return;
 	}
-	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->file_size_max);
+	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->setup->file_size_max);
 	j->fs.lanes = ssh_fs_lanes(c->fs);
-	j->fs.root = j->root;
+	j->fs.list_max = j->setup->list_max;
+	j->fs.root = j->setup->root[0] ? j->setup->root : NULL;
 	j->state = JOB_RUN;
 	if (j->kind == SSH_F_FS)
 		ssh_job_say(j, SSH_F_READY, job_nothing, job_nothing);

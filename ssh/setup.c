@@ -2,6 +2,7 @@
 #include "ssh/setup.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ssh/fs_session.h"
@@ -45,13 +46,16 @@ static void take_key(struct ssh_ident *id, struct bytes private, struct bytes pu
 static void read_ident(struct ssh_reader *r, struct ssh_ident *id)
 {
 	struct bytes private, public, certificate;
+	char path[SSH_IDENT_PATH_MAX + 1];
 
-	ssh_read_text(r, id->path, sizeof(id->path));
+	ssh_read_text(r, path, sizeof(path));
+	id->path = strdup(path);
+	r->bad |= !id->path;
 	ssh_read_text(r, id->why, sizeof(id->why));
 	private = ssh_read_string(r);
 	public = ssh_read_string(r);
 	certificate = ssh_read_string(r);
-	id->is_agent = strcmp(id->path, "agent") == 0;
+	id->is_agent = strcmp(path, "agent") == 0;
 	if (r->bad || id->why[0] || id->is_agent)
 		return;
 	take_key(id, private, public);
@@ -68,6 +72,7 @@ bool ssh_setup_read(struct ssh_reader *r, struct ssh_setup *s)
 	ssh_read_text(r, s->user, sizeof(s->user));
 	ssh_read_text(r, s->key_types, sizeof(s->key_types));
 	s->file_size_max = ssh_read_u64(r);
+	s->list_max = ssh_read_u64(r);
 	ssh_read_text(r, s->root, sizeof(s->root));
 	s->idle_s = ssh_read_u32(r);
 	s->has_agent = ssh_read_u32(r) != 0;

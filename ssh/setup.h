@@ -18,7 +18,7 @@ enum ssh_unlock {
 
 /* An entry of ssh.identities. */
 struct ssh_ident {
-	char path[256];
+	char *path;
 	bool is_agent;      /* the word "agent": all keys that the agent has */
 	struct ssh_blob text; /* the private key's file while it is locked */
 	struct ssh_key key;
@@ -31,7 +31,7 @@ struct ssh_ident {
 struct ssh_setup {
 	char host[64], user[64];
 	char key_types[256]; /* of the host's known keys, comma-separated: preferred */
-	uint64_t file_size_max;
+	uint64_t file_size_max, list_max; /* 0: no limit */
 	char root[SSH_ROOT_MAX + 1]; /* no file operation leaves it; "" = none */
 	uint32_t idle_s;
 	bool has_agent;      /* the hub can reach one */

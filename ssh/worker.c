@@ -434,6 +434,8 @@ static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config
 	if (e == OK)
 		e = ssh_put_u64(&b, cfg->file_size_max);
 	if (e == OK)
+		e = ssh_put_u64(&b, cfg->list_max);
+	if (e == OK)
 		e = ssh_put_string(&b, cfg->root ? cfg->root : "", cfg->root ? strlen(cfg->root) : 0);
 	if (e == OK)
 		e = ssh_put_u32(&b, cfg->idle_s);

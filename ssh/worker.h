@@ -33,6 +33,7 @@ struct ssh_worker_config {
 	size_t n_ids;
 	const char *known_hosts; /* path, read and written by the hub */
 	uint64_t file_size_max;  /* ssh.max_file_size_bytes: no more is read of any file; 0 = no limit */
+	uint64_t list_max;       /* ssh.max_list_entries: names that one session may list; 0 = no limit */
 	struct ssh_nursery *nursery; /* it comes from there; outlives it. NULL: started by itself */
 	const char *program;     /* started as the worker, with the argument "ssh-worker"; NULL = this program */
 	bool is_guest;           /* this process is another program's: nothing of the worker is seen as its child */

@@ -112,7 +112,6 @@ static void take_config(struct ssh_process *p, struct ssh_reader *r)
 		_exit(SSH_WORKER_OTHER_VERSION);
 	p->configured = ssh_setup_read(r, &p->setup);
 	p->over = !p->configured;
-	p->file_size_max = p->setup.file_size_max;
 	p->idle_ns = p->setup.idle_s * NSEC_PER_SEC;
 }
 
@@ -182,7 +181,7 @@ static void take_secret(struct ssh_process *p, struct ssh_reader *r)
 
 static void take_session(struct ssh_process *p, int *fd)
 {
-	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, p->file_size_max, p->setup.root[0] ? p->setup.root : NULL) : NULL;
+	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, &p->setup) : NULL;
 
 	p->n_sessions++;
 	p->idle_told = false;

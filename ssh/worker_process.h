@@ -22,7 +22,6 @@ struct ssh_process {
 	size_t n_conns, n_jobs;
 	size_t first_job;  /* of what is polled */
 	uint32_t next_id;
-	uint64_t file_size_max;
 	nsec_t now, idle_ns, idle_since;
 	struct cpu_watch cpu;
 	struct ssh_asker asker;

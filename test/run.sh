@@ -132,7 +132,7 @@ mapfile -t e2e < <(printf '%s\n' test/e2e/*.sh | grep -vE '/(lib|run|drop)\.sh$'
 # as an ordinary user without capabilities, whoever we are
 dropped() { start test/e2e/drop.sh "$PWD/$1"; }
 suite_of e2e dropped "${e2e[@]}"
-suite lint test/lint.sh test/manual.sh test/clang.sh
+suite lint test/lint.sh test/doc.sh test/manual.sh test/clang.sh
 # minutes each; SIM_MINUTES and the like say how many
 [ -n "$long" ] && WIDTH=1 LIMIT=${TEST_TIMEOUT_LONG:-7200} suite long test/long/*.sh
 echo "slowest: $(sort -rn "$logs/times" | head -n 5 | sed 's/  */ /g' | paste -sd, | sed 's/,/, /g')"

@@ -3,7 +3,7 @@
 # made slow: a test must not fail because it had to wait. Prints what failed, how often, and where its log is.
 #
 #   LOAD  one    one processor for everything
-#         busy   the same, shared with two programs that never rest (three quarters of the time are gone)
+#         busy   the same, shared with two programs that never rest (two thirds of the time are gone)
 #         quota  60 % of one processor, in slices of 100 ms (a cgroup of version 1; root)
 #         disk   a program that writes and syncs all the time beside them
 # soak.sh -l busy -n 5 test/e2e/exec.sh

@@ -3,6 +3,7 @@
 test-bins: programs stock $(UNIT_BINS) $(REPLAY_BINS) $(B)/test/sim
 test:
 	@third_party/setup.sh test
+	@third_party/old-sshd.sh $(B)
 	@$(MAKE) --no-print-directory test-bins
 	@test/run.sh $(B)
 test-long:
@@ -12,6 +13,7 @@ test-long:
 
 lint: $(ALL_PARTS:%=$(B)/lib%.a)
 	@B=$(B) test/lint.sh
+	@test/doc.sh
 check-repro:
 	@test/repro.sh
 

@@ -99,6 +99,7 @@ static void discard_queue(struct tunnel *t, nsec_t now)
 {
 	struct wg_tx tx;
 
+	tunnel_workers_recall(t);
 	while (wg_device_next_tx(t->dev, now, &tx))
 		wg_device_tx_done(t->dev);
 }

@@ -60,6 +60,7 @@ static void be_fast(struct tunnel *t)
 	}
 	if (!wg_device_set_aead(t->dev, fastest.name))
 		return;
+	tunnel_workers_new_cipher(t);
 	log_debug("cipher aead=%s", fastest.name);
 	t->cipher.fast = true;
 	fastest.n_users++;
@@ -137,6 +138,7 @@ static void find_fastest(struct tunnel *t)
 static void become_quiet(struct tunnel *t)
 {
 	t->cipher.busy = false;
+	tunnel_workers_stop(t);
 	be_slow(t);
 	tunnel_rest(t);
 }

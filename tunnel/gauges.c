@@ -1,15 +1,17 @@
-/* tunnel/gauges.c - what the socket and the stack have counted, by name, for status reports. */
+/* tunnel/gauges.c - what the socket, the stack and the threads for the cipher have counted, by name, for status reports. */
 #include "tunnel/tunnel_internal.h"
 
 size_t tunnel_gauges(const struct tunnel *t, struct tunnel_gauge *ret, size_t max)
 {
 	struct os_udp_stats u = { 0 };
 	struct net_stats n;
+	struct tunnel_workers_stats w;
 	size_t count = 0;
 
 	if (t->udp)
 		os_udp_get_stats(t->udp, &u);
 	net_get_stats(&n);
+	tunnel_workers_stats(t, &w);
 	const struct tunnel_gauge all[] = {
 		{ "gso", u.gso },
 		{ "gro", u.gro },
@@ -27,6 +29,13 @@ size_t tunnel_gauges(const struct tunnel *t, struct tunnel_gauge *ret, size_t ma
 		{ "tcp_resent", (int64_t)n.n_resent },
 		{ "tcp_recoveries", (int64_t)n.n_recoveries },
 		{ "tcp_small_paths", (int64_t)n.n_holes },
+		{ "aead_workers", w.n_threads },
+		{ "aead_judge", w.state },
+		{ "aead_handed", (int64_t)w.n_handed },
+		{ "aead_taken_back", (int64_t)w.n_taken_back },
+		{ "aead_late", (int64_t)w.n_late },
+		{ "aead_trials", (int64_t)w.n_trials },
+		{ "aead_trials_failed", (int64_t)w.n_failed },
 	};
 
 	while (count < ARRAY_SIZE(all) && count < max) {

@@ -23,11 +23,18 @@ static struct pktpool *pool;
 
 /* ---- data ---- */
 
+static void count_bytes(struct tunnel *t, size_t n)
+{
+	t->cipher.bytes += n;
+	t->workers.n_bytes += n;
+}
+
 /* @all: also a run that could still grow. */
 static void transmit(struct tunnel *t, bool all)
 {
 	struct wg_tx tx;
 
+	tunnel_workers_turn(t, all);
 	while (t->udp && !t->tx_stuck && (all || wg_device_tx_is_full(t->dev)) &&
 	       wg_device_next_tx(t->dev, os_loop_now(t->loop), &tx)) {
 		enum err e = os_udp_send(t->udp, &tx.path, tx.p, tx.len, tx.seg_len);
@@ -45,7 +52,7 @@ static void transmit(struct tunnel *t, bool all)
 			if (t->tx_stuck)
 				return;
 		}
-		t->cipher.bytes += tx.len;
+		count_bytes(t, tx.len);
 		wg_device_tx_done(t->dev);
 	}
 }
@@ -139,8 +146,9 @@ static void process(void *ctx)
 		transmit_and_resume(t);
 	}
 	tunnel_cipher_turn(t);
+	tunnel_workers_judge(t);
 	tunnel_state_flush(&t->state, os_loop_now(t->loop));
-	os_timer_set(&t->timer, nsec_min(wg_device_deadline(t->dev), net_deadline()));
+	os_timer_set(&t->timer, nsec_min(tunnel_workers_deadline(t), nsec_min(wg_device_deadline(t->dev), net_deadline())));
 }
 
 void tunnel_kick(struct tunnel *t)
@@ -173,7 +181,7 @@ static void on_recv(void *ctx, const struct os_udp_dgram *d, size_t n)
 
 		for (size_t i = 0; i < m; i++) {
 			batch[i] = (struct wg_datagram){ d[i].p, d[i].len, &d[i].path };
-			t->cipher.bytes += d[i].len;
+			count_bytes(t, d[i].len);
 		}
 		wg_device_input(t->dev, now, batch, m);
 		deliver(t);
@@ -280,6 +288,7 @@ enum err tunnel_open(struct os_loop *loop, const struct tunnel_config *cfg, stru
 	t->cfg = *cfg;
 	list_init(&t->dials);
 	list_init(&t->link);
+	tunnel_workers_init(t);
 	os_timer_init(&t->timer, loop, on_timer, t);
 	os_late_init(&t->late, loop, process, t);
 	e = stack_start(loop);
@@ -321,6 +330,7 @@ void tunnel_close(struct tunnel *t)
 	tunnel_dials_fail_all(t, ERR_CLOSED);
 	net_if_close(t->nif);
 	t->nif = NULL;
+	tunnel_workers_stop(t);
 	/* The resets of what was still open: without them the other side keeps its half until a timeout. */
 	transmit(t, true);
 	tunnel_cipher_fini(t);

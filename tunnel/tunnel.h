@@ -24,6 +24,13 @@ struct tunnel_peer {
 	char name[64];                   /* for logs: host id, or empty */
 };
 
+#define TUNNEL_WORKERS_AUTO 0 /* while a core is idle and they make it faster */
+#define TUNNEL_WORKERS_OFF (-1)
+#define TUNNEL_WORKERS_MAX 8
+/** tunnel_workers_parse() - "auto", "off" or a number, as the configuration has it. false: it is none of them. */
+bool tunnel_workers_parse(const char *text, int *ret);
+#define TUNNEL_WORKERS_FORMS "auto, off or a number from 1 to 8"
+
 struct tunnel_config {
 	struct wg_private_key private_key;
 	struct ip_prefix addrs[8];
@@ -33,8 +40,9 @@ struct tunnel_config {
 	uint16_t mtu;            /* 0 = 1420 */
 	const char *congestion;  /* control of connections in the tunnel: "cubic" (NULL too), "bbr" */
 	const char *aead;        /* provider by name, loaded at once; NULL = the fastest, while there is traffic */
+	int aead_workers;        /* threads for the cipher: TUNNEL_WORKERS_*, or 1 to TUNNEL_WORKERS_MAX, whether they pay or not */
 	const char *state_file;  /* watermark and last endpoints, versioned text, 0600; NULL = none */
-	bool is_guest;           /* the process has other threads, whose locks a forked child would never get: no fork() */
+	bool is_guest;           /* the process is another program's: no fork(), as its other threads may hold locks; no thread more */
 	bool is_silent;          /* a SYN is not refused: the sender repeats it, and somebody else will answer */
 	bool initiate;           /* handshake with every peer that has an endpoint, at start */
 	/* A peer's session came up or went down, or its endpoint changed; may be NULL. */
@@ -53,7 +61,7 @@ uint16_t tunnel_port(const struct tunnel *t);
 /** tunnel_aead() - the provider in use now */
 const char *tunnel_aead(const struct tunnel *t);
 
-#define TUNNEL_N_GAUGES 16
+#define TUNNEL_N_GAUGES 23
 struct tunnel_gauge {
 	const char *name;
 	int64_t value; /* flags are 0 and 1 */

@@ -6,7 +6,9 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "os/crew.h"
 #include "os/udp.h"
+#include "tunnel/judge.h"
 #include "tunnel/state.h"
 #include "tunnel/tunnel.h"
 
@@ -25,6 +27,31 @@ struct tunnel_cipher {
 	bool busy, fast, forced;
 };
 
+/* workers.c */
+#define TUNNEL_LENT_MAX 6 /* runs on their way to a thread or back: what a thread could do while the loop does something else */
+
+struct tunnel_lent {
+	struct wg_run *run;
+	struct os_crew_piece *piece;
+};
+
+struct tunnel_workers {
+	struct os_crew *crew; /* NULL: no threads */
+	unsigned n_threads, n_lent;
+	struct tunnel_lent lent[TUNNEL_LENT_MAX];
+	struct tunnel_judge judge;
+	bool in_use, lanes_open; /* for the provider that the device has now */
+	nsec_t used_until, start_at; /* was in use; may be started */
+	uint64_t n_bytes;
+	struct os_crew_stats past; /* of crews that have ended */
+};
+
+struct tunnel_workers_stats {
+	unsigned n_threads; /* in use now */
+	enum tunnel_judge_state state;
+	uint64_t n_handed, n_taken_back, n_late, n_trials, n_failed;
+};
+
 struct tunnel {
 	struct list link; /* of the process's tunnels */
 	struct os_loop *loop;
@@ -39,6 +66,7 @@ struct tunnel {
 	struct tunnel_configured *configured;
 	size_t n_configured;
 	struct tunnel_cipher cipher;
+	struct tunnel_workers workers;
 	bool again; /* process() needs another round */
 	bool tx_stuck; /* the socket said "not now" */
 };
@@ -53,6 +81,21 @@ MUST_CHECK enum err tunnel_cipher_init(struct tunnel *t);
 void tunnel_cipher_fini(struct tunnel *t);
 /** tunnel_cipher_turn() - at the end of a turn, after t->cipher.bytes was counted up */
 void tunnel_cipher_turn(struct tunnel *t);
+/* workers.c */
+void tunnel_workers_init(struct tunnel *t);
+/** tunnel_workers_turn() - lend what is long enough, take what is sealed; @all: the turn ends */
+void tunnel_workers_turn(struct tunnel *t, bool all);
+/** tunnel_workers_deadline() - when to look again though nobody called */
+nsec_t tunnel_workers_deadline(const struct tunnel *t);
+/** tunnel_workers_judge() - once a turn: are threads to be used? */
+void tunnel_workers_judge(struct tunnel *t);
+/** tunnel_workers_new_cipher() - the device has another provider now */
+void tunnel_workers_new_cipher(struct tunnel *t);
+/** tunnel_workers_recall() - all that is lent is back, and sealed */
+void tunnel_workers_recall(struct tunnel *t);
+void tunnel_workers_stats(const struct tunnel *t, struct tunnel_workers_stats *ret);
+/** tunnel_workers_stop() - no threads any more, until the judge wants them again */
+void tunnel_workers_stop(struct tunnel *t);
 /* change.c */
 void tunnel_announce(struct tunnel *t, wg_peer_id id);
 /* peers.c */

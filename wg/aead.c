@@ -12,7 +12,7 @@ static bool sodium_available(void)
 	return sodium_init() >= 0;
 }
 
-static void sodium_seal(struct wg_aead_job *jobs, size_t n)
+static void sodium_seal(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
 	for (size_t i = 0; i < n; i++) {
 		uint8_t nonce[AEAD_NONCE_LEN];
@@ -23,7 +23,7 @@ static void sodium_seal(struct wg_aead_job *jobs, size_t n)
 	}
 }
 
-static void sodium_open(struct wg_aead_job *jobs, size_t n)
+static void sodium_open(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
 	for (size_t i = 0; i < n; i++) {
 		uint8_t nonce[AEAD_NONCE_LEN];
@@ -36,9 +36,9 @@ static void sodium_open(struct wg_aead_job *jobs, size_t n)
 	}
 }
 
-static const struct wg_aead aead_sodium = { "libsodium", sodium_available, sodium_seal, sodium_open, NULL };
+const struct wg_aead wg_aead_sodium = { "libsodium", sodium_available, sodium_seal, sodium_open, NULL, NULL };
 
-static const struct wg_aead *const providers[] = { &aead_sodium, &wg_aead_openssl, &wg_aead_ipsecmb };
+static const struct wg_aead *const providers[] = { &wg_aead_sodium, &wg_aead_openssl, &wg_aead_ipsecmb };
 
 const struct wg_aead *const *wg_aead_list(size_t *ret_n)
 {
@@ -49,7 +49,7 @@ const struct wg_aead *const *wg_aead_list(size_t *ret_n)
 const struct wg_aead *wg_aead_find(const char *name)
 {
 	if (!name)
-		name = aead_sodium.name;
+		name = wg_aead_sodium.name;
 	for (size_t i = 0; i < ARRAY_SIZE(providers); i++)
 		if (strcmp(name, providers[i]->name) == 0)
 			return providers[i]->available() ? providers[i] : NULL;
@@ -73,7 +73,7 @@ bool wg_aead_name_is_sound(const char *name)
 {
 	const struct wg_aead *a = wg_aead_find(name);
 
-	return a == &aead_sodium || (a && wg_aead_agrees(a));
+	return a == &wg_aead_sodium || (a && wg_aead_agrees(a));
 }
 
 void wg_aead_release(const char *name)
@@ -106,17 +106,17 @@ bool wg_aead_agrees(const struct wg_aead *a)
 	for (size_t i = 0; i < ARRAY_SIZE(lens) && same; i++) {
 		struct wg_aead_job job = { .key = key, .counter = i << 33 | i, .src = plain, .dst = ours, .len = lens[i] };
 
-		a->seal(&job, 1);
+		a->seal(&job, 1, 0);
 		job.dst = theirs;
-		aead_sodium.seal(&job, 1);
+		wg_aead_sodium.seal(&job, 1, 0);
 		same = memcmp(ours, theirs, lens[i] + WG_TAG_LEN) == 0;
 		job.src = theirs;
 		job.dst = ours;
 		job.len = lens[i] + WG_TAG_LEN;
-		a->open(&job, 1);
+		a->open(&job, 1, 0);
 		same = same && job.ok && memcmp(ours, plain, lens[i]) == 0;
 		theirs[lens[i]] ^= 1;
-		a->open(&job, 1);
+		a->open(&job, 1, 0);
 		same = same && !job.ok;
 	}
 	return same;
@@ -136,7 +136,7 @@ static nsec_t probe(const struct wg_aead *a, nsec_t (*clock)(void))
 	for (int i = 0; i < N_ROUNDS; i++) {
 		nsec_t from = clock();
 
-		a->seal(jobs, N_PROBES);
+		a->seal(jobs, N_PROBES, 0);
 		least = nsec_min(least, clock() - from);
 	}
 	return least;
@@ -160,5 +160,5 @@ const char *wg_aead_pick(nsec_t (*clock)(void))
 			picked = providers[i]->name;
 		}
 	}
-	return picked ? picked : aead_sodium.name;
+	return picked ? picked : wg_aead_sodium.name;
 }

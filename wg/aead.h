@@ -22,12 +22,18 @@ struct wg_aead_job {
 	bool ok;      /* open: authentic? When not, dst's bytes are undefined. */
 };
 
+/* A thread that seals or opens has a lane of its own in each provider: 0 is the loop's. */
+#define WG_AEAD_LANES 9
+
 struct wg_aead {
 	const char *name;
 	/* Can it be used on this machine? Loads what it needs; called before the others. */
 	bool (*available)(void);
-	void (*seal)(struct wg_aead_job *jobs, size_t n);
-	void (*open)(struct wg_aead_job *jobs, size_t n);
+	/* One thread in a lane at a time. */
+	void (*seal)(struct wg_aead_job *jobs, size_t n, unsigned lane);
+	void (*open)(struct wg_aead_job *jobs, size_t n, unsigned lane);
+	/* Another lane than 0, before its first use, on the loop's thread; false: no memory. NULL: nothing to do. */
+	bool (*open_lane)(unsigned lane);
 	/* Gives back what available() loaded; available() loads it again. NULL: nothing to give back. */
 	void (*release)(void);
 };

@@ -13,6 +13,7 @@ static inline void aead_nonce(const struct wg_aead_job *job, uint8_t ret[AEAD_NO
 	put_le64(ret + 4, job->counter);
 }
 
+extern const struct wg_aead wg_aead_sodium;
 extern const struct wg_aead wg_aead_openssl;
 extern const struct wg_aead wg_aead_ipsecmb;
 

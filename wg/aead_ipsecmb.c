@@ -24,7 +24,10 @@
 #define SONAME "libIPSec_MB.so.1"
 #define N_TAGS 64
 
-static IMB_MGR *mgr;
+/* One for each thread: a manager that two use at once trips its own assertion. */
+static IMB_MGR *managers[WG_AEAD_LANES];
+static IMB_MGR *(*alloc_manager)(uint64_t flags);
+static void (*init_manager)(IMB_MGR *m, IMB_ARCH *arch);
 static void *library;
 static void (*free_manager)(IMB_MGR *m);
 static bool tried;
@@ -39,36 +42,46 @@ static bool failed_self_test(const IMB_MGR *m)
 #endif
 }
 
+static bool ipsecmb_open_lane(unsigned lane)
+{
+	IMB_MGR *m;
+
+	if (managers[lane])
+		return true;
+	m = alloc_manager(0);
+	if (!m)
+		return false;
+	init_manager(m, NULL);
+	if (m->imb_errno != 0 || failed_self_test(m)) {
+		free_manager(m);
+		return false;
+	}
+	managers[lane] = m;
+	return true;
+}
+
 static void load(void)
 {
 	void *so = library = dynlib_open(SONAME);
-	IMB_MGR *(*alloc)(uint64_t flags) = NULL;
-	void (*init)(IMB_MGR *m, IMB_ARCH *arch) = NULL;
 	unsigned (*version)(void) = NULL;
 
 	if (!so)
 		return;
-	*(void **)&alloc = dynlib_find(so, "alloc_mb_mgr");
-	*(void **)&init = dynlib_find(so, "init_mb_mgr_auto");
+	*(void **)&alloc_manager = dynlib_find(so, "alloc_mb_mgr");
+	*(void **)&init_manager = dynlib_find(so, "init_mb_mgr_auto");
 	*(void **)&version = dynlib_find(so, "imb_get_version");
 	*(void **)&free_manager = dynlib_find(so, "free_mb_mgr");
-	if (!alloc || !init || !free_manager || !version || version() < IMB_VERSION_NUM)
-		return;
-	mgr = alloc(0);
-	if (!mgr)
-		return;
-	init(mgr, NULL);
-	if (mgr->imb_errno != 0 || failed_self_test(mgr)) {
-		free_manager(mgr);
-		mgr = NULL;
-	}
+	if (alloc_manager && init_manager && free_manager && version && version() >= IMB_VERSION_NUM)
+		ipsecmb_open_lane(0);
 }
 
 static void ipsecmb_release(void)
 {
-	if (mgr)
-		free_manager(mgr);
-	mgr = NULL;
+	for (size_t i = 0; i < WG_AEAD_LANES; i++) {
+		if (managers[i])
+			free_manager(managers[i]);
+		managers[i] = NULL;
+	}
 	dynlib_close(library);
 	library = NULL;
 	tried = false;
@@ -79,10 +92,11 @@ static bool ipsecmb_available(void)
 	if (!tried)
 		load();
 	tried = true;
-	return mgr;
+	return managers[0];
 }
 
-static void submit(const struct wg_aead_job *in, size_t len, uint8_t nonce[AEAD_NONCE_LEN], uint8_t *tag, bool seal)
+static void submit(IMB_MGR *mgr, const struct wg_aead_job *in, size_t len, uint8_t nonce[AEAD_NONCE_LEN], uint8_t *tag,
+		   bool seal)
 {
 	IMB_JOB *job = IMB_GET_NEXT_JOB(mgr);
 
@@ -110,7 +124,7 @@ static void submit(const struct wg_aead_job *in, size_t len, uint8_t nonce[AEAD_
 	ASSERT(mgr->imb_errno == 0 && (!job || job->status == IMB_STATUS_COMPLETED));
 }
 
-static void finish(void)
+static void finish(IMB_MGR *mgr)
 {
 	IMB_JOB *job;
 
@@ -118,21 +132,22 @@ static void finish(void)
 		ASSERT(job->status == IMB_STATUS_COMPLETED);
 }
 
-static void ipsecmb_seal(struct wg_aead_job *jobs, size_t n)
+static void ipsecmb_seal(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
+	IMB_MGR *mgr = managers[lane];
 	uint8_t nonces[N_TAGS][AEAD_NONCE_LEN];
 
 	for (size_t i = 0; i < n; i++) {
 		struct wg_aead_job *j = &jobs[i];
 
 		if (j->len == 0)
-			wg_aead_find(NULL)->seal(j, 1);
+			wg_aead_sodium.seal(j, 1, 0);
 		else
-			submit(j, j->len, nonces[i % N_TAGS], j->dst + j->len, true);
+			submit(mgr, j, j->len, nonces[i % N_TAGS], j->dst + j->len, true);
 		if (i % N_TAGS == N_TAGS - 1)
-			finish();
+			finish(mgr);
 	}
-	finish();
+	finish(mgr);
 }
 
 /* In constant time, without a call for 16 bytes. */
@@ -145,27 +160,27 @@ static bool tags_equal(const uint8_t *a, const uint8_t *b)
 	return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
 }
 
-static void open_some(struct wg_aead_job *jobs, size_t n)
+static void open_some(IMB_MGR *mgr, struct wg_aead_job *jobs, size_t n)
 {
 	uint8_t nonces[N_TAGS][AEAD_NONCE_LEN], tags[N_TAGS][WG_TAG_LEN];
 
 	for (size_t i = 0; i < n; i++) {
 		if (jobs[i].len <= WG_TAG_LEN)
-			wg_aead_find(NULL)->open(&jobs[i], 1);
+			wg_aead_sodium.open(&jobs[i], 1, 0);
 		else
-			submit(&jobs[i], jobs[i].len - WG_TAG_LEN, nonces[i], tags[i], false);
+			submit(mgr, &jobs[i], jobs[i].len - WG_TAG_LEN, nonces[i], tags[i], false);
 	}
-	finish();
+	finish(mgr);
 	for (size_t i = 0; i < n; i++)
 		if (jobs[i].len > WG_TAG_LEN)
 			jobs[i].ok = tags_equal(tags[i], jobs[i].src + jobs[i].len - WG_TAG_LEN);
 	sodium_memzero(tags, sizeof(tags));
 }
 
-static void ipsecmb_open(struct wg_aead_job *jobs, size_t n)
+static void ipsecmb_open(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
 	for (size_t i = 0; i < n; i += N_TAGS)
-		open_some(jobs + i, MIN(n - i, (size_t)N_TAGS));
+		open_some(managers[lane], jobs + i, MIN(n - i, (size_t)N_TAGS));
 }
 
 #else
@@ -175,14 +190,19 @@ static bool ipsecmb_available(void)
 	return false;
 }
 
-static void ipsecmb_seal(struct wg_aead_job *jobs, size_t n)
+static void ipsecmb_seal(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
 	ASSERT(!"not available");
 }
 
-static void ipsecmb_open(struct wg_aead_job *jobs, size_t n)
+static void ipsecmb_open(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
 	ASSERT(!"not available");
+}
+
+static bool ipsecmb_open_lane(unsigned lane)
+{
+	return false;
 }
 
 static void ipsecmb_release(void)
@@ -191,4 +211,5 @@ static void ipsecmb_release(void)
 
 #endif
 
-const struct wg_aead wg_aead_ipsecmb = { "libIPSec_MB", ipsecmb_available, ipsecmb_seal, ipsecmb_open, ipsecmb_release };
+const struct wg_aead wg_aead_ipsecmb = { "libIPSec_MB", ipsecmb_available, ipsecmb_seal, ipsecmb_open, ipsecmb_open_lane,
+					 ipsecmb_release };

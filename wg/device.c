@@ -164,6 +164,7 @@ struct wg_device *wg_device_new(const struct wg_config *cfg, nsec_t now, uint64_
 	rng_bytes(cfg->rng, dev->load.hash_key, sizeof(dev->load.hash_key));
 	list_init(&dev->runs);
 	list_init(&dev->free_runs);
+	list_init(&dev->to_lend);
 	list_init(&dev->events);
 	heap_init(&dev->timers);
 	wg_device_set_wall(dev, now, wall_ns);
@@ -211,6 +212,11 @@ bool wg_device_set_aead(struct wg_device *dev, const char *name)
 	if (aead)
 		dev->aead = aead;
 	return aead;
+}
+
+bool wg_device_open_lane(struct wg_device *dev, unsigned lane)
+{
+	return lane < WG_AEAD_LANES && (!dev->aead->open_lane || dev->aead->open_lane(lane));
 }
 
 const char *wg_device_aead(const struct wg_device *dev)

@@ -101,6 +101,7 @@ struct wg_peer {
 /* Datagrams to one destination, back to back; sealed when they are pulled. */
 struct wg_run {
 	struct list link;
+	struct list to_lend; /* in the device's list while it is one that another thread may seal */
 	struct wg_peer *peer; /* NULL: a cookie reply, or its peer is gone */
 	wg_peer_id peer_id;
 	struct path_addr path;
@@ -109,7 +110,8 @@ struct wg_run {
 	uint32_t remote_index;
 	size_t len, cap;
 	uint16_t seg_len, n_segs;
-	bool is_data, sealed;
+	bool is_data, sealed, lent;
+	const struct wg_aead *aead; /* while lent: the device may change its own meanwhile */
 	uint8_t *buf;
 };
 
@@ -137,7 +139,8 @@ struct wg_device {
 
 	struct pktbuf *rx_first, **rx_last;
 	struct list runs, free_runs, events;
-	size_t tx_bytes, n_free_runs;
+	struct list to_lend; /* runs that take no more, long enough for another thread */
+	size_t tx_bytes, lent_bytes, n_free_runs, n_lent;
 	uint64_t last_timestamp; /* greatest sent, ns since 1970 */
 	nsec_t clock;            /* the latest time that was passed in */
 	struct wg_device_stats stats;

@@ -10,6 +10,7 @@
 #include <sodium.h>
 #include <string.h>
 
+#include "wg/dh.h"
 #include "wg/hash.h"
 
 static const char protocol_name[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
@@ -23,9 +24,11 @@ void noise_clamp(uint8_t priv[KEY_LEN])
 
 void noise_pub(const uint8_t priv[KEY_LEN], uint8_t ret_pub[KEY_LEN])
 {
+	struct wg_dh_job job = { .priv = priv };
+
 	/* Only fails for an all-zero result, which a clamped scalar on the base point never gives. */
-	if (crypto_scalarmult_curve25519_base(ret_pub, priv) != 0)
-		memset(ret_pub, 0, KEY_LEN);
+	ASSERT(wg_dh(&job, 1));
+	memcpy(ret_pub, job.out, KEY_LEN);
 }
 
 void noise_clear(struct noise *n)
@@ -46,26 +49,30 @@ static void mix_ephemeral(struct noise *n, const uint8_t ephemeral[KEY_LEN])
 }
 
 /* A Diffie-Hellman result into chaining key and key; false for the zero that low-order keys give. */
-static bool mix_dh(struct noise *n, const uint8_t priv[KEY_LEN], const uint8_t pub[KEY_LEN])
+static bool mix_dh(struct noise *n, const struct wg_dh_job *dh)
 {
-	uint8_t secret[KEY_LEN];
-	bool ok = crypto_scalarmult_curve25519(secret, priv, pub) == 0;
-
-	if (ok)
-		wg_kdf(n->chaining, n->key, NULL, n->chaining, wg_bytes(secret, KEY_LEN));
-	sodium_memzero(secret, sizeof(secret));
-	return ok;
+	if (dh->ok)
+		wg_kdf(n->chaining, n->key, NULL, n->chaining, wg_bytes(dh->out, KEY_LEN));
+	return dh->ok;
 }
 
 static bool mix_shared(struct noise *n, struct noise_shared *s, const uint8_t priv[KEY_LEN], const uint8_t pub[KEY_LEN])
 {
-	if (!s)
-		return mix_dh(n, priv, pub);
-	if (!s->known && crypto_scalarmult_curve25519(s->secret, priv, pub) != 0)
-		return false;
-	s->known = true;
-	wg_kdf(n->chaining, n->key, NULL, n->chaining, wg_bytes(s->secret, KEY_LEN));
-	return true;
+	struct wg_dh_job dh = { .priv = priv, .pub = pub };
+	bool ok;
+
+	if (s && s->known) {
+		wg_kdf(n->chaining, n->key, NULL, n->chaining, wg_bytes(s->secret, KEY_LEN));
+		return true;
+	}
+	wg_dh(&dh, 1);
+	ok = mix_dh(n, &dh);
+	if (ok && s) {
+		memcpy(s->secret, dh.out, KEY_LEN);
+		s->known = true;
+	}
+	sodium_memzero(dh.out, sizeof(dh.out));
+	return ok;
 }
 
 static void mix_psk(struct noise *n, const uint8_t psk[KEY_LEN])
@@ -111,12 +118,18 @@ bool noise_write_1(struct noise *n, const struct noise_static *self, const uint8
 		   uint8_t ret_ephemeral[KEY_LEN], uint8_t ret_static[KEY_LEN + WG_TAG_LEN],
 		   uint8_t *ret_payload)
 {
+	struct wg_dh_job dh[2] = { { .priv = ephemeral_priv }, { .priv = ephemeral_priv, .pub = remote_pub } };
+	bool ok;
+
 	memcpy(n->ephemeral_priv, ephemeral_priv, KEY_LEN);
 	/* e */
-	noise_pub(n->ephemeral_priv, ret_ephemeral);
+	wg_dh(dh, 2);
+	memcpy(ret_ephemeral, dh[0].out, KEY_LEN);
 	mix_ephemeral(n, ret_ephemeral);
 	/* es */
-	if (!mix_dh(n, n->ephemeral_priv, remote_pub))
+	ok = mix_dh(n, &dh[1]);
+	sodium_memzero(dh, sizeof(dh));
+	if (!ok)
 		return false;
 	/* s */
 	seal(n, ret_static, wg_bytes(self->pub, KEY_LEN));
@@ -131,11 +144,17 @@ bool noise_write_1(struct noise *n, const struct noise_static *self, const uint8
 bool noise_read_1_static(struct noise *n, const struct noise_static *self, const uint8_t ephemeral[KEY_LEN],
 			 const uint8_t sealed_static[KEY_LEN + WG_TAG_LEN], uint8_t ret_remote[KEY_LEN])
 {
+	struct wg_dh_job dh = { .priv = self->priv, .pub = ephemeral };
+	bool ok;
+
 	/* e */
 	memcpy(n->remote_ephemeral, ephemeral, KEY_LEN);
 	mix_ephemeral(n, ephemeral);
 	/* es */
-	if (!mix_dh(n, self->priv, ephemeral))
+	wg_dh(&dh, 1);
+	ok = mix_dh(n, &dh);
+	sodium_memzero(dh.out, sizeof(dh.out));
+	if (!ok)
 		return false;
 	/* s */
 	return open(n, ret_remote, wg_bytes(sealed_static, KEY_LEN + WG_TAG_LEN));
@@ -155,12 +174,20 @@ bool noise_write_2(struct noise *n, const uint8_t remote_pub[KEY_LEN], const uin
 		   const uint8_t ephemeral_priv[KEY_LEN], struct bytes payload,
 		   uint8_t ret_ephemeral[KEY_LEN], uint8_t *ret_payload)
 {
+	struct wg_dh_job dh[3] = { { .priv = ephemeral_priv },
+				   { .priv = ephemeral_priv, .pub = n->remote_ephemeral },
+				   { .priv = ephemeral_priv, .pub = remote_pub } };
+	bool ok;
+
 	memcpy(n->ephemeral_priv, ephemeral_priv, KEY_LEN);
 	/* e */
-	noise_pub(n->ephemeral_priv, ret_ephemeral);
+	wg_dh(dh, 3);
+	memcpy(ret_ephemeral, dh[0].out, KEY_LEN);
 	mix_ephemeral(n, ret_ephemeral);
 	/* ee, se */
-	if (!mix_dh(n, n->ephemeral_priv, n->remote_ephemeral) || !mix_dh(n, n->ephemeral_priv, remote_pub))
+	ok = mix_dh(n, &dh[1]) && mix_dh(n, &dh[2]);
+	sodium_memzero(dh, sizeof(dh));
+	if (!ok)
 		return false;
 	/* psk */
 	mix_psk(n, psk);
@@ -172,13 +199,16 @@ bool noise_write_2(struct noise *n, const uint8_t remote_pub[KEY_LEN], const uin
 bool noise_read_2(struct noise *n, const struct noise_static *self, const uint8_t psk[KEY_LEN],
 		  const uint8_t ephemeral[KEY_LEN], struct bytes payload, uint8_t *ret_payload)
 {
+	struct wg_dh_job dh[2] = { { .priv = n->ephemeral_priv, .pub = ephemeral }, { .priv = self->priv, .pub = ephemeral } };
 	struct noise next = *n;
 	bool ok;
 
 	/* e */
 	mix_ephemeral(&next, ephemeral);
 	/* ee, se */
-	ok = mix_dh(&next, next.ephemeral_priv, ephemeral) && mix_dh(&next, self->priv, ephemeral);
+	wg_dh(dh, 2);
+	ok = mix_dh(&next, &dh[0]) && mix_dh(&next, &dh[1]);
+	sodium_memzero(dh, sizeof(dh));
 	if (ok) {
 		/* psk */
 		mix_psk(&next, psk);

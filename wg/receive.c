@@ -113,7 +113,7 @@ static void flush(struct wg_device *dev, nsec_t now, struct batch *b)
 {
 	if (b->n == 0)
 		return;
-	dev->aead->open(b->jobs, b->n);
+	dev->aead->open(b->jobs, b->n, 0);
 	for (size_t i = 0; i < b->n; i++)
 		if (!judge(dev, now, &b->items[i], b->jobs[i].ok))
 			pktbuf_free(b->items[i].pb);

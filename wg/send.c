@@ -6,6 +6,9 @@
  * the size of its first; a shorter one ends it. Counters are given out when a packet is appended, so a run holds
  * consecutive ones.
  *
+ * A long run may be lent to another thread to be sealed (wg.h). What that thread reads of it stays as it is until the run is back:
+ * bytes, key, counter, sizes. All else is ours meanwhile; when its peer goes the run leaves the queue and is freed on its return.
+ *
  * Handshake messages are runs of one. They are not counted against the limit on waiting bytes: there is at most one in
  * 5 s for each peer, and one answer for each datagram of a batch.
  */
@@ -36,6 +39,7 @@ static struct wg_run *run_new(struct wg_device *dev)
 	if (!run)
 		return NULL;
 	list_init(&run->link);
+	list_init(&run->to_lend);
 	run->buf = malloc(RUN_SMALL);
 	run->cap = RUN_SMALL;
 	if (!run->buf) {
@@ -51,6 +55,7 @@ static void run_free(struct wg_device *dev, struct wg_run *run)
 	size_t cap = run->cap;
 
 	list_del(&run->link);
+	list_del(&run->to_lend);
 	sodium_memzero(run->key, sizeof(run->key));
 	if (dev->n_free_runs >= N_FREE_RUNS_MAX) {
 		free(buf);
@@ -59,6 +64,7 @@ static void run_free(struct wg_device *dev, struct wg_run *run)
 	}
 	*run = (struct wg_run){ .buf = buf, .cap = cap };
 	list_init(&run->link);
+	list_init(&run->to_lend);
 	list_add(&dev->free_runs, &run->link);
 	dev->n_free_runs++;
 }
@@ -116,7 +122,11 @@ void wg_send_message(struct wg_device *dev, struct wg_peer *peer, const struct p
 
 static void close_open_run(struct wg_peer *peer)
 {
+	struct wg_run *run = peer->open_run;
+
 	peer->open_run = NULL;
+	if (run && run->len >= WG_LEND_MIN)
+		list_add_tail(&peer->dev->to_lend, &run->to_lend);
 }
 
 /* Field by field: what lies between them is not ours to compare. */
@@ -136,6 +146,7 @@ static struct wg_run *run_for(struct wg_peer *peer, struct wg_keypair *kp, size_
 		    !same_path(&run->path, &peer->path)))
 		run = NULL;
 	if (!run) {
+		close_open_run(peer);
 		run = run_start(peer->dev, peer, &peer->path, seg_len);
 		if (!run)
 			return NULL;
@@ -178,8 +189,10 @@ static void append(struct wg_run *run, struct wg_keypair *kp, const struct iovec
 	run->n_segs++;
 	run->peer->dev->tx_bytes += seg_len;
 	run->peer->tx_bytes += seg_len;
+	run->peer->open_run = run;
 	/* A shorter datagram can only be the last of a run. */
-	run->peer->open_run = seg_len < run->seg_len ? NULL : run;
+	if (seg_len < run->seg_len)
+		close_open_run(run->peer);
 }
 
 /* The rules for starting a handshake while the session still works (6.2). */
@@ -301,7 +314,7 @@ enum wg_send wg_device_send(struct wg_device *dev, nsec_t now, const struct iove
 		return WG_SEND_NO_ROUTE;
 	if (!endpoint_is_set(&peer->path.remote))
 		return WG_SEND_NO_ENDPOINT;
-	if (dev->tx_bytes >= dev->cfg.tx_bytes_max)
+	if (dev->tx_bytes - dev->lent_bytes >= dev->cfg.tx_bytes_max)
 		return WG_SEND_BLOCKED;
 	/* Earlier packets first: what is staged keeps its place. */
 	if (peer->n_staged == 0 && send_now(peer, now, iov, iovcnt, len))
@@ -315,9 +328,9 @@ enum wg_send wg_device_send(struct wg_device *dev, nsec_t now, const struct iove
 	return peer->n_staged > 0 ? WG_SEND_STAGED : WG_SEND_OK;
 }
 
-/* ---- to the socket ---- */
+/* ---- sealing ---- */
 
-static void seal(struct wg_device *dev, struct wg_run *run)
+static void seal(const struct wg_aead *aead, struct wg_run *run, unsigned lane)
 {
 	struct wg_aead_job jobs[WG_RUN_SEGS];
 
@@ -331,12 +344,80 @@ static void seal(struct wg_device *dev, struct wg_run *run)
 						.dst = plain,
 						.len = seg - WG_DATA_OVERHEAD };
 	}
-	dev->aead->seal(jobs, run->n_segs);
+	aead->seal(jobs, run->n_segs, lane);
+}
+
+static void set_sealed(struct wg_run *run)
+{
 	sodium_memzero(run->key, sizeof(run->key));
 	run->sealed = true;
-	if (run->peer && run->peer->open_run == run)
-		close_open_run(run->peer);
 }
+
+static void seal_here(struct wg_device *dev, struct wg_run *run)
+{
+	if (run->peer && run->peer->open_run == run)
+		run->peer->open_run = NULL;
+	list_del(&run->to_lend);
+	seal(dev->aead, run, 0);
+	set_sealed(run);
+}
+
+/* ---- lent to other threads ---- */
+
+static void close_long_runs(struct wg_device *dev)
+{
+	list_for_each(it, &dev->runs) {
+		struct wg_run *run = container_of(it, struct wg_run, link);
+
+		if (run->peer && run->peer->open_run == run && run->len >= WG_LEND_MIN)
+			close_open_run(run->peer);
+	}
+}
+
+struct wg_run *wg_device_lend(struct wg_device *dev, bool all)
+{
+	struct list *first;
+	struct wg_run *run;
+
+	if (all)
+		close_long_runs(dev);
+	first = list_first(&dev->to_lend);
+	if (!first)
+		return NULL;
+	list_del(first);
+	run = container_of(first, struct wg_run, to_lend);
+	run->lent = true;
+	run->aead = dev->aead;
+	dev->n_lent++;
+	dev->lent_bytes += run->len;
+	return run;
+}
+
+void wg_run_seal(struct wg_run *run, unsigned lane)
+{
+	seal(run->aead, run, lane);
+}
+
+void wg_device_give_back(struct wg_device *dev, struct wg_run *run)
+{
+	ASSERT(run->lent && dev->n_lent > 0);
+	run->lent = false;
+	dev->n_lent--;
+	dev->lent_bytes -= run->len;
+	set_sealed(run);
+	/* Its peer was removed. */
+	if (list_empty(&run->link))
+		run_free(dev, run);
+}
+
+struct wg_run *wg_device_front_lent(const struct wg_device *dev)
+{
+	struct wg_run *run = list_empty(&dev->runs) ? NULL : container_of(dev->runs.next, struct wg_run, link);
+
+	return run && run->lent ? run : NULL;
+}
+
+/* ---- to the socket ---- */
 
 bool wg_device_tx_is_full(const struct wg_device *dev)
 {
@@ -353,8 +434,10 @@ bool wg_device_next_tx(struct wg_device *dev, nsec_t now, struct wg_tx *ret)
 	if (!first)
 		return false;
 	run = container_of(first, struct wg_run, link);
+	if (run->lent)
+		return false;
 	if (!run->sealed)
-		seal(dev, run);
+		seal_here(dev, run);
 	*ret = (struct wg_tx){ .p = run->buf,
 			       .len = run->len,
 			       .seg_len = run->seg_len,
@@ -389,7 +472,13 @@ void wg_send_forget_peer(struct wg_peer *peer)
 		if (run->peer != peer)
 			continue;
 		peer->dev->tx_bytes -= run->len;
-		run_free(peer->dev, run);
+		/* Somebody is at work on it: give_back() frees it. */
+		if (run->lent) {
+			list_del(&run->link);
+			run->peer = NULL;
+		} else {
+			run_free(peer->dev, run);
+		}
 	}
 	peer->open_run = NULL;
 	wg_send_purge_staged(peer);
@@ -397,6 +486,7 @@ void wg_send_forget_peer(struct wg_peer *peer)
 
 void wg_send_fini(struct wg_device *dev)
 {
+	ASSERT(dev->n_lent == 0);
 	list_for_each_safe(it, &dev->runs)
 		run_free(dev, container_of(it, struct wg_run, link));
 	dev->tx_bytes = 0;

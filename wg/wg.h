@@ -227,6 +227,29 @@ bool wg_device_tx_is_full(const struct wg_device *dev);
 bool wg_device_next_tx(struct wg_device *dev, nsec_t now, struct wg_tx *ret);
 /** wg_device_tx_done() - the front run left (or is given up); its bytes are gone */
 void wg_device_tx_done(struct wg_device *dev);
+/*
+ * Long runs may be sealed by other threads: lent to one, sealed there, given back here. The queue keeps its order: while the
+ * front run is lent, wg_device_next_tx() gives nothing.
+ */
+struct wg_run;
+/**
+ * wg_device_lend() - the oldest run of WG_LEND_MIN bytes and more that is not sealed, nor lent
+ * @all: also one that could still grow, which it does not from here on; else those that take no more
+ *
+ * Nothing that happens to the device changes what the run will be: not another key, provider or source. When its peer is removed
+ * it is kept until it is back, and never sent. It must be back before wg_device_free(), and before its provider is released. What
+ * is lent does not count against wg_config.tx_bytes_max. Return: NULL: there is none.
+ */
+struct wg_run *wg_device_lend(struct wg_device *dev, bool all);
+#define WG_LEND_MIN (16u << 10)
+/** wg_run_seal() - in any thread, once; @lane: the thread's (wg/aead.h), opened by wg_device_open_lane() */
+void wg_run_seal(struct wg_run *run, unsigned lane);
+/** wg_device_give_back() - @run is sealed */
+void wg_device_give_back(struct wg_device *dev, struct wg_run *run);
+/** wg_device_front_lent() - the run that stops wg_device_next_tx(); NULL: none does */
+struct wg_run *wg_device_front_lent(const struct wg_device *dev);
+/** wg_device_open_lane() - for the provider in use, and again after wg_device_set_aead(). false: that thread cannot serve. */
+bool wg_device_open_lane(struct wg_device *dev, unsigned lane);
 /** wg_device_tx_bytes() - what waits for the socket */
 size_t wg_device_tx_bytes(const struct wg_device *dev);
 

@@ -36,6 +36,16 @@ for k in ed ec256 ec384 ec521 rsa rsa_pem ec_pkcs8; do
 done
 check "RSA signs with SHA-2" grep -q 'RSA SHA256' "$T/sshd.log"
 
+# Identities in deep folders: as long as a path may be, and no longer.
+DEEP=$K/$(printf 'd%.0s' $(seq 200))/$(printf 'e%.0s' $(seq 200))
+mkdir -p "$DEEP" && cp "$K/ed" "$K/ed.pub" "$DEEP"
+let_in "$K/ed.pub"
+as "$DEEP/ed"
+expect 0 "log in by a key with a path of ${#DEEP} bytes" run
+as "/$(printf 'x%.0s' $(seq 4100))"
+expect 255 "a path that is none" run
+check "it is said" contains "$ERR" "longer than 4095 bytes"
+
 # In order: the first one that the server takes.
 let_in "$K/ec384.pub" "$K/rsa.pub"
 as "$K/ed" "$K/ec384" "$K/rsa"

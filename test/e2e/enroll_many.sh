@@ -22,7 +22,7 @@ wait_until 5 port_answers "$ENROLL_PORT" || fail "the hub does not listen"
 begin=$(now_ms)
 pids=''
 for i in $(seq $N); do
-	"$AGENT" enroll --token-file "$T/$i.token" --out-dir "$T/a$i" --ssh-addr 127.0.0.1:1 --listen-port $((40000 + i)) \
+	"$AGENT" enroll --token-file "$T/$i.token" --out-dir "$T/a$i" --ssh-addr 127.0.0.1:1 --listen-port "$(free_port)" \
 		>"$T/e$i.out" 2>&1 &
 	pids="$pids $!"
 done
@@ -68,7 +68,7 @@ flood=$!
 PIDS="$PIDS $flood"
 sleep 1
 begin=$(calm_ms)
-expect 0 "a good one under flood" "$AGENT" enroll --token-file "$T/good.token" --out-dir "$T/good" --ssh-addr 127.0.0.1:1 --listen-port 40999
+expect 0 "a good one under flood" "$AGENT" enroll --token-file "$T/good.token" --out-dir "$T/good" --ssh-addr 127.0.0.1:1 --listen-port "$(free_port)"
 echo "a good one under flood: $(($(calm_ms) - begin)) ms"
 check "within 10 s" test $(($(calm_ms) - begin)) -lt 10000
 wait $flood

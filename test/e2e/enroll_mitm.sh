@@ -37,7 +37,7 @@ PIDS="$PIDS $!"
 wait_until 5 grep -q ready "$T/mitm.out" || fail "the attacker does not start: $(cat "$T/mitm.out")"
 
 attempt() { # attempt N OUTPUT
-	"$AGENT" enroll --token-file "$T/$1.token" --out-dir "$T/a$1" --ssh-addr 127.0.0.1:1 --listen-port $((21000 + $1)) >"$2" 2>&1
+	"$AGENT" enroll --token-file "$T/$1.token" --out-dir "$T/a$1" --ssh-addr 127.0.0.1:1 --listen-port "$(free_port)" >"$2" 2>&1
 	echo $? >>"$2"
 }
 key_of() { sed -n "/id: h$1$/,/invite:/s/^ *public_key: //p" "$NEFIA_HOME/nefia.yaml"; }

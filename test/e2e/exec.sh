@@ -140,6 +140,26 @@ if command -v python3 >/dev/null; then
 fi
 check "nothing is left behind" equal "$(files)" "$before"
 
+# standard descriptors that are closed: nothing of ours may take their numbers
+got=$(timeout 10 "$NEFIA" exec --target web -- 'cat; echo over' <&-) || fail "a closed input: $?"
+check "a closed input is an empty one" equal "$got" over
+timeout 10 "$NEFIA" exec --target web -- 'echo lost; echo gone >&2' <&- >&- 2>&- || fail "everything closed: $?"
+for words in "fs cat web:/etc/passwd" "host list" "vpn status --json"; do
+	timeout 10 "$NEFIA" $words >&- 2>"$T/err" <&- || fail "$words with its output closed: $(cat "$T/err")"
+done
+
+# an output that takes nothing: 1, and said why
+for words in "--help" "version" "completion bash" "host list" "host list --json" "host show web" "vpn status" "vpn status --json" \
+	"vpn status --live" "ssh-config" "wg show" "hub logs" "fs cat web:/etc/passwd" "fs ls web:/etc" "fs stat web:/etc" "fs df web:" \
+	"fs find web:/etc/ssh" "vpn enroll-status --name web" "forward --list"; do
+	timeout 10 "$NEFIA" $words >/dev/full 2>"$T/err" </dev/null
+	status=$?
+	check "$words into a full device: status" equal $status 1
+	check "$words into a full device: the reason: $(cat "$T/err")" grep -qi 'no space left' "$T/err"
+done
+expect 1 "a host that nobody has" nefia hub retry nobody
+check "is said" contains "$ERR" "E1021"
+
 # killed by a signal
 expect 137 "ended by a signal" nefia exec --target web -- 'kill -9 $$'
 done_all

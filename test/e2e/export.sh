@@ -22,6 +22,13 @@ check "no key in it" equal "$(grep -c private_key "$T/moved")" 0
 expect 255 "the old one is retired" nefia exec --target web -- true
 check "the old one is retired" test ! -f "$NEFIA_HOME/nefia.yaml" -a -f "$NEFIA_HOME/nefia.yaml.retired"
 
+cp "$NEFIA_HOME/nefia.yaml.retired" "$T/first"
+sed 's/^version: 1$/&\n# another/' "$T/first" >"$NEFIA_HOME/nefia.yaml" && chmod 600 "$NEFIA_HOME/nefia.yaml"
+expect 0 "export of another" nefia export "$T/moved2" --passphrase-file "$T/pass"
+check "it names the file: $OUT" contains "$OUT" nefia.yaml.retired.2
+check "the first one's stays" cmp "$T/first" "$NEFIA_HOME/nefia.yaml.retired"
+check "the second's beside it" grep -q '^# another' "$NEFIA_HOME/nefia.yaml.retired.2"
+
 old=$NEFIA_HOME
 export NEFIA_HOME=$T/new
 expect 1 "another passphrase" nefia import "$T/moved" --passphrase-file "$T/wrong"

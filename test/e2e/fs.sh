@@ -153,7 +153,7 @@ expect 1 "rm -r of home" nefia fs rm -rf "web:"
 for p in / . .. "$R/.."; do expect 1 "rm -r of $p" nefia fs rm -r "web:$p"; done
 
 # Names that a terminal would obey, that shells split, that are no UTF-8.
-names=("with space" $'new\nline' $'esc\e[31m' $'\xff\xfe' "-dash" "quote'\"" 'back\slash' 'täst')
+names=("with space" $'new\nline' $'esc\e[31m' $'\xff\xfe' "-dash" "quote'\"" 'back\slash' 'täst' $'c1\xc2\x9b31m' $'bidi\xe2\x80\xaegpj')
 for i in "${!names[@]}"; do
 	printf "n$i" >"$T/one"
 	expect 0 "put of a name" nefia fs put "$T/one" "web:$R/${names[i]}"
@@ -164,6 +164,12 @@ done
 expect 0 "JSON" nefia fs ls --json "web:$R"
 check "control characters in JSON's own form" contains "$OUT" 'new\nline'
 check "bytes that are no UTF-8 in base64" contains "$OUT" "\"path_base64\":\"$(printf "$R/\xff\xfe" | base64 -w0)\""
+check "other characters as they are" contains "$OUT" 'täst'
+check "a CSI of Latin-1 as an escape" contains "$OUT" 'c1\u009B31m'
+check "a turned line too" contains "$OUT" 'bidi\u202Egpj'
+check "none of them raw" test -z "$(printf %s "$OUT" | LC_ALL=C grep -aP '\xc2[\x80-\x9f]|\xe2\x80[\xaa-\xae]')"
+expect 1 "an error with such a name" nefia fs ls --json "web:$R/c"$'\xe2\x80\xae\xc2\x9b'
+check "no control character there either" contains "$ERR" 'far/c?????:'
 expect 0 "ls into a pipe" nefia fs ls "web:$R"
 check "raw bytes" contains "$OUT" $'\e[31m'
 script -qec "\"$NEFIA\" fs ls \"web:$R\"" /dev/null >"$T/tty" </dev/null
@@ -174,4 +180,21 @@ nefia fs find -0 --type f "web:$R" | sort -z >"$T/zero"
 find "$R" -type f -print0 | sort -z | check "every name, whole" cmp - "$T/zero"
 expect 0 "rm of them all" nefia fs rm -r "web:$R"
 check "gone" test ! -e "$R"
+
+# What is no file stays what it is, under whatever name it is reached.
+mkdir "$R"
+mkfifo "$R/pipe"
+ln -s pipe "$R/to-pipe"
+mkdir "$T/named"
+printf x >"$T/named/pipe"
+for to in "$R/pipe" "$R/" "$R"; do
+	expect 1 "put to $to" nefia fs put "$T/named/pipe" "web:$to"
+	check "it says why" contains "$ERR" "which a copy would replace"
+	check "a pipe still" test -p "$R/pipe"
+done
+check "nothing beside it" equal "$(ls -A "$R")" "$(printf 'pipe\nto-pipe')"
+expect 1 "put to a link that leads to one" nefia fs put "$T/named/pipe" "web:$R/to-pipe"
+check "both are as they were" test -p "$R/pipe" -a -L "$R/to-pipe"
+mkdir "$R/pipe2"
+expect 0 "put into a folder" nefia fs put "$T/named/pipe" "web:$R/pipe2"
 done_all

@@ -60,6 +60,22 @@ check "the other is" cmp "$R/fits" "$T/many/fits"
 expect 0 "get of what fits" nefia fs get web:fits "$T/fits"
 check "whole" cmp "$R/fits" "$T/fits"
 
+# Names that a host lists, on every way that asks for them.
+mkdir -p "$R/wide/a" "$R/wide/b"
+(cd "$R/wide" && touch $(seq 60) a/x b/x)
+sed -i "s|^  session_root:|  max_list_entries: 50\n&|" "$NEFIA_HOME/nefia.yaml"
+expect 0 "reload" nefia hub reload
+for cmd in "ls web:wide" "ls -r web:wide" "find web:wide" "get -r web:wide $T/wide" "rm -r web:wide" "ls web:wide/[1-9]*"; do
+	expect 1 "$cmd" nefia fs $cmd
+	check "its code" contains "$ERR" "Error: [E1045]"
+	check "the limit: $ERR" contains "$ERR" "more than 50 names were listed (ssh.max_list_entries)"
+done
+expect 0 "less than that" nefia fs ls web:wide/a
+sed -i "s|max_list_entries: 50|max_list_entries: 0|" "$NEFIA_HOME/nefia.yaml"
+expect 0 "reload" nefia hub reload
+expect 0 "no limit" nefia fs rm -r web:wide
+check "all is gone" test ! -e "$R/wide"
+
 # A host may have a root of its own, or none; a change takes effect at once.
 sed -i "s|^\( *\)- id: web|&\n\1  session_root: $T/outside|" "$NEFIA_HOME/nefia.yaml"
 expect 0 "reload" nefia hub reload

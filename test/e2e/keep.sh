@@ -101,6 +101,20 @@ expect 0 "the list without a hub" nefia forward --list
 check "knows it" contains "$OUT" "$ID  web  saved"
 check "what it is" contains "$OUT" "web 127.0.0.1:$PORT:127.0.0.1:$FAR"
 check "what will be" contains "$OUT" "the next one takes them up again"
+# It may outlive its hub by a moment: a client of that moment starts no other hub. (A forward of the person's own does.)
+start_hub
+"$NEFIA" forward --kept web "0:127.0.0.1:$FAR" >"$T/kept.out" 2>&1 &
+KEPT=$!
+PIDS="$PIDS $KEPT"
+wait_until 10 grep -q Forwarding "$T/kept.out" || fail "forward --kept: $(cat "$T/kept.out")"
+KPORT=$(sed -n 's/^Forwarding 127.0.0.1:\([0-9]*\) to.*/\1/p' "$T/kept.out")
+kill -9 "$HUB_PID"
+wait "$HUB_PID" 2>/dev/null
+check "nothing answers without the hub" equal "$(answers "$KPORT" && echo answers)" ""
+expect 1 "no other was started" nefia hub stop
+check "there is none" contains "$ERR" E1013
+kill "$KEPT"
+wait "$KEPT" 2>/dev/null
 start_hub
 check "back after a kill" wait_until 12 answers "$PORT"
 check "the one at the host too" wait_until 12 answers "$RPORT"

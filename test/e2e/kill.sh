@@ -5,7 +5,7 @@ setup
 CONF=$NEFIA_HOME/nefia.yaml
 RANDOM=${SEED:-$(($(date +%s) % 32768))}
 echo "SEED=$RANDOM"
-nap() { sleep "0.$(printf %03d $((RANDOM % $1)))"; } # up to so many ms
+nap() { local ms=$((RANDOM % $1)); sleep "$((ms / 1000)).$(printf %03d $((ms % 1000)))"; } # up to so many ms
 
 # A command that writes is killed on its way, from before its start to after its end.
 killed_at() { # killed_at MS COMMAND...
@@ -25,8 +25,12 @@ for i in $(seq 40); do
 	nefia host list >"$T/list" 2>"$T/err" || fail "round $i: the configuration is broken: $(cat "$T/err")"
 	hosts=$(grep -c '^ *- id:' "$CONF")
 	[ "$hosts" = "$before" ] || [ "$hosts" = $((before + 1)) ] || fail "round $i: $before hosts became $hosts"
-	# a host in the list has its agent's configuration, whole: the peer's address is its last line
-	if [ "$hosts" -gt "$before" ]; then
+	# As many shall be killed before the end as after it, whether the machine has become slower or faster.
+	if [ "$hosts" = "$before" ]; then
+		span=$((span * 11 / 10 + 1))
+	else
+		span=$((span * 10 / 11 + 1))
+		# a host in the list has its agent's configuration, whole: the peer's address is its last line
 		tail -1 "$T/h$i.yaml" | grep -q 'vpn_addr: "10.99.0.1"' || fail "round $i: h$i.yaml is not whole"
 	fi
 	before=$hosts

@@ -32,6 +32,14 @@ fresh() { # a hub that knows no passphrase, an empty screen
 	wait_until 15 is_empty || fail "the terminal is not cleared: $(tm capture-pane -p | grep .)"
 }
 let_in "$K/locked.pub" "$K/locked_pem.pub"
+DEEP=$K/$(printf 'd%.0s' $(seq 250))
+mkdir "$DEEP" && cp "$K/locked" "$K/locked.pub" "$DEEP"
+as "$DEEP/locked"
+fresh
+keys "$NEFIA exec --target web -- echo deep" Enter
+wait_shows "dd/locked'"
+keys "open sesame" Enter
+wait_shows deep
 as "$K/locked"
 fresh
 keys "$NEFIA exec --target web -- echo well done; echo status \$?" Enter

@@ -39,7 +39,7 @@ static void put_in(struct wgpair *p, unsigned flags, const uint8_t *data, size_t
 		put_le32(msg, WG_MSG_DATA);
 		put_le32(msg + 4, kp->remote_index);
 		put_le64(msg + 8, kp->send_counter++);
-		wg_aead_find(NULL)->seal(&job, 1);
+		wg_aead_find(NULL)->seal(&job, 1, 0);
 		wgpair_inject(p, to, &ep, msg, len + WG_DATA_OVERHEAD);
 	} else {
 		memcpy(msg, data, len);

@@ -5,6 +5,8 @@
 #include "os/loop.h"
 #include "test/lib/calm.h"
 
+int tunpair_workers = TUNNEL_WORKERS_OFF;
+
 static void on_tick(void *ctx)
 {
 	struct tunpair *p = ctx;
@@ -45,7 +47,10 @@ void tunpair_rest(struct tunpair *p, nsec_t span)
 static void open_one(struct tunpair *p, uint8_t key, const char *v4, const char *v6, const char *state_file,
 		     struct tunnel **ret, struct tunnel_peer *ret_as_peer)
 {
-	struct tunnel_config cfg = { .n_addrs = 2, .state_file = state_file };
+	struct tunnel_config cfg = { .n_addrs = 2, .state_file = state_file, .aead_workers = TUNNEL_WORKERS_OFF };
+
+	if (ret == &p->hub)
+		cfg.aead_workers = tunpair_workers;
 
 	memset(cfg.private_key.b, key, KEY_LEN);
 	ASSERT(ip_prefix_parse(v4, &cfg.addrs[0]) == OK && ip_prefix_parse(v6, &cfg.addrs[1]) == OK);

@@ -16,6 +16,9 @@ struct tunpair {
 	nsec_t patience; /* of a dial: 20 s from tunpair_open() on */
 };
 
+/* The hub's threads for the cipher (struct tunnel_config); none unless a test says so. */
+extern int tunpair_workers;
+
 /** tunpair_open() - @hub_state: the hub's state file, or NULL. Fails the test when it cannot. */
 void tunpair_open(struct tunpair *p, const char *hub_state);
 void tunpair_close(struct tunpair *p);

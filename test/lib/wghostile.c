@@ -56,7 +56,7 @@ size_t forge_data(struct wgside *from, uint64_t counter, const void *plain, size
 	put_le32(ret, WG_MSG_DATA);
 	put_le32(ret + 4, kp->remote_index);
 	put_le64(ret + 8, counter);
-	wg_aead_find(NULL)->seal(&job, 1);
+	wg_aead_find(NULL)->seal(&job, 1, 0);
 	return len + WG_DATA_OVERHEAD;
 }
 

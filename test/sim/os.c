@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "os/cores.h"
+#include "os/crew.h"
 #include "os/file.h"
 #include "os/proc.h"
 #include "os/task.h"
@@ -52,6 +54,65 @@ struct node *sim_enter(struct node *n)
 void sim_leave(struct node *before)
 {
 	sim.current = before;
+}
+
+nsec_t os_loop_waited(const struct os_loop *loop)
+{
+	return 0;
+}
+
+/* Nor threads, nor a core for them. */
+unsigned os_cores_allowed(void)
+{
+	return 1;
+}
+
+bool os_cores_idle(nsec_t *ret)
+{
+	return false;
+}
+
+bool os_thread_delay(nsec_t *ret)
+{
+	return false;
+}
+
+enum err os_crew_new(struct os_loop *loop, const struct os_crew_config *cfg, struct os_crew **ret)
+{
+	return ERR_UNSUPPORTED;
+}
+
+void os_crew_free(struct os_crew *crew)
+{
+}
+
+struct os_crew_piece *os_crew_hand(struct os_crew *crew, void *arg)
+{
+	return NULL;
+}
+
+bool os_crew_take_back(struct os_crew *crew, struct os_crew_piece *p)
+{
+	return false;
+}
+
+bool os_crew_is_done(struct os_crew *crew, struct os_crew_piece *p)
+{
+	return false;
+}
+
+void os_crew_call(struct os_crew *crew)
+{
+}
+
+nsec_t os_crew_handed(const struct os_crew_piece *p)
+{
+	return 0;
+}
+
+void os_crew_get_stats(const struct os_crew *crew, struct os_crew_stats *ret)
+{
+	*ret = (struct os_crew_stats){ 0 };
 }
 
 /* There are no processes here, so the cipher stays the first one. */

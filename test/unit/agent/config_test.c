@@ -26,13 +26,16 @@ static void defaults(void **state)
 	assert_int_equal(cfg.peers[0].n_allowed, 1);
 	assert_int_equal(cfg.peers[0].allowed[0].bits, 32);
 	assert_string_equal(cfg.later, "");
+	assert_int_equal(cfg.aead_workers, TUNNEL_WORKERS_AUTO);
+	assert_int_equal(parse(GOOD "aead_workers: off\n"), OK);
+	assert_int_equal(cfg.aead_workers, TUNNEL_WORKERS_OFF);
 }
 
 /* Every field N-AGT-19 to 38 in one file, with values of every form. */
 static void all_fields(void **state)
 {
 	assert_int_equal(parse("version: 1\nprivate_key: keyring:agent-key\nlisten_port: 0\naddress: 10.99.0.2/24\n"
-			       "dns: [10.99.0.1, 'fd00::1']\nssh_addr: unix:/run/sshd.sock\naead: libsodium\ncongestion: bbr\n"
+			       "dns: [10.99.0.1, 'fd00::1']\nssh_addr: unix:/run/sshd.sock\naead: libsodium\naead_workers: 3\ncongestion: bbr\n"
 			       "update_server_url: https://updates.example/x\nagent_token: keyring:agent-token\n"
 			       "agent_token_expires_at: 2026-06-01T00:00:00+02:00\nhost_id: web-1\n"
 			       "stun_servers: ['stun.example.org:3478', '192.0.2.1:3478', '[2001:db8::1]:3478']\n"
@@ -50,6 +53,7 @@ static void all_fields(void **state)
 	assert_string_equal(cfg.ssh_addr, "unix:/run/sshd.sock");
 	assert_string_equal(cfg.host_id, "web-1");
 	assert_string_equal(cfg.aead, "libsodium");
+	assert_int_equal(cfg.aead_workers, 3);
 	assert_string_equal(cfg.congestion, "bbr");
 	assert_true(endpoint_is_set(&cfg.peers[0].endpoint));
 	assert_string_equal(cfg.later, "dns, update_server_url, agent_token, agent_token_expires_at, stun_servers, "
@@ -109,6 +113,10 @@ static void each_failure_has_its_place_and_words(void **state)
 		{ GOOD "ssh_addr: 127.0.0.1:0\n", "a.yaml:6:11: ssh_addr must be" },
 		{ GOOD "ssh_addr: [1, 2]\n", "a.yaml:6:11: " },
 		{ GOOD "aead: rot13\n", "a.yaml:6:7: aead is not known" },
+		{ GOOD "aead_workers: 9\n", "a.yaml:6:15: aead_workers must be auto, off or a number from 1 to 8" },
+		{ GOOD "aead_workers: 0\n", "aead_workers must be" },
+		{ GOOD "aead_workers: 11\n", "aead_workers must be" },
+		{ GOOD "aead_workers: some\n", "aead_workers must be" },
 		{ GOOD "congestion: vegas\n", "a.yaml:6:13: congestion is not known" },
 		{ GOOD "agent_token: 'keyring:a/b'\n", "a.yaml:6:14: agent_token is not a keyring reference" },
 		{ GOOD "agent_token_expires_at: 2026-06-01\n", "a.yaml:6:25: agent_token_expires_at is not a time" },

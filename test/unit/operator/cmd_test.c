@@ -49,21 +49,23 @@ static void nothing_is_said_twice(void **state)
 
 static void programs_get_fields(void **state)
 {
-	static const char *const details[] = { "web9 is not in nefia.yaml", "\xff\xfe", NULL };
-	static const char *const messages[] = { "web9 is not in nefia.yaml", "??", "No such host" };
+	/* A name that is no UTF-8 costs its own bytes, and not the message. */
+	static const char *const details[][2] = {
+		{ "web9 is not in nefia.yaml", "web9 is not in nefia.yaml" }, { "/home/a\xff/b: denied", "/home/a?/b: denied" }, { NULL, "No such host" },
+	};
 	char text[1024];
 
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(details); i++) {
 		json_error_t why;
 		json_t *o, *e;
 
-		printed(true, 1021, details[i], text, sizeof(text));
+		printed(true, 1021, details[i][0], text, sizeof(text));
 		assert_int_equal(strcspn(text, "\n"), strlen(text) - 1);
 		o = json_loads(text, 0, &why);
 		e = json_object_get(o, "error");
 		assert_string_equal(json_string_value(json_object_get(e, "code")), "E1021");
 		assert_string_equal(json_string_value(json_object_get(e, "title")), "No such host");
-		assert_string_equal(json_string_value(json_object_get(e, "message")), messages[i]);
+		assert_string_equal(json_string_value(json_object_get(e, "message")), details[i][1]);
 		assert_true(json_string_length(json_object_get(e, "try")) > 0);
 		json_decref(o);
 	}

@@ -45,9 +45,19 @@ static void nonsense(void **state)
 	assert_string_equal(seen.from, "?");
 }
 
+/* What the agent says of the other's address is shown on terminals. */
+static void words_are_cleaned(void **state)
+{
+	struct hub_rival_seen seen;
+
+	assert_true(judge("{\"hubs\":[{\"since\":5,\"ago_ms\":1,\"from\":\"a\\u001b[31m\\u009bb\\u202ec\\n\"}]}", 100000, &seen));
+	assert_string_equal(seen.from, "a?[31m??b???c?");
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(who_called_in_our_time), cmocka_unit_test(nonsense) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(who_called_in_our_time), cmocka_unit_test(nonsense),
+					    cmocka_unit_test(words_are_cleaned) };
 
 	return RUN_TESTS(tests);
 }

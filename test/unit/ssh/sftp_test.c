@@ -117,7 +117,8 @@ static void packets_of_a_bad_length_are_refused(void **state)
 #define FILE_SIZE 700001
 
 enum fault { NONE, WRONG_ID, TWICE, WRONG_TYPE, TOO_LONG, NO_BYTES, SHRINKS, SLASH, DOTS, ENDLESS_TREE, GARBAGE, HUGE_HANDLE,
-	     EMPTY_LIST, SILENT, N_FAULTS };
+	     EMPTY_LIST, SILENT, FLIPS, DOTS_FOR_EVER, FILES_FOR_EVER, LONG_LINK,
+	     MANY_AT_ONCE, WRITES, SAME, N_FAULTS };
 
 struct server {
 	struct rng_seeded rng;
@@ -131,6 +132,12 @@ struct server {
 	} held[64];
 	size_t n_held;
 	unsigned n_lists;
+	/* WRITES: what is asked, a word each, with the path of OPEN; what stands in the target's place */
+	char log[2000];
+	uint16_t place_mode; /* 0: nothing */
+	bool no_folders;     /* it opens none */
+	bool read_early;     /* SAME: before what was opened had been looked at again */
+	bool led_out; /* FLIPS: what was opened last was not what its name says */
 };
 
 static uint8_t byte_at(uint64_t offset)
@@ -182,6 +189,29 @@ static void answer_read(struct server *s, struct rig *r, uint32_t id, uint64_t o
 		answer(r, SFTP_DATA, id, p, 4 + len);
 }
 
+#define MANY 5000
+
+/* One list with more names than requests may be under way. */
+static void answer_many(struct rig *r, uint32_t id)
+{
+	static const uint8_t name[] = { 0, 0, 0, 1, 'x', 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0200, 0244 };
+	static uint8_t p[4 + MANY * sizeof(name)];
+
+	put_be32(p, MANY);
+	for (size_t i = 0; i < MANY; i++)
+		memcpy(p + 4 + i * sizeof(name), name, sizeof(name));
+	answer(r, SFTP_NAME, id, p, sizeof(p));
+}
+
+static void answer_long_link(struct rig *r, uint32_t id)
+{
+	static uint8_t p[8 + 70000 + 8] = { 0, 0, 0, 1 };
+
+	put_be32(p + 4, 70000);
+	memset(p + 8, 'x', 70000);
+	answer(r, SFTP_NAME, id, p, sizeof(p));
+}
+
 static void answer_list(struct server *s, struct rig *r, uint32_t id)
 {
 	static const struct {
@@ -193,11 +223,19 @@ static void answer_list(struct server *s, struct rig *r, uint32_t id)
 		{ DOTS, "\0\0\0\2\0\0\0\2..\0\0\0\0\0\0\0\4\0\0\100\355\0\0\0\1.\0\0\0\0\0\0\0\4\0\0\100\355", 39 },
 		{ ENDLESS_TREE, "\0\0\0\1\0\0\0\1d\0\0\0\0\0\0\0\4\0\0\100\355", 21 },
 		{ EMPTY_LIST, "\0\0\0\0", 4 },
+		{ DOTS_FOR_EVER, "\0\0\0\1\0\0\0\1.\0\0\0\0\0\0\0\4\0\0\100\355", 21 },
+		{ FILES_FOR_EVER, "\0\0\0\1\0\0\0\4name\0\0\0\0\0\0\0\4\0\0\200\244", 24 },
 		{ GARBAGE, "\377\377\377\377\0\0\0\1x", 9 },
 	};
 
+	bool for_ever = s->fault == EMPTY_LIST || s->fault == DOTS_FOR_EVER || s->fault == FILES_FOR_EVER;
+
+	if (s->fault == MANY_AT_ONCE && s->n_lists++ == 0) {
+		answer_many(r, id);
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
-		if (lists[i].fault == s->fault && (s->n_lists++ % 2 == 0 || s->fault == EMPTY_LIST)) {
+		if (lists[i].fault == s->fault && (s->n_lists++ % 2 == 0 || for_ever)) {
 			answer(r, SFTP_NAME, id, lists[i].p, lists[i].len);
 			return;
 		}
@@ -207,7 +245,7 @@ static void answer_list(struct server *s, struct rig *r, uint32_t id)
 /* The path itself, or one that a link leads to. */
 static void answer_real(struct server *s, struct rig *r, uint32_t id, const char *path)
 {
-	bool is_link = strlen(path) > 4 && rng_below(&s->rng.rng, 3) == 0;
+	bool is_link = strlen(path) > 4 && rng_below(&s->rng.rng, s->fault == FLIPS ? 2 : 3) == 0;
 	uint8_t p[320] = { 0, 0, 0, 1 };
 	size_t len = strlen(path);
 
@@ -218,6 +256,25 @@ static void answer_real(struct server *s, struct rig *r, uint32_t id, const char
 	answer(r, SFTP_NAME, id, p, 8 + len + 8);
 }
 
+static void note_request(struct server *s, uint8_t type, const uint8_t *text)
+{
+	size_t len = strlen(s->log);
+
+	snprintf(s->log + len, sizeof(s->log) - len, "%s%.*s ", type == SFTP_OPEN ? "open:" : type == SFTP_REMOVE ? "remove:" : "",
+		 type == SFTP_OPEN || type == SFTP_REMOVE || type == SFTP_EXTENDED ? (int)get_be32(text) : 0, (const char *)text + 4);
+}
+
+static void answer_place(struct server *s, struct rig *r, uint32_t id)
+{
+	uint8_t mode[8] = { 0, 0, 0, 4 };
+
+	put_be32(mode + 4, s->place_mode);
+	if (s->place_mode)
+		answer(r, SFTP_ATTRS, id, mode, sizeof(mode));
+	else
+		answer_status(r, id, SFTP_NO_SUCH_FILE);
+}
+
 static void answer_one(struct server *s, struct rig *r, size_t i)
 {
 	static const uint8_t handle[300] = { 0, 0, 0, 1, 'h' }, huge[300] = { 0, 0, 1, 1 };
@@ -226,9 +283,21 @@ static void answer_one(struct server *s, struct rig *r, size_t i)
 	uint32_t id = s->held[i].id;
 
 	put_be64(attr + 4, FILE_SIZE);
-	if (s->held[i].type == SFTP_OPEN || s->held[i].type == SFTP_OPENDIR)
+	if (s->fault == FLIPS && s->held[i].type == SFTP_OPEN)
+		s->led_out = rng_below(&s->rng.rng, 2) == 0;
+	if (s->fault == FLIPS && s->held[i].type == SFTP_LSTAT)
+		attr[11] += rng_below(&s->rng.rng, 2) == 0;
+	if (s->fault == FLIPS && s->held[i].type == SFTP_FSTAT)
+		attr[11] += s->led_out;
+	if (s->fault == WRITES && s->held[i].type == SFTP_LSTAT)
+		answer_place(s, r, id);
+	else if (s->no_folders && s->held[i].type == SFTP_OPEN && strcmp(s->held[i].path, "dir") == 0)
+		answer_status(r, id, SFTP_FAILURE);
+	else if (s->held[i].type == SFTP_OPEN || s->held[i].type == SFTP_OPENDIR)
 		answer(r, SFTP_HANDLE, id, s->fault == HUGE_HANDLE ? huge : handle, s->fault == HUGE_HANDLE ? 261 : 5);
 	else if (s->held[i].type == SFTP_FSTAT)
+		answer(r, SFTP_ATTRS, id, attr, sizeof(attr));
+	else if (s->held[i].type == SFTP_LSTAT && (s->fault == FLIPS || s->fault == SAME))
 		answer(r, SFTP_ATTRS, id, attr, sizeof(attr));
 	else if (s->held[i].type == SFTP_LSTAT)
 		answer(r, SFTP_ATTRS, id, folder, sizeof(folder));
@@ -236,6 +305,8 @@ static void answer_one(struct server *s, struct rig *r, size_t i)
 		answer_read(s, r, id, s->held[i].offset, s->held[i].len);
 	else if (s->held[i].type == SFTP_REALPATH)
 		answer_real(s, r, id, s->held[i].path);
+	else if (s->held[i].type == SFTP_READLINK && s->fault == LONG_LINK)
+		answer_long_link(r, id);
 	else if (s->held[i].type == SFTP_READDIR)
 		answer_list(s, r, id);
 	else
@@ -249,7 +320,9 @@ static void serve(void *ctx, struct rig *r)
 	struct bytes packet;
 	size_t total;
 
-	if (!s->greeted)
+	if (!s->greeted && s->fault == WRITES)
+		answer(r, SFTP_VERSION, 3, "\0\0\0\21fsync@openssh.com\0\0\0\0011\0\0\0\30posix-rename@openssh.com\0\0\0\0011", 59);
+	else if (!s->greeted)
 		answer(r, SFTP_VERSION, 3, "", 0);
 	else if (s->fault == SILENT)
 		r->now += 10 * NSEC_PER_SEC;
@@ -263,7 +336,11 @@ static void serve(void *ctx, struct rig *r)
 			s->held[s->n_held].offset = get_be64(p + 10);
 			s->held[s->n_held].len = get_be32(p + 18);
 		}
-		if (p[0] == SFTP_REALPATH)
+		for (size_t i = 0; i < s->n_held && p[0] == SFTP_READ; i++)
+			s->read_early |= s->held[i].type == SFTP_LSTAT || s->held[i].type == SFTP_REALPATH;
+		if (s->fault == WRITES && p[0] != SFTP_INIT)
+			note_request(s, p[0], p + 5);
+		if (p[0] == SFTP_REALPATH || p[0] == SFTP_OPEN)
 			snprintf(s->held[s->n_held].path, sizeof(s->held[0].path), "%.*s", (int)get_be32(p + 5), (const char *)p + 9);
 		s->n_held += p[0] != SFTP_INIT;
 		ssh_buf_drop(&r->client.out, total);
@@ -315,6 +392,8 @@ static void faulty_servers_end_in_an_error(void **state)
 		{ DOTS, SSH_OP_FIND, OK },
 		{ GARBAGE, SSH_OP_LS, ERR_PROTOCOL },
 		{ EMPTY_LIST, SSH_OP_LS, ERR_PROTOCOL },
+		{ DOTS_FOR_EVER, SSH_OP_LS, ERR_PROTOCOL },
+		{ LONG_LINK, SSH_OP_READLINK, ERR_PROTOCOL },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -331,7 +410,7 @@ static void faulty_servers_end_in_an_error(void **state)
 		if (res->error != rows[i].want)
 			fail_msg("row %zu: %s (%s)", i, err_name(res->error), res->message);
 		for (size_t k = 0; k < res->n_entries; k++)
-			assert_true(rows[i].fault == DOTS ? *res->entries[k].name == '\0' :
+			assert_true(rows[i].fault == DOTS || rows[i].fault == DOTS_FOR_EVER ? *res->entries[k].name == '\0' :
 							    !strchr(res->entries[k].name, '/'));
 		rig_close(&rig);
 	}
@@ -349,7 +428,81 @@ static void endless_trees_end(void **state)
 	assert_int_equal(ssh_put_u32(&f, SSH_RM_RECURSIVE), OK);
 	rig_op(&rig, 1, SSH_OP_RM, "f", &f);
 	res = rig_wait(&rig, 1);
-	assert_int_equal(res->error, ERR_TOO_LONG);
+	assert_int_equal(res->error, ERR_LIST_LIMIT);
+	assert_non_null(strstr(res->message, "256"));
+	rig_close(&rig);
+}
+
+/* Names without end, listed, found or to be removed: told which limit it was. Trees as wide as one entry a folder count too. */
+static void endless_lists_end(void **state)
+{
+	static const struct {
+		enum fault fault;
+		enum ssh_op op;
+		uint64_t max;
+		const char *says;
+	} rows[] = {
+		{ FILES_FOR_EVER, SSH_OP_LS, 400, "more than 400 names" },
+		{ FILES_FOR_EVER, SSH_OP_FIND, 400, "more than 400 names" },
+		{ FILES_FOR_EVER, SSH_OP_RM, 1000, "more than 1000 names" },
+		{ DOTS_FOR_EVER, SSH_OP_FIND, 1, "more than 1 names" },
+		{ ENDLESS_TREE, SSH_OP_FIND, 30, "more than 30 names" },
+		{ LONG_LINK, SSH_OP_REALPATH, 0, NULL },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct server s = { .fault = rows[i].fault };
+		struct ssh_buf f = { 0 };
+		struct rig_result *res;
+
+		rng_seeded_init(&s.rng, 1);
+		rig_open_fake(&rig, serve, &s);
+		rig.session.list_max = rows[i].max;
+		assert_int_equal(ssh_put_u32(&f, rows[i].op == SSH_OP_RM), OK);
+		rig_op(&rig, 1, rows[i].op, "f", &f);
+		res = rig_wait(&rig, 1);
+		assert_int_equal(res->error, rows[i].says ? ERR_LIST_LIMIT : OK);
+		if (rows[i].says)
+			assert_non_null(strstr(res->message, rows[i].says));
+		if (rows[i].says)
+			assert_non_null(strstr(res->message, "ssh.max_list_entries"));
+		rig_close(&rig);
+	}
+}
+
+/* The limit is the session's, whatever number of folders is listed in it; and of bytes too. */
+static void a_session_has_one_limit(void **state)
+{
+	struct server s = { .fault = DOTS };
+	struct ssh_buf f = { 0 };
+
+	rng_seeded_init(&s.rng, 1);
+	rig_open_fake(&rig, serve, &s);
+	rig.session.list_max = 5;
+	for (int i = 0; i < 3; i++) {
+		rig_op(&rig, 1, SSH_OP_LS, "f", &f);
+		assert_int_equal(rig_wait(&rig, 1)->error, i < 2 ? OK : ERR_LIST_LIMIT);
+	}
+	rig.session.list_max = 1000;
+	s.n_lists = 0;
+	rig.session.listed_bytes = 1001 * FS_NAME_BYTES;
+	rig_op(&rig, 1, SSH_OP_LS, "f", &f);
+	assert_int_equal(rig_wait(&rig, 1)->error, ERR_LIST_LIMIT);
+	assert_non_null(strstr(rig.results[1].message, "256000 bytes of names"));
+	rig_close(&rig);
+}
+
+static void more_files_are_removed_than_may_be_under_way(void **state)
+{
+	struct server s = { .fault = MANY_AT_ONCE };
+	struct ssh_buf f = { 0 };
+
+	rng_seeded_init(&s.rng, 1);
+	rig_open_fake(&rig, serve, &s);
+	assert_int_equal(ssh_put_u32(&f, SSH_RM_RECURSIVE), OK);
+	rig_op(&rig, 1, SSH_OP_RM, "f", &f);
+	assert_int_equal(rig_wait(&rig, 1)->error, OK);
+	assert_int_equal(rig.session.n_listed, MANY);
 	rig_close(&rig);
 }
 
@@ -377,6 +530,111 @@ static void roots_are_walked_in_any_order(void **state)
 	assert_true(n_refused > 0);
 }
 
+/* The looks at what was opened may be answered in any order as well: judged together, and only then is it read. */
+static void looks_are_judged_when_all_are_in(void **state)
+{
+	for (uint64_t seed = 1; seed <= 60; seed++) {
+		struct server s = { .fault = SAME, .shuffled = true };
+		struct rig_result *res;
+
+		rng_seeded_init(&s.rng, seed);
+		rig_open_fake(&rig, serve, &s);
+		rig.session.root = "/r";
+		rig_get(&rig, 1, "f", 0, UINT64_MAX);
+		res = rig_wait(&rig, 1);
+		if (res->error != OK || s.read_early)
+			fail_msg("seed %llu: %s", (unsigned long long)seed, s.read_early ? "read before it was looked at" : res->message);
+		rig_close(&rig);
+	}
+}
+
+/*
+ * Somebody at the host turns the folder into a link to elsewhere and back, blindly: at each request it is the one or the other. What
+ * was opened elsewhere is read one time in 65,536 of those.
+ */
+static void flipping_a_folder_leaves_a_root_nowhere(void **state)
+{
+	unsigned n_led_out = 0, n_read = 0;
+
+	for (uint64_t seed = 1; seed <= 2000; seed++) {
+		struct server s = { .fault = FLIPS };
+
+		rng_seeded_init(&s.rng, seed);
+		rig_open_fake(&rig, serve, &s);
+		rig.session.root = "/r";
+		rig_get(&rig, 1, "file", 0, 10);
+		n_read += rig_wait(&rig, 1)->error == OK && s.led_out;
+		n_led_out += s.led_out;
+		rig_close(&rig);
+	}
+	assert_true(n_led_out > 400);
+	assert_true(n_read <= 1);
+}
+
+static struct rig_result *put(struct server *s, uint64_t seed, uint32_t flags)
+{
+	s->fault = WRITES;
+	rng_seeded_init(&s->rng, seed);
+	rig_open_fake(&rig, serve, s);
+	while (!rig.client.ready)
+		assert_true(rig_pump(&rig));
+	rig_put(&rig, 1, "dir/f", 0644, flags, 1, 0);
+	rig_data(&rig, 1, 0, "abc", 3);
+	rig_eof(&rig, 1, 3);
+	return rig_wait(&rig, 1);
+}
+
+/* Its name is synced behind the rename, where that is asked for and the server opens folders. */
+static void a_put_lasts(void **state)
+{
+	static const struct {
+		uint32_t flags;
+		bool no_folders;
+		const char *end;
+	} rows[] = {
+		{ 0, false, "fsync@openssh.com  posix-rename@openssh.com open:dir fsync@openssh.com " },
+		{ 0, true, "fsync@openssh.com  posix-rename@openssh.com open:dir " },
+		{ SSH_PUT_NO_SYNC, false, "posix-rename@openssh.com " },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct server s = { .no_folders = rows[i].no_folders };
+		size_t len = strlen(rows[i].end);
+
+		assert_int_equal(put(&s, i, rows[i].flags)->error, OK);
+		if (strlen(s.log) < len || strcmp(s.log + strlen(s.log) - len, rows[i].end) != 0)
+			fail_msg("row %zu: %s", i, s.log);
+		while (!fs_session_idle(&rig.session))
+			assert_true(rig_pump(&rig));
+		rig_close(&rig);
+	}
+}
+
+/* Whenever the answer comes: what is neither a file nor a link stays, and nothing is left beside it. */
+static void a_put_replaces_files_and_links_alone(void **state)
+{
+	static const struct {
+		uint16_t mode;
+		enum err want;
+	} rows[] = {
+		{ 0, OK }, { 0100644, OK }, { 0120777, OK }, { 0040755, ERR_IS_FOLDER }, { 0020666, ERR_INVALID },
+		{ 0060660, ERR_INVALID }, { 0010644, ERR_INVALID }, { 0140755, ERR_INVALID },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		for (uint64_t seed = 1; seed <= 20; seed++) {
+			struct server s = { .place_mode = rows[i].mode, .shuffled = true };
+
+			assert_int_equal(put(&s, seed, 0)->error, rows[i].want);
+			while (!fs_session_idle(&rig.session))
+				assert_true(rig_pump(&rig));
+			assert_int_equal(strstr(s.log, "posix-rename") != NULL, rows[i].want == OK);
+			assert_int_equal(strstr(s.log, "remove:dir/f.nefia-") != NULL, rows[i].want != OK);
+			assert_null(strstr(s.log, "remove:dir/f "));
+			rig_close(&rig);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -387,7 +645,14 @@ int main(void)
 		cmocka_unit_test(answers_in_any_order_make_the_same_file),
 		cmocka_unit_test(faulty_servers_end_in_an_error),
 		cmocka_unit_test(endless_trees_end),
+		cmocka_unit_test(endless_lists_end),
+		cmocka_unit_test(a_session_has_one_limit),
+		cmocka_unit_test(more_files_are_removed_than_may_be_under_way),
 		cmocka_unit_test(roots_are_walked_in_any_order),
+		cmocka_unit_test(a_put_lasts),
+		cmocka_unit_test(a_put_replaces_files_and_links_alone),
+		cmocka_unit_test(looks_are_judged_when_all_are_in),
+		cmocka_unit_test(flipping_a_folder_leaves_a_root_nowhere),
 	};
 
 	return RUN_TESTS(tests);

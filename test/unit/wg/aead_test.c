@@ -51,7 +51,7 @@ static void keystream_is_the_published_one(const struct wg_aead *a)
 	uint8_t key[32] = { 0 }, zeros[64] = { 0 }, out[80];
 	struct wg_aead_job job = { .key = key, .src = zeros, .dst = out, .len = 64 };
 
-	a->seal(&job, 1);
+	a->seal(&job, 1, 0);
 	assert_memory_equal(out, block1, 64);
 }
 
@@ -74,19 +74,19 @@ static void equal_at(const struct wg_aead *a, size_t at)
 		struct wg_aead_job job = { .key = key, .counter = len * 0x100000001ULL, .src = plain + at, .dst = ours + to,
 					   .len = len };
 
-		a->seal(&job, 1);
+		a->seal(&job, 1, 0);
 		job.dst = theirs;
-		ref->seal(&job, 1);
+		ref->seal(&job, 1, 0);
 		assert_memory_equal(ours + to, theirs, len + 16);
 		job = (struct wg_aead_job){ .key = key, .counter = job.counter, .src = ours + to, .dst = back + at,
 					    .len = len + 16 };
-		a->open(&job, 1);
+		a->open(&job, 1, 0);
 		assert_true(job.ok);
 		assert_memory_equal(back + at, plain + at, len);
 		memcpy(ours + to, plain + at, len);
 		job = (struct wg_aead_job){ .key = key, .counter = job.counter, .src = ours + to, .dst = ours + to,
 					    .len = len };
-		a->seal(&job, 1);
+		a->seal(&job, 1, 0);
 		assert_memory_equal(ours + to, theirs, len + 16);
 	}
 }
@@ -114,12 +114,12 @@ static void batches_keep_their_order(const struct wg_aead *a)
 		jobs[i] = (struct wg_aead_job){ .key = keys[i], .counter = i, .src = plain[i], .dst = bufs[i],
 						.len = i % 7 == 0 ? 0 : 84 + i };
 	}
-	a->seal(jobs, 200);
+	a->seal(jobs, 200, 0);
 	for (size_t i = 0; i < 200; i++)
 		jobs[i] = (struct wg_aead_job){ .key = keys[i], .counter = i, .src = bufs[i], .dst = bufs[i],
 						.len = jobs[i].len + 16 };
 	bufs[150][3] ^= 1;
-	a->open(jobs, 200);
+	a->open(jobs, 200, 0);
 	for (size_t i = 0; i < 200; i++) {
 		assert_int_equal(jobs[i].ok, i != 150);
 		if (i != 150)
@@ -144,23 +144,23 @@ static void every_byte_counts(const struct wg_aead *a)
 		size_t len = lens[n];
 
 		job = (struct wg_aead_job){ .key = key, .counter = 7, .src = plain, .dst = sealed, .len = len };
-		a->seal(&job, 1);
+		a->seal(&job, 1, 0);
 		for (size_t i = 0; i < len + 16; i++)
 			for (int bit = 0; bit < 8; bit += 7) {
 				sealed[i] ^= (uint8_t)(1 << bit);
 				job = (struct wg_aead_job){ .key = key, .counter = 7, .src = sealed, .dst = out,
 							    .len = len + 16 };
-				a->open(&job, 1);
+				a->open(&job, 1, 0);
 				assert_false(job.ok);
 				sealed[i] ^= (uint8_t)(1 << bit);
 			}
 		job = (struct wg_aead_job){ .key = key, .counter = 8, .src = sealed, .dst = out, .len = len + 16 };
-		a->open(&job, 1);
+		a->open(&job, 1, 0);
 		assert_false(job.ok);
 	}
 	for (size_t len = 0; len < 16; len++) {
 		job = (struct wg_aead_job){ .key = key, .counter = 7, .src = sealed, .dst = out, .len = len, .ok = true };
-		a->open(&job, 1);
+		a->open(&job, 1, 0);
 		assert_false(job.ok);
 	}
 }
@@ -175,17 +175,17 @@ static void agreement_is_asked(const struct wg_aead *a)
 	assert_true(wg_aead_agrees(a));
 }
 
-static void wrong_seal(struct wg_aead_job *jobs, size_t n)
+static void wrong_seal(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
-	list[0]->seal(jobs, n);
+	list[0]->seal(jobs, n, 0);
 	for (size_t i = 0; i < n; i++)
 		if (jobs[i].len == 1024)
 			jobs[i].dst[1023] ^= 1;
 }
 
-static void trusting_open(struct wg_aead_job *jobs, size_t n)
+static void trusting_open(struct wg_aead_job *jobs, size_t n, unsigned lane)
 {
-	list[0]->open(jobs, n);
+	list[0]->open(jobs, n, 0);
 	for (size_t i = 0; i < n; i++)
 		jobs[i].ok = true;
 }

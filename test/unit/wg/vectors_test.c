@@ -13,6 +13,7 @@
 
 #include "base/endian.h"
 #include "wg/aead.h"
+#include "wg/dh.h"
 #include "wg/hash.h"
 #include "wg/noise.h"
 #include "wg/wg.h"
@@ -240,12 +241,12 @@ static void seal_and_open(const struct wg_aead *a, const struct bytes *f, bool v
 				   .nonce_head = get_le32(f[F_NONCE].p), .ad = f[F_AD], .src = f[F_PLAIN].p, .dst = out,
 				   .len = f[F_PLAIN].len };
 
-	a->seal(&job, 1);
+	a->seal(&job, 1, 0);
 	if ((memcmp(out, f[F_SEALED].p, f[F_SEALED].len) == 0) != valid)
 		fail_msg("%s seals line %u differently", a->name, line);
 	job.src = f[F_SEALED].p;
 	job.len = f[F_SEALED].len;
-	a->open(&job, 1);
+	a->open(&job, 1, 0);
 	if (job.ok != valid || (valid && memcmp(out, f[F_PLAIN].p, f[F_PLAIN].len) != 0))
 		fail_msg("%s opens line %u differently", a->name, line);
 }
@@ -309,17 +310,33 @@ static void refused(const uint8_t *pub, const uint8_t *priv, unsigned line)
 		fail_msg("line %u: the responder goes on with an ephemeral of low order", line);
 }
 
+static void multiply(const struct wg_dh_provider *p, struct bytes *f, const char *last, unsigned line)
+{
+	bool zero = strcmp(last, "zero") == 0;
+	struct wg_dh_job jobs[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(jobs); i++)
+		jobs[i] = (struct wg_dh_job){ .priv = f[2].p, .pub = f[1].p };
+	p->multiply(jobs, ARRAY_SIZE(jobs));
+	for (size_t i = 0; i < ARRAY_SIZE(jobs); i++) {
+		if (jobs[i].ok == zero)
+			fail_msg("line %u, %s: a secret of zeros is told wrongly", line, p->name);
+		if (!zero && memcmp(jobs[i].out, un(last, NULL), KEY_LEN) != 0)
+			fail_msg("line %u, %s: another secret", line, p->name);
+	}
+}
+
 static void x25519_line(struct bytes *f, const char *last, unsigned line)
 {
-	uint8_t secret[KEY_LEN];
-	bool zero = strcmp(last, "zero") == 0;
+	const struct wg_dh_provider *const *list;
+	size_t n;
 
-	if (zero)
+	if (strcmp(last, "zero") == 0)
 		refused(f[1].p, f[2].p, line);
-	if ((crypto_scalarmult_curve25519(secret, f[2].p, f[1].p) == 0) == zero)
-		fail_msg("line %u: a secret of zeros is told wrongly", line);
-	if (!zero && memcmp(secret, un(last, NULL), KEY_LEN) != 0)
-		fail_msg("line %u: another secret", line);
+	list = wg_dh_list(&n);
+	for (size_t i = 0; i < n; i++)
+		if (list[i]->available())
+			multiply(list[i], f, last, line);
 }
 
 static void wycheproof_x25519(void **state)
@@ -404,11 +421,11 @@ static void transport(const struct wg_aead *a, const struct noise_keys *i, const
 		struct wg_aead_job job = { .key = m % 2 ? r->send : i->send, .counter = (m - 2) / 2, .src = plain.p, .dst = out,
 					   .len = plain.len };
 
-		a->seal(&job, 1);
+		a->seal(&job, 1, 0);
 		assert_hex(out, messages[m].sealed);
 		job = (struct wg_aead_job){ .key = m % 2 ? i->recv : r->recv, .counter = job.counter, .src = out, .dst = back,
 					    .len = plain.len + WG_TAG_LEN };
-		a->open(&job, 1);
+		a->open(&job, 1, 0);
 		assert_true(job.ok);
 		assert_memory_equal(back, plain.p, plain.len);
 	}
