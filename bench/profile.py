@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Where the time of one flow goes: perf's samples of the whole machine, by process and stage.
+"""Where the time of a flow goes, or of many: perf's samples of the whole machine, by process and stage.
 
-    bench/profile.py [up|down] [--flows N] [--seconds S] [--build BUILD] [--symbols]
+    bench/profile.py [up|down] [--flows N,...] [--seconds S] [--build BUILD] [--symbols] [--calls]
 
 Needs root and perf. A sample belongs to the stage of the system call that it was taken in, or, outside of the kernel, of the
-function. Printed: nanoseconds for each packet of 1,368 bytes of payload. doc/datapath.md keeps a table of this.
+function. Printed: nanoseconds for each packet of 1,368 bytes of payload, for each number of flows in turn. doc/datapath.md keeps a
+table of this. --calls counts system calls, wake-ups and switches for each MB instead, which perf's samples would disturb. What other
+programs take is the column "others": a run in which it is large tells nothing.
 """
 import argparse
 import collections
+import json
 import os
 import shutil
 import subprocess
@@ -83,30 +86,64 @@ def main():
     ap.add_argument("--seconds", type=float, default=3)
     ap.add_argument("--build", default=T.BUILD)
     ap.add_argument("--symbols", action="store_true")
+    ap.add_argument("--calls", action="store_true")
     opt = ap.parse_args()
     port = T.free_port()
     server = subprocess.Popen([T.LOAD, "serve", str(port)])
     T.wait_port(port)
     tool = T.Nefia.of_build("profiled", opt.build)(port)
-    data = tempfile.mktemp(prefix="nprofile.")
     try:
         tool.start()
         T.first_byte(tool)
         time.sleep(0.3)
-        perf = subprocess.Popen(["perf", "record", "-a", "-q", "-g", "-F", "2500", "-o", data, "--", "sleep", str(opt.seconds)])
-        time.sleep(0.2)
-        r = tool.load(opt.mode, "--flows", opt.flows, "--seconds", str(opt.seconds + 0.3), timeout=60)
-        perf.wait()
-        who = roles(tool, server.pid, opt.mode)
+        for flows in opt.flows.split(","):
+            (count_calls if opt.calls else sample)(tool, roles(tool, server.pid, opt.mode), flows, opt)
     finally:
         tool.stop()
         server.kill()
         shutil.rmtree(tool.dir, ignore_errors=True)
-    show(data, who, r["gbps"], opt)
+
+
+def sample(tool, who, flows, opt):
+    data = tempfile.mktemp(prefix="nprofile.")
+    perf = subprocess.Popen(["perf", "record", "-a", "-q", "-g", "-F", "2500", "-o", data, "--", "sleep", str(opt.seconds)])
+    time.sleep(0.2)
+    r = tool.load(opt.mode, "--flows", flows, "--seconds", str(opt.seconds + 0.3), timeout=60)
+    perf.wait()
+    show(data, who, r["gbps"], flows, opt)
     os.unlink(data)
 
 
-def show(data, who, gbps, opt):
+# ---- calls ----
+
+EVENTS = ("context-switches", "sched:sched_waking", "irq_vectors:reschedule_entry") + tuple(
+    f"syscalls:sys_enter_{c}" for c in ("read", "write", "sendmsg", "recvmmsg", "epoll_wait", "sched_yield", "epoll_ctl", "ioctl"))
+
+
+def count_calls(tool, who, flows, opt):
+    """Of each process, and of the client with it: perf counts what is in the window, the load knows how much crossed in it."""
+    client = subprocess.Popen(tool.prefix + [T.LOAD, "run", f"127.0.0.1:{tool.port}", opt.mode, "--flows", flows, "--seconds",
+                                             str(opt.seconds + 1)], stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    procs = dict(who) | {client.pid: "client"}
+    stats = {name: subprocess.Popen(["perf", "stat", "-x,", "-e", ",".join(EVENTS), "-p", str(pid), "--", "sleep", str(opt.seconds)],
+                                    stderr=subprocess.PIPE, text=True) for pid, name in procs.items()}
+    found = {name: dict((f[2].split("_enter_")[-1].split(":")[-1], int(f[0]) if f[0].isdigit() else 0)
+                        for f in (ln.split(",") for ln in p.communicate()[1].splitlines()) if len(f) > 2)
+             for name, p in stats.items()}
+    gbps = json.loads(client.communicate()[0])["gbps"]
+    mb = gbps * 1e3 / 8 * opt.seconds
+    names = [n for n in ("sender", "receiver", "client", "server") if n in found]
+    print(f"{flows} flow(s), {gbps:.2f} Gb/s; for each MB")
+    print("| event | " + " | ".join(names) + " |")
+    print("|---" * (len(names) + 1) + "|")
+    for e in (e.split("_enter_")[-1].split(":")[-1] for e in EVENTS):
+        print(f"| {e} | " + " | ".join(f"{found[n].get(e, 0) / mb:.2f}" for n in names) + " |")
+
+
+# ---- time ----
+
+def show(data, who, gbps, flows, opt):
     count, leaves = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
     for pid, comm, frames in samples(data):
         name = who.get(pid, "client" if comm == "load" else "idle" if comm == "swapper" else "others")
@@ -115,7 +152,7 @@ def show(data, who, gbps, opt):
         leaves[name][(stage, frames[0][0])] += 1
     packets = gbps * 1e9 / 8 * (opt.seconds - 0.2) / PAYLOAD
     ns = 1e9 / 2500 / packets
-    print(f"{gbps:.2f} Gb/s; ns a packet of {PAYLOAD} bytes")
+    print(f"{flows} flow(s), {gbps:.2f} Gb/s; ns a packet of {PAYLOAD} bytes")
     names = [n for n in ("sender", "receiver", "client", "server", "others", "idle") if n in count]
     stages = sorted({s for n in names for s in count[n]}, key=lambda s: -sum(count[n][s] for n in names))
     print("| stage | " + " | ".join(names) + " |")

@@ -52,6 +52,7 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	net_g.cfg.snd_bytes_max = cfg->snd_bytes_max ? cfg->snd_bytes_max : TCP_SND_BUF;
 	net_g.cfg.mem_bytes_max = cfg->mem_bytes_max ? cfg->mem_bytes_max : 256u << 20;
 	list_init(&net_g.ifs);
+	list_init(&net_g.held);
 	list_init(&net_g.ready);
 	list_init(&net_g.dirty);
 	list_init(&net_g.time_wait);
@@ -86,7 +87,7 @@ void net_set_now(nsec_t now)
 
 nsec_t net_deadline(void)
 {
-	nsec_t at = nsec_min(net_timer_deadline(), net_room_deadline());
+	nsec_t at = nsec_min(nsec_min(net_timer_deadline(), net_room_deadline()), net_held_deadline());
 
 	/* More to tell than one flush may. */
 	if (!list_empty(&net_g.ready))

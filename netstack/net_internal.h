@@ -58,6 +58,7 @@ struct net_state {
 	bool running;
 	uint8_t isn_key[16];
 	struct list ifs;
+	struct list held;  /* those whose reader is told a little later, the longest held first (held.c) */
 	struct list ready; /* connections with events to tell */
 	struct list dirty; /* control blocks with something to send (output.c) */
 	struct list time_wait;
@@ -103,7 +104,7 @@ struct net_if {
 
 struct net_tcp {
 	struct list link;  /* of its interface */
-	struct list ready; /* net_g.ready */
+	struct list ready; /* net_g.ready, or net_g.held */
 	struct net_if *nif;
 	struct net_share *share;       /* valid as long as @nif is */
 	struct net_listener *listener; /* counted there, or NULL */
@@ -117,7 +118,7 @@ struct net_tcp {
 	uint32_t rx_off;   /* consumed of the first */
 	uint32_t rx_bytes; /* not yet consumed */
 	uint32_t wnd_held; /* of lwIP's compile-time window, not yet offered */
-	uint32_t wnd_max;  /* how far it may grow */
+	uint32_t held_us;  /* since when it is held; the lower bits */
 	uint32_t tx_bytes; /* written, not yet acknowledged */
 	/* window.c's measurements */
 	uint32_t rtt_edge;
@@ -130,7 +131,7 @@ struct net_tcp {
 	uint32_t line_bytes;        /* of tx_bytes, what counts */
 	enum err error;
 	uint8_t events; /* bits of enum net_tcp_event to tell */
-	bool connected : 1, eof : 1, want_write : 1, want_sent : 1, shut : 1, failed : 1;
+	bool connected : 1, held : 1, eof : 1, want_write : 1, want_sent : 1, shut : 1, failed : 1;
 };
 
 struct net_listener {
@@ -250,6 +251,13 @@ void net_room_end_turn(struct net_tcp *c);
 void net_room_leave(struct net_tcp *c);
 nsec_t net_room_deadline(void);
 void net_room_expire(void);
+
+/* held.c */
+/** net_held_wait() - @p was received: does @c's reader hear of it later? Then it is in net_g.held until anything is raised. */
+bool net_held_wait(struct net_tcp *c, const struct pbuf *p);
+nsec_t net_held_deadline(void);
+/** net_held_expire() - raise READABLE for those that were held long enough */
+void net_held_expire(void);
 
 /* spill.c */
 /** net_spill_wanted() - units of the pool run short, and the heap has room for @len bytes */

@@ -15,7 +15,7 @@
 #include "netstack/net_internal.h"
 
 #define N_IOV 64
-#define FLUSH_EVERY 128 /* two turns of a sender: each reader then has one piece of each */
+#define FLUSH_EVERY 256 /* more than a turn of a writer on a short path (room.c) */
 
 /* ---- out ---- */
 

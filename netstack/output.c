@@ -1,7 +1,7 @@
 /*
  * netstack/output.c - who may send, how much, and when.
  *
- * Connections with something to send stand in a queue and get a turn each: at most TURN_BYTES, then the next. When the
+ * Connections with something to send stand in a queue and get a turn each: at most TURN_BYTES (TURN_SHORT), then the next. When the
  * interface answers "not now", those of it wait with it and come back in the same order, so none starves. lwIP's
  * tcp_output() sends new data; how much it may is said through its cwnd for the time of the call, and outside of it lwIP
  * has no room at all: whatever calls it on the way can only send ACKs.
@@ -13,6 +13,7 @@
 #include "netstack/loss.h"
 
 #define TURN_BYTES (64u << 10)
+#define TURN_SHORT (256u << 10) /* on a short path a writer's whole turn (room.c), so that it arrives in one piece */
 #define SND_LEAST (128u << 10) /* the send queue of a connection that is still slow */
 #define SND_AHEAD (256u << 10) /* of what may be in flight, on a short path: the next ACK is never far */
 #define PACE_AHEAD (500 * NSEC_PER_USEC)
@@ -153,7 +154,7 @@ void net_output_push(struct net_pcb *n)
 	window = net_loss_window(s);
 	by_window = window > s->in_flight ? window - s->in_flight : 0;
 	by_pace = pace_budget(n);
-	budget = MIN(MIN(by_window, by_pace), TURN_BYTES);
+	budget = MIN(MIN(by_window, by_pace), is_short(n) ? TURN_SHORT : TURN_BYTES);
 	sent = s->lost > 0 ? net_loss_resend(n, budget) : 0;
 	sent += send_new(n, s->lost > 0 || sent >= budget ? 0 : budget - sent);
 	pace_sent(n, sent);

@@ -15,6 +15,11 @@
 void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev)
 {
 	c->events |= 1u << ev;
+	if (c->held) {
+		c->events |= 1u << NET_TCP_READABLE;
+		c->held = false;
+		list_del(&c->ready);
+	}
 	if (list_empty(&c->ready))
 		list_add_tail(&net_g.ready, &c->ready);
 }
@@ -52,6 +57,7 @@ void net_tcp_tell_all(void)
 
 	if (net_g.telling)
 		return;
+	net_held_expire();
 	while ((first = list_first(&net_g.ready)) && budget-- > 0) {
 		list_del(first);
 		tell(container_of(first, struct net_tcp, ready));
@@ -97,7 +103,8 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 	if (copy)
 		pbuf_free(p);
 	net_window_note(c);
-	net_tcp_raise(c, NET_TCP_READABLE);
+	if (!p || !net_held_wait(c, p))
+		net_tcp_raise(c, NET_TCP_READABLE);
 	return ERR_OK;
 }
 
@@ -430,7 +437,8 @@ size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
 	while (done < room) {
 		size_t n = MIN(room - done, (size_t)32768);
 
-		if (tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY) != ERR_OK)
+		/* PSH on the last of it alone: the other side's reader may wait for that (held.c). */
+		if (tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY | (done + n < room ? TCP_WRITE_FLAG_MORE : 0)) != ERR_OK)
 			break;
 		net_room_take(c, n);
 		done += n;

@@ -6,7 +6,7 @@
  * that were offered may be on their way.) The round trip is seen from the receiving side: data beyond the right edge that was offered
  * can only come after the other side has seen a newer offer.
  *
- * On a short path (below 2 ms) the windows of all connections that drain much, together, stay below SHORT_PATH_BYTES: there is no
+ * On a short path (below 2 ms, and taken for that long) the windows of all connections that drain much, together, stay below SHORT_PATH_BYTES: there is no
  * queue on such a path that would signal, only the socket's receive buffer, and what overflows it is lost. Each has an
  * equal share, and who has more gives it up as its reader drains. So that a window takes a whole turn of a sender (room.c),
  * a share is SHARE_LEAST at least, as long as all shares stay below SHARES_BYTES. How far away the other side is, is known for
@@ -50,8 +50,6 @@ static void note_rtt(struct net_tcp *c, nsec_t rtt)
 
 void net_window_start(struct net_tcp *c)
 {
-	c->wnd_max = net_g.cfg.wnd_bytes_max ? MIN(net_g.cfg.wnd_bytes_max, (uint32_t)TCP_WND) : (uint32_t)TCP_WND;
-	c->wnd_max = MAX(c->wnd_max, WND_START);
 	net_window_hold(c);
 	c->rtt_min = NSEC_NEVER;
 	/* Includes what the other side did before it answered; later samples are better. */
@@ -105,10 +103,10 @@ static size_t short_path_share(uint32_t n_sharing)
 
 static size_t window_limit(const struct net_tcp *c, uint32_t n_sharing)
 {
-	size_t limit = c->wnd_max;
+	size_t limit = net_g.cfg.wnd_bytes_max ? MIN(net_g.cfg.wnd_bytes_max, (uint32_t)TCP_WND) : (uint32_t)TCP_WND;
 
 	/* A quarter of the memory for one; what is nearly used up makes no window grow. */
-	limit = MIN(limit, (size_t)(net_g.cfg.mem_bytes_max / 4));
+	limit = MIN(MAX(limit, (size_t)WND_START), (size_t)(net_g.cfg.mem_bytes_max / 4));
 	if (net_g.stats.mem_bytes > net_g.cfg.mem_bytes_max / 4 * 3)
 		return 0;
 	return net_window_is_short(c) ? MIN(limit, short_path_share(n_sharing)) : limit;
@@ -121,7 +119,8 @@ static size_t grow(struct net_tcp *c, size_t now, size_t limit)
 
 	if (c->wnd_held == 0 || took < c->rtt_min)
 		return 0;
-	want = (size_t)((double)c->drained * (double)c->rtt_min / (double)took * GROW);
+	/* On a short path what is on the way takes as long as the queues at both ends make it, readers that wait (held.c) among them. */
+	want = (size_t)((double)c->drained * (double)(net_window_is_short(c) ? SHORT_PATH : c->rtt_min) / (double)took * GROW);
 	c->drained = 0;
 	c->drain_since = net_g.now;
 	want = MIN(want, limit);

@@ -14,7 +14,7 @@
 
 #define CHUNK (256 << 10) /* a read of the local socket: each one costs an ACK and, perhaps, a wake-up of the program */
 #define UNREAD_MAX (256 << 10) /* the kernel would let megabytes of it stand in memory that no cache holds */
-#define N_IOV 64 /* packets: as many as make the largest piece that the kernel queues at once */
+#define N_IOV 192 /* packets: a turn of a writer at the other end (netstack/room.c) */
 
 struct tunnel_bridge {
 	struct os_loop *loop;
