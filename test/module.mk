@@ -39,7 +39,8 @@ unit-%:
 	@set -e; for t in $(wildcard test/unit/$*/*.sh); do echo "== $$t"; rc=0; B=$(B) BUILD=$(CURDIR)/$(B) $$t || rc=$$?; \
 		[ $$rc = 0 ] || [ $$rc = 77 ] || exit 1; done
 .PHONY: unit-bins
-.SECONDARY:
+# Objects of tests are kept. (Not .SECONDARY: without names it holds for all, and a library would do without an object that is missing.)
+.PRECIOUS: $(B)/obj/test/%.o
 
 include test/fuzz/module.mk
 
