@@ -41,9 +41,9 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT HUP
 
-# Beside this file where drop.sh has put it.
-CLOCK=$E2E_DIR/clock.sh
-[ -f "$CLOCK" ] || CLOCK=$E2E_DIR/../lib/clock.sh
+# Beside this file where drop.sh has put it. (Who sources it may be elsewhere: demo.sh.)
+CLOCK=$(dirname "${BASH_SOURCE[0]}")/clock.sh
+[ -f "$CLOCK" ] || CLOCK=$(dirname "${BASH_SOURCE[0]}")/../lib/clock.sh
 . "$CLOCK"
 . "${CLOCK%clock.sh}failure.sh"
 [ -x "$NEFIA" ] && [ -x "$AGENT" ] || fail "programs are not built: $NEFIA, $AGENT"
