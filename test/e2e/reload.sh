@@ -67,9 +67,12 @@ old_port=$AGENT_PORT_web
 new_port=$(free_port)
 set_yaml "$CONF" listen_port "$new_port"
 set_yaml "$CONF" endpoint 192.0.2.2:9
+kill -STOP "$HUB_PID" # what it says would show where it is
 kill -HUP "$AGENT_PID"
 check "the new port" wait_until 2 udp_bound "$new_port"
-check "the new endpoint" equal "$(endpoint)" 192.0.2.2:9
+is_new() { [ "$(endpoint)" = 192.0.2.2:9 ]; }
+check "the new endpoint" wait_until 2 is_new
+kill -CONT "$HUB_PID"
 set_yaml "$CONF" endpoint "127.0.0.1:$HUB_PORT"
 kill -HUP "$AGENT_PID"
 began=$(calm_ms)

@@ -62,6 +62,8 @@ transfers() { # transfers WHAT ENDPOINT SECONDS
 	ip netns exec $B "$AGENT" run --config "$T/agent/agent.yaml" >"$T/agent.log" 2>&1 &
 	agent=$!
 	PIDS="$PIDS $agent"
+	# A first handshake that nobody hears is repeated after five seconds.
+	wait_until 5 grep -q "agent started" "$T/agent.log" || fail "$1: the agent does not start"
 	ip netns exec $A "$NEFIA" forward far 5000 --raw >"$T/forward.log" 2>&1 &
 	forward=$!
 	PIDS="$PIDS $forward"
