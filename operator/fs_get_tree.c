@@ -36,8 +36,7 @@ static void make_folder(struct get_job *scan, const char *local, const struct ss
 	char buf[2 * PATH_MAX];
 	int e = fs_tree_mkdir(&x->tree, local);
 
-	/* The folder that was named and is there keeps its own mode: what is in "tree/." goes to /tmp, and /tmp stays what it is. */
-	if (e == 0 && *local && !add_folder(x, local, a))
+	if (e == 0 && !add_folder(x, local, a))
 		e = ENOMEM;
 	if (e) {
 		fs_progress_clear(&x->c.progress);

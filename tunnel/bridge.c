@@ -132,8 +132,8 @@ static void gather(struct tunnel_bridge *b, size_t n)
 /* Return: bytes read. */
 static size_t pump_in(struct tunnel_bridge *b)
 {
-	size_t sum = 0;
 	static uint8_t chunk[CHUNK]; /* one loop thread; the bytes do not outlive the call */
+	size_t sum = 0;
 
 	while (!b->over && !b->in_done && b->failed == OK) {
 		size_t room = MIN(net_tcp_writable(b->c), (size_t)CHUNK), n;
@@ -185,7 +185,6 @@ static void on_gathered(void *ctx)
 	update_interest(b);
 	tunnel_kick(b->t);
 }
-
 
 static void on_stream(void *ctx, struct os_stream *s, int events)
 {

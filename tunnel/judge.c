@@ -5,10 +5,11 @@
  *	TRIAL	one window to settle, two to compare: hardly faster than before: OFF; else ON
  *	ON	loop and threads together would fit on one core again: OFF
  *
- * In TRIAL and in ON two looks in a row, 10 ms each, end it that were no faster than before and in which the loop waited for a core
- * for a fifth of the time, or threads were late with two runs: somebody else wants the cores. (Once alone is a program that ran
- * for a moment; and with some other work on the machine a thread may pay all the same.) An end that was a failure bans the next trial for a while, four times as long each
- * time up to a minute, so that a machine on which a thread never pays loses less than a hundredth by trying.
+ * In TRIAL and in ON two looks in a row, 10 ms each, end it that were no faster than before and in which the loop waited
+ * for a core for a fifth of the time, or threads were late with two runs: somebody else wants the cores. (Once alone is a
+ * program that ran for a moment; and with some other work on the machine a thread may pay all the same.) An end that was a
+ * failure bans the next trial for a while, four times as long each time up to a minute, so that a machine on which a thread
+ * never pays loses less than a hundredth by trying.
  *
  * A thread costs more processor time for each byte, and takes a quarter of the speed where no core is idle
  * (doc/datapath.md): so what is not known counts as no. Where idle time cannot be learned, four cores are taken to be
