@@ -15,7 +15,9 @@
  *	           second time in a row SACKs are forgotten too, as RFC 2018 wants.
  *	           A large segment that timed out twice makes all of them small (hole.c).
  *	probe      nothing came for two round trips: one segment more, new or the last one again, so that its answer
- *	           shows what is missing instead of the timeout (RFC 8985 section 7).
+ *	           shows what is missing instead of the timeout (RFC 8985 section 7). An ACK beyond what was sent again means that it
+ *	           had been lost, unless the other side says that it came twice (a duplicate SACK, RFC 2883). When the ACK came says
+ *	           nothing: on a short path a receiver that did not run for a while answers both at once.
  *
  *	late       an answer to a segment sent again, sooner than any round trip takes, is the answer to its first sending:
  *	           the path reorders, or it only paused. The same is shown after a timeout by an answer to what was not sent
@@ -61,6 +63,7 @@ struct reading {
 /* Of the segment in hand; lwIP works on one at a time. */
 static struct seq_range blocks[4];
 static unsigned n_blocks;
+static bool came_twice; /* its first SACK block is of bytes that it acknowledges */
 
 /* ---- life ---- */
 
@@ -108,7 +111,7 @@ void net_loss_handshake(struct net_pcb *n, nsec_t rtt, bool rough)
 
 /* ---- SACK in ---- */
 
-static void take_blocks(const struct tcp_pcb *pcb, const uint8_t *opt, size_t len)
+static void take_blocks(const struct tcp_pcb *pcb, uint32_t ack, const uint8_t *opt, size_t len)
 {
 	for (size_t at = 2; at + 8 <= len && n_blocks < ARRAY_SIZE(blocks); at += 8) {
 		struct seq_range r;
@@ -117,6 +120,7 @@ static void take_blocks(const struct tcp_pcb *pcb, const uint8_t *opt, size_t le
 		memcpy(&r.to, opt + at + 4, 4);
 		r.from = lwip_ntohl(r.from);
 		r.to = lwip_ntohl(r.to);
+		came_twice |= at == 2 && SEQ_LT(r.from, r.to) && SEQ_LEQ(r.to, ack);
 		if (SEQ_LT(r.from, r.to) && SEQ_GT(r.to, pcb->lastack) && SEQ_LEQ(r.to, pcb->snd_nxt))
 			blocks[n_blocks++] = r;
 	}
@@ -128,7 +132,9 @@ int net_lwip_tcp_options(void *arg, const void *hdr, uint16_t len, uint16_t len1
 	uint8_t opts[40];
 
 	n_blocks = 0;
-	if (len == 0 || len > sizeof(opts) || pcb->state < ESTABLISHED || !pcb->unacked)
+	came_twice = false;
+	/* Once everything is acknowledged, a probe may still be told to have come twice. */
+	if (len == 0 || len > sizeof(opts) || pcb->state < ESTABLISHED || !(pcb->unacked || pcb->net->snd))
 		return ERR_OK;
 	/* The options may continue in a second buffer. */
 	len1 = MIN(len1, len);
@@ -141,7 +147,7 @@ int net_lwip_tcp_options(void *arg, const void *hdr, uint16_t len, uint16_t len1
 		if (n == 0 || i + n > len || (opts[i] != 1 && n < 2))
 			break;
 		if (opts[i] == 5)
-			take_blocks(pcb, opts + i, n);
+			take_blocks(pcb, ((const struct tcp_hdr *)hdr)->ackno, opts + i, n);
 		i += n;
 	}
 	return ERR_OK;
@@ -381,7 +387,7 @@ static void enter_recovery(struct net_pcb *n, uint32_t prior_in_flight)
 	s->phase = NET_RECOVERY;
 	s->recover = n->pcb->snd_nxt;
 	s->episode_from = net_sent_at(&s->log, s->lost_from)->from;
-	s->probing = false;
+	s->probing = s->probe_repeats = false;
 	s->prr_from = MAX(prior_in_flight, s->cc.mss);
 	s->prr_delivered = s->prr_out = 0;
 	s->cc.ops->lost(&s->cc, net_g.now);
@@ -450,7 +456,7 @@ static void on_timeout(struct net_pcb *n)
 		mark_lost(s, s->log.oldest);
 	s->phase = NET_TIMEOUT;
 	s->recover = n->pcb->snd_nxt;
-	s->probing = false;
+	s->probing = s->probe_repeats = false;
 	s->backoff = (uint8_t)MIN(s->backoff + 1, 16);
 	s->pace_at = 0;
 }
@@ -476,13 +482,16 @@ uint32_t net_loss_window(const struct net_sender *s)
 
 /* ---- an acknowledgement ---- */
 
-/* The answer to a probe came when a first answer to what it repeated cannot have come: that had been lost (7.4). */
-static bool probe_found_loss(struct net_sender *s)
+/* Was what a probe repeated lost (7.4)? Who does not know SACK cannot say that it was not. */
+static bool probe_found_loss(struct net_sender *s, bool sack)
 {
-	if (!s->probing || !SEQ_GEQ(s->una, s->probe_end))
+	if (s->probing && SEQ_GEQ(s->una, s->probe_end))
+		s->probing = false;
+	/* The word that it came twice may be in the ACK behind the first that covers it. */
+	if (!s->probe_repeats || SEQ_LEQ(s->una, s->probe_end))
 		return false;
-	s->probing = false;
-	return s->probe_was_old && s->phase == NET_OPEN && net_g.now - s->probe_sent_at >= rtt_min(s) * 3 / 4;
+	s->probe_repeats = false;
+	return sack;
 }
 
 static void fill_ack(struct net_pcb *n, struct reading *r)
@@ -546,6 +555,7 @@ void net_loss_input(struct net_pcb *n)
 	take_cumulative(n, &r);
 	take_sacks(s, &r);
 	n_blocks = 0;
+	s->probe_repeats = s->probe_repeats && !came_twice;
 	if (r.ack.acked == 0 && !r.progress && (sack || n->pcb->dupacks == s->n_dup))
 		return;
 	s->n_dup = n->pcb->dupacks;
@@ -562,7 +572,7 @@ void net_loss_input(struct net_pcb *n)
 	}
 	if (s->lost > 0 && s->phase == NET_OPEN)
 		enter_recovery(n, r.ack.prior_in_flight);
-	else if (probe_found_loss(s))
+	else if (probe_found_loss(s, sack))
 		s->cc.ops->lost(&s->cc, net_g.now);
 	s->prr_delivered += sack ? r.ack.acked : MAX(r.ack.acked, (uint32_t)s->cc.mss);
 	fill_ack(n, &r);
@@ -662,9 +672,8 @@ static void probe(struct net_pcb *n)
 	if (n->nif->blocked)
 		return;
 	s->probing = true;
-	s->probe_sent_at = net_g.now;
-	s->probe_was_old = !net_output_probe(n);
-	for (uint64_t i = s->log.tail; s->probe_was_old && i-- != s->log.head;)
+	s->probe_repeats = !net_output_probe(n);
+	for (uint64_t i = s->log.tail; s->probe_repeats && i-- != s->log.head;)
 		if (net_sent_at(&s->log, i)->state == NET_SENT_FLIGHT) {
 			mark_lost(s, i);
 			send_again(n, i);

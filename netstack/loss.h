@@ -46,11 +46,11 @@ struct net_sender {
 	/* window during a recovery (RFC 6937) */
 	uint32_t prr_delivered, prr_out, prr_from;
 	uint32_t probe_end;
-	nsec_t probe_sent_at;
 	uint32_t limited_until; /* the window held us back in the round that ends here */
 	uint8_t phase, backoff, reorder, n_true, n_dup;
 	bool rough_rtt;         /* from the handshake, which the other side may have held */
-	bool probing, probe_was_old, limited, may_be_spurious;
+	bool probing, limited, may_be_spurious;
+	bool probe_repeats;     /* what the last probe sent again: lost or late, not known yet */
 	bool requeued;          /* bytes up to @requeued_to go from the queue of new ones a second time */
 	uint32_t requeued_to;
 };

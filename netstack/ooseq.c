@@ -11,6 +11,9 @@
  * little behind the one before: two places are kept from which to walk. A place is good as long as what lies there is
  * beyond rcv_nxt; what is not was taken and freed.
  *
+ * What comes a second time when it is no longer here is told as such with the next ACK (RFC 2883): the sender learns that it
+ * was late, not lost.
+ *
  * Limits: the window bounds the bytes, N_ENTRIES the list. A segment of a few bytes is copied to the heap,
  * or it would hold a unit of 2 KiB each; when units run short, so is every one (spill.c).
  */
@@ -265,4 +268,20 @@ void net_lwip_out_of_order(void *arg, void *seg)
 		end = TCP_SEQ_GT(end_of(it), end) ? end_of(it) : end;
 	if (TCP_SEQ_LT(block, end))
 		tell_sack(pcb, block, end);
+}
+
+/* What came lies outside of the window. Bytes that were there already are the first block of the answer, once (RFC 2883 section 4). */
+void net_lwip_outside(void *arg, uint32_t from, uint16_t len)
+{
+	struct tcp_pcb *pcb = arg;
+	struct tcp_sack_range kept[LWIP_TCP_MAX_SACK_NUM];
+	bool twice = pcb->flags & TF_SACK && len > 0 && TCP_SEQ_LEQ(from + len, pcb->rcv_nxt);
+
+	memcpy(kept, pcb->rcv_sacks, sizeof(kept));
+	if (twice) {
+		memmove(pcb->rcv_sacks + 1, kept, sizeof(kept) - sizeof(*kept));
+		pcb->rcv_sacks[0] = (struct tcp_sack_range){ from, from + len };
+	}
+	tcp_send_empty_ack(pcb);
+	memcpy(pcb->rcv_sacks, kept, sizeof(kept));
 }

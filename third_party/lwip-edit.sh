@@ -88,6 +88,10 @@ edit core/tcp.c 2 \
 edit core/tcp_in.c 1 \
 	'$n += s~        /\* We queue the segment on the ->ooseq queue. \*/\n        if \(pcb->ooseq == NULL\) \{.*?#endif /\* TCP_OOSEQ_BYTES_LIMIT \|\| TCP_OOSEQ_PBUFS_LIMIT \*/\n~        net_lwip_out_of_order(pcb, &inseg);\n~s'
 
+# Bytes that came a second time are told as such (RFC 2883): netstack/ooseq.c sends the ACK.
+edit core/tcp_in.c 1 \
+	'$n += s~(    \} else \{\n      /\* The incoming segment is not within the window\. \*/\n      )tcp_send_empty_ack\(pcb\);~$1net_lwip_outside(pcb, seqno, inseg.len);~'
+
 # An ACK whose segment is too old to tell the window leaves the window's right edge where it was; lwIP moved it along.
 edit core/tcp_in.c 1 \
 	'$n += s~(      pcb->dupacks = 0;\n      pcb->lastack = ackno;\n)~$1      if (TCP_SEQ_LT(pcb->snd_wl2, ackno)) {\n        u32_t edge = pcb->snd_wl2 + pcb->snd_wnd;\n        pcb->snd_wnd = TCP_SEQ_GT(edge, ackno) ? edge - ackno : 0;\n        pcb->snd_wl2 = ackno;\n      }\n~'

@@ -3,7 +3,7 @@
  *
  * A peer made of raw packets sends pieces of one stream, cut and shuffled by a seed, with repeats, single bytes, pieces
  * that overlap others and pieces beyond the window; the FIN rides on any piece that ends the stream. Every ACK's SACKs
- * must name only what was sent to us.
+ * must name only what was sent to us; bytes that came twice are named by the answer to them, and by no other.
  */
 #include "base/endian.h"
 #include "test/lib/netpair.h"
@@ -23,6 +23,7 @@ static struct raw {
 	struct net_listener *l;
 	uint32_t ack; /* of the next packet: the other side's ISS + 1 */
 	bool sent[N_STREAM + 2];
+	uint32_t block_from, block_to; /* the first SACK block of the last answer, from the stream's start; equal: none */
 } w;
 
 static uint8_t pattern(size_t i)
@@ -56,11 +57,16 @@ static void hear(void)
 
 		if (tcp[13] & 0x02)
 			w.ack = get_be32(tcp + 4) + 1;
+		w.block_from = w.block_to = 0;
 		for (; o < end && *o != 0; o += *o == 1 ? 1 : o[1])
 			for (int i = 2; *o == 5 && i + 8 <= o[1]; i += 8) {
 				uint32_t from = get_be32(o + i) - (ISS + 1), to = get_be32(o + i + 4) - (ISS + 1);
 
 				assert_true(from < to && to <= N_STREAM);
+				if (i == 2) {
+					w.block_from = from;
+					w.block_to = to;
+				}
 				for (uint32_t s = from; s < to; s++)
 					assert_true(w.sent[s]);
 			}
@@ -160,11 +166,44 @@ static void what_does_not_fit_is_told_by_no_sack(void **state)
 	end();
 }
 
+static void assert_told(uint32_t from, uint32_t to)
+{
+	assert_int_equal(w.block_from, from);
+	assert_int_equal(w.block_to, to);
+}
+
+/* RFC 2883: the first block of the answer, before those of what is out of order, and once. */
+static void what_comes_twice_is_told_once(void **state)
+{
+	begin(2);
+	say(0x10, 0, 1000);
+	say(0x10, 1000, 1000);
+	assert_told(0, 0);
+	say(0x10, 1000, 1000);
+	assert_told(1000, 2000);
+	say(0x10, 3000, 1000);
+	assert_told(3000, 4000);
+	say(0x10, 600, 1400);
+	assert_told(600, 2000);
+	say(0x10, 5000, 1000);
+	assert_told(5000, 6000);
+	/* Partly new is not twice. */
+	say(0x10, 1600, 1400);
+	assert_told(5000, 6000);
+	say(0x10, 4000, 1000);
+	for (size_t from = 6000; from < N_STREAM; from += 1000)
+		say(0x10, from, 1000);
+	assert_told(0, 0);
+	say(0x11, N_STREAM, 0);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pieces_in_any_order_make_the_stream),
 		cmocka_unit_test(what_does_not_fit_is_told_by_no_sack),
+		cmocka_unit_test(what_comes_twice_is_told_once),
 	};
 	return RUN_TESTS(tests);
 }
