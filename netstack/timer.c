@@ -71,6 +71,8 @@ void net_timer_registered(struct net_pcb *n, bool time_wait)
 	} else {
 		n->since = net_g.now;
 		n->syn_at = net_g.now + SYN_FIRST;
+		/* lwIP sends its SYN, or the answer to one, by itself: refused then, it leaves with the next turn. */
+		net_output_mark(n);
 	}
 	net_timer_arm(n);
 }

@@ -21,6 +21,8 @@
 
 #define RUN_SMALL 2048
 #define N_FREE_RUNS_MAX 32
+#define SMALL 128 /* an ACK, a SYN, a reset: nothing sends a reset again */
+#define SMALL_EXTRA (8u << 10)
 #define CONTROL_BYTES_MAX (4u << 20) /* handshake messages that wait for the socket */
 
 /* ---- runs ---- */
@@ -314,7 +316,7 @@ enum wg_send wg_device_send(struct wg_device *dev, nsec_t now, const struct iove
 		return WG_SEND_NO_ROUTE;
 	if (!endpoint_is_set(&peer->path.remote))
 		return WG_SEND_NO_ENDPOINT;
-	if (dev->tx_bytes - dev->lent_bytes >= dev->cfg.tx_bytes_max)
+	if (dev->tx_bytes - dev->lent_bytes >= dev->cfg.tx_bytes_max + (len <= SMALL ? SMALL_EXTRA : 0))
 		return WG_SEND_BLOCKED;
 	/* Earlier packets first: what is staged keeps its place. */
 	if (peer->n_staged == 0 && send_now(peer, now, iov, iovcnt, len))

@@ -40,7 +40,7 @@ typedef uint64_t wg_peer_id;
 struct wg_config {
 	uint16_t mtu;            /* 0 = WG_MTU_DEFAULT */
 	uint32_t n_peers_max;    /* 0 = 65,536 */
-	uint32_t tx_bytes_max;   /* sealed or waiting to be, all peers; 0 = 1 MiB */
+	uint32_t tx_bytes_max;   /* sealed or waiting to be, all peers; 8 KiB more for packets of at most 128 bytes; 0 = 1 MiB */
 	const char *aead;        /* provider's name; NULL = the reference (libsodium) */
 	struct pktpool *pool;    /* received packets go here; outlives the device */
 	struct rng *rng;         /* for keys, indices, jitter; outlives the device */

@@ -557,6 +557,37 @@ static void a_full_last_segment_is_sent_again_after_a_timeout(void **state)
 	netpair_fini(&p);
 }
 
+/* A SYN, or the answer to one, that met a full queue leaves with what waits; it waited for its timer, a second. */
+static void a_connection_begins_as_soon_as_the_output_takes_it(void **state)
+{
+	struct netpair p;
+	struct server s = { .want = SIZE_MAX };
+	struct peer a = { 0 };
+	struct net_listener *l;
+	struct netside *full[] = { &p.a, &p.b };
+
+	for (size_t i = 0; i < ARRAY_SIZE(full); i++) {
+		s.n = 0;
+		a.connected = false;
+		netpair_init(&p, 44);
+		assert_int_equal(net_tcp_listen(p.b.nif, 22, 32, on_syn, &s, &l), OK);
+		p.queue_max = 1;
+		full[i]->n_queued = 1; /* by others */
+		assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a, &a.c), OK);
+		run_ms(&p, 50);
+		assert_true(net_if_is_blocked(full[i]->nif));
+		assert_false(a.connected);
+		full[i]->n_queued = 0;
+		net_if_resume(full[i]->nif);
+		run_ms(&p, 5);
+		assert_true(a.connected && s.n == 1);
+		net_tcp_abort(a.c);
+		net_tcp_abort(s.ends[0].c);
+		net_listener_close(l);
+		netpair_fini(&p);
+	}
+}
+
 static size_t longest_queued(const struct netside *s)
 {
 	size_t longest = 0;
@@ -606,6 +637,7 @@ int main(void)
 		cmocka_unit_test(a_half_closed_connection_ends_when_its_other_end_is_gone),
 		cmocka_unit_test(a_silent_connection_ends_when_its_other_end_has_restarted),
 		cmocka_unit_test(a_full_last_segment_is_sent_again_after_a_timeout),
+		cmocka_unit_test(a_connection_begins_as_soon_as_the_output_takes_it),
 		cmocka_unit_test(a_connection_half_open_offers_what_it_will_offer_later),
 		cmocka_unit_test(an_interface_has_an_mtu_of_its_own),
 		cmocka_unit_test(closing_a_twin_interface_spares_the_other),

@@ -356,6 +356,23 @@ static void runs_are_packed_and_blocked_when_full(void **state)
 	wgpair_fini(&p);
 }
 
+/* Behind a full queue there is still room for some resets and acknowledgements, and not for more. */
+static void a_full_queue_takes_some_small_packets(void **state)
+{
+	struct wgpair p;
+	size_t n = 0;
+
+	wgpair_init(&p, 12);
+	wgpair_connect(&p);
+	while (wgpair_send(&p, &p.a, 1400, NULL) == WG_SEND_OK)
+		;
+	while (n < 1000 && wgpair_send(&p, &p.a, 80, NULL) == WG_SEND_OK)
+		n++;
+	assert_in_range(n, 50, 8192 / 80);
+	assert_int_equal(wgpair_send(&p, &p.a, 1400, NULL), WG_SEND_BLOCKED);
+	wgpair_fini(&p);
+}
+
 /* The simulator found dials that waited in vain: the session had run out unseen, so the next one was no news. */
 static void session_after_a_gap_is_told(void **state)
 {
@@ -448,6 +465,7 @@ int main(void)
 		cmocka_unit_test(psk_change_counts_at_the_next_handshake),
 		cmocka_unit_test(a_rehandshake_that_came_too_early_may_be_asked_for_again),
 		cmocka_unit_test(runs_are_packed_and_blocked_when_full),
+		cmocka_unit_test(a_full_queue_takes_some_small_packets),
 		cmocka_unit_test(session_after_a_gap_is_told),
 		cmocka_unit_test(run_goes_on_whatever_lies_between_the_fields_of_a_path),
 		cmocka_unit_test(padding_stays_within_the_mtu),
