@@ -36,6 +36,8 @@ struct net_share {
 	struct ip_addr ip;
 	uint32_t n;     /* connections and held SYNs */
 	nsec_t rtt_min; /* of all connections since the path last changed; NSEC_NEVER: not known */
+	struct list idle; /* in its interface's list while @n is 0 */
+	nsec_t idle_since;
 };
 
 /* How many connections drain much, on short paths: they share a budget (window.c). */
@@ -95,6 +97,8 @@ struct net_if {
 	void *echo_ctx;
 	struct list waiting;          /* control blocks: output was blocked at their turn */
 	struct net_share *shares[NET_N_SHARES];
+	struct list idle_shares;      /* remembered, longest idle first */
+	uint32_t n_idle_shares;
 	const struct net_cc_ops *cc;
 	nsec_t rto_min;
 	struct net_hole holes[16];
@@ -224,6 +228,8 @@ bool net_port_take(struct net_if *nif, struct tcp_pcb *pcb, const ip_addr_t *loc
 /** net_share_take() - @ip has one connection or held SYN more; NULL: no memory. Valid until it is given back. */
 struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip);
 void net_share_give(struct net_if *nif, const struct ip_addr *ip);
+/** net_share_forget() - those that nobody has any more */
+void net_share_forget(struct net_if *nif);
 uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip);
 
 /* window.c */

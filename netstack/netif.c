@@ -214,6 +214,7 @@ enum err net_if_open(const struct net_if_config *cfg, struct net_if **ret)
 	list_init(&nif->listeners);
 	list_init(&nif->udps);
 	list_init(&nif->waiting);
+	list_init(&nif->idle_shares);
 	nif->cc = cc;
 	nif->rto_min = cfg->rto_min;
 	v4 = net_if_addr(nif, IP_V4);
@@ -367,6 +368,7 @@ void net_if_close(struct net_if *nif)
 		c->nif = NULL;
 		list_del(&c->link);
 	}
+	net_share_forget(nif);
 	close_udps(nif);
 	abort_leftovers(&tcp_active_pcbs, index);
 	abort_leftovers(&tcp_tw_pcbs, index);
