@@ -11,8 +11,8 @@
  * little behind the one before: two places are kept from which to walk. A place is good as long as what lies there is
  * beyond rcv_nxt; what is not was taken and freed.
  *
- * Limits: the window bounds the bytes, N_ENTRIES the list. A segment of a few bytes is copied to the heap,
- * or it would hold a unit of 2 KiB each; when units run short, so is every one (spill.c).
+ * Limits: the window bounds the bytes, N_ENTRIES the list, spill.c the memory of all lists. A segment of a few bytes is
+ * copied to the heap, or it would hold a unit of 2 KiB each; when units run short, so is every one.
  */
 #include <stdlib.h>
 #include <string.h>
