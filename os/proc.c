@@ -33,16 +33,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* gcc tells by a macro, clang by a feature. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#define SANITIZED 1
-#endif
-
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
