@@ -4,11 +4,20 @@
  * Units live in slabs of 64 that are allocated when the free list is empty; the pool's size follows the peak, which
  * the limit bounds, until somebody trims it. All units are linked in their slab, so that an owner that goes away can be
  * struck from those it still holds. Slabs are held in order of address, so that a unit's is found by halving.
+ *
+ * A sanitizer sees whoever looks into a unit that is free: what its holders write in is poisoned meanwhile.
  */
 #include "base/pktbuf.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#ifdef SANITIZED
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(p, len) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(p, len) ((void)0)
+#endif
 
 #define SLAB_UNITS 64
 #define OWNER_MIN_UNITS 64
@@ -137,6 +146,18 @@ void pktpool_trim(struct pktpool *pool)
 
 /* ---- units ---- */
 
+static void hide(struct pktbuf *pb)
+{
+	ASAN_POISON_MEMORY_REGION(pb->priv, PKTBUF_PRIV);
+	ASAN_POISON_MEMORY_REGION(pb->data, PKTBUF_DATA);
+}
+
+static void show(struct pktbuf *pb)
+{
+	ASAN_UNPOISON_MEMORY_REGION(pb->priv, PKTBUF_PRIV);
+	ASAN_UNPOISON_MEMORY_REGION(pb->data, PKTBUF_DATA);
+}
+
 static bool over_share(const struct pktpool *pool, const struct pktowner *owner)
 {
 	uint32_t left;
@@ -157,6 +178,7 @@ struct pktbuf *pktbuf_alloc(struct pktpool *pool, struct pktowner *owner)
 	}
 	pb = pool->free;
 	pool->free = pb->next;
+	show(pb);
 	pb->next = NULL;
 	pb->owner = owner;
 	pb->off = pb->len = 0;
@@ -177,6 +199,7 @@ void pktbuf_free(struct pktbuf *pb)
 	pb->owner = NULL;
 	pb->next = pool->free;
 	pool->free = pb;
+	hide(pb);
 	pool->n_used--;
 }
 

@@ -66,6 +66,7 @@ struct net_pcb {
 	/* timer.c; 0: off */
 	nsec_t since;      /* SYN sent; later, when something last came */
 	nsec_t syn_at, ack_at, persist_at, end_at;
+	nsec_t asked_at;   /* the last keepalive */
 	nsec_t srtt, rttvar; /* while there is no sender */
 	uint32_t tmr;
 	uint8_t tries;

@@ -16,7 +16,7 @@
 #define N_STEPS 28 /* up to 1,792 bytes */
 #define CACHE_BYTES (2u << 20)
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__clang_analyzer__)
+#ifdef SANITIZED
 #define CACHE 0
 #else
 #define CACHE 1

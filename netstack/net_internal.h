@@ -110,7 +110,7 @@ struct net_tcp {
 	struct list link;  /* of its interface */
 	struct list ready; /* net_g.ready, or net_g.held */
 	struct net_if *nif;
-	struct net_share *share;       /* valid as long as @nif is */
+	struct net_share *share;       /* never NULL */
 	struct net_listener *listener; /* counted there, or NULL */
 	struct tcp_pcb *pcb;           /* NULL: gone */
 	net_tcp_fn fn;
@@ -181,6 +181,8 @@ void net_enter(void);
 void net_leave(void);
 /** net_if_inject() - hand a packet to lwIP, which owns it then */
 void net_if_inject(struct net_if *nif, struct pktbuf *pb);
+/** net_unit_of() - the unit of the pool that @p is; NULL: it is another kind of buffer */
+struct pktbuf *net_unit_of(struct pbuf *p);
 
 /* tcp.c */
 void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev);
@@ -268,7 +270,7 @@ void net_held_expire(void);
 /* spill.c */
 /** net_spill_wanted() - units of the pool run short, and the heap has room for @len bytes */
 bool net_spill_wanted(size_t len);
-/** net_spill_alloc() - a buffer of the heap that counts as spilled; NULL: no memory */
+/** net_spill_alloc() - a buffer of the heap that counts as spilled; NULL: no memory, or too much of it is spilled already */
 struct pbuf *net_spill_alloc(uint16_t len);
 /** net_spill() - a copy of @p on the heap when that is wanted, else NULL; @p stays its holder's */
 struct pbuf *net_spill(struct pbuf *p);

@@ -97,6 +97,13 @@ static void free_custom(struct pbuf *p)
 	pktbuf_free(container_of((uint8_t(*)[PKTBUF_PRIV])p, struct pktbuf, priv));
 }
 
+struct pktbuf *net_unit_of(struct pbuf *p)
+{
+	if (!(p->flags & PBUF_FLAG_IS_CUSTOM) || ((struct pbuf_custom *)p)->custom_free_function != free_custom)
+		return NULL;
+	return container_of((uint8_t(*)[PKTBUF_PRIV])p, struct pktbuf, priv);
+}
+
 void net_if_inject(struct net_if *nif, struct pktbuf *pb)
 {
 	struct pbuf_custom *custom = (struct pbuf_custom *)pb->priv;
@@ -352,6 +359,8 @@ void net_if_set_addrs(struct net_if *nif, const struct ip_prefix *addrs, size_t 
 
 void net_if_close(struct net_if *nif)
 {
+	/* Of connections whose owners have not heard of it yet: they may ask for room. */
+	static struct net_share nowhere = { .rtt_min = NSEC_NEVER };
 	u8_t index;
 
 	if (!nif || nif->closing)
@@ -365,6 +374,7 @@ void net_if_close(struct net_if *nif)
 
 		close_tcp(c);
 		net_share_give(nif, &c->remote.ip);
+		c->share = &nowhere;
 		c->nif = NULL;
 		list_del(&c->link);
 	}

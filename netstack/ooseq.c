@@ -14,8 +14,8 @@
  * What comes a second time when it is no longer here is told as such with the next ACK (RFC 2883): the sender learns that it
  * was late, not lost.
  *
- * Limits: the window bounds the bytes, N_ENTRIES the list. A segment of a few bytes is copied to the heap,
- * or it would hold a unit of 2 KiB each; when units run short, so is every one (spill.c).
+ * Limits: the window bounds the bytes, N_ENTRIES the list, spill.c the memory of all lists. A segment of a few bytes is
+ * copied to the heap, or it would hold a unit of 2 KiB each; when units run short, so is every one.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -6,17 +6,30 @@
  * as soon as a quarter of the pool is used; a single peer's share ends at half. Without that one loss on a path that
  * holds more than the share makes the pool refuse everything behind it, and each refusal is one loss more.
  *
- * Limit: half of the memory for queues. What does not fit stays where it is.
+ * Limit: half of the memory for queues, what an allocation itself takes included: pieces of a byte are mostly that. What does
+ * not fit stays where it is, or is not kept when it is small (ooseq.c).
  */
 #include <string.h>
 
 #include "netstack/net_internal.h"
 
+#define OVERHEAD 128 /* the heap's and lwIP's, for the entry of a list too */
+
 struct spilled {
 	struct pbuf_custom custom;
-	size_t size;
+	size_t size; /* as it counts */
 	uint8_t data[];
 };
+
+static size_t size_of(size_t len)
+{
+	return sizeof(struct spilled) + len + OVERHEAD;
+}
+
+static bool fits(size_t len)
+{
+	return net_g.spilled_bytes + size_of(len) <= net_g.cfg.mem_bytes_max / 2;
+}
 
 static void free_spilled(struct pbuf *p)
 {
@@ -33,19 +46,19 @@ bool net_spill_wanted(size_t len)
 	if (!net_g.cfg.pool)
 		return false;
 	pktpool_get_stats(net_g.cfg.pool, &s);
-	return s.n_used >= s.n_max / 4 && net_g.spilled_bytes + len <= net_g.cfg.mem_bytes_max / 2;
+	return s.n_used >= s.n_max / 4 && fits(len);
 }
 
 struct pbuf *net_spill_alloc(uint16_t len)
 {
-	struct spilled *s = net_lwip_malloc(sizeof(*s) + len);
+	struct spilled *s = fits(len) ? net_lwip_malloc(sizeof(*s) + len) : NULL;
 
 	if (!s)
 		return NULL;
 	memset(&s->custom, 0, sizeof(s->custom));
 	s->custom.custom_free_function = free_spilled;
-	s->size = len;
-	net_g.spilled_bytes += len;
+	s->size = size_of(len);
+	net_g.spilled_bytes += s->size;
 	return pbuf_alloced_custom(PBUF_RAW, len, PBUF_REF, &s->custom, s->data, len);
 }
 

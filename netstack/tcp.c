@@ -100,11 +100,11 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 			pbuf_free(copy);
 		return ERR_MEM; /* lwIP keeps it and offers it again */
 	}
-	if (copy)
-		pbuf_free(p);
 	net_window_note(c);
 	if (!p || !net_held_wait(c, p))
 		net_tcp_raise(c, NET_TCP_READABLE);
+	if (copy)
+		pbuf_free(p);
 	return ERR_OK;
 }
 
@@ -190,7 +190,6 @@ void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
 struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx)
 {
 	struct net_tcp *c = calloc(1, sizeof(*c));
-
 	struct net_share *share = c ? net_share_take(nif, &remote->ip) : NULL;
 
 	if (!share) {
@@ -349,7 +348,6 @@ void net_tcp_abort(struct net_tcp *c)
 
 	if (!c)
 		return;
-
 	if (pcb) {
 		let_go(pcb);
 		tcp_abort(pcb);

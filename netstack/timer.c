@@ -17,9 +17,11 @@
  *	               same, tcp.c knows a reset that comes after both ends of a connection for what it is.
  *	keepalive      a silent connection asks after its other end every 15 s. One that has restarted answers with a reset, so
  *	               neither a command that waits nor the agent's place for it is held for ever; one that does not
- *	               answer for five minutes has ended. Less would give up before the other end does, whose
- *	               retransmissions of what we wait for take as long (loss.c) and may be a minute apart by then.
- *	orphans        connections that nobody holds any more and whose other side keeps its window closed: 5 minutes.
+ *	               answer twenty times, five minutes, has ended. Less would give up before the other end does, whose
+ *	               retransmissions of what we wait for take as long (loss.c) and may be a minute apart by then. Each
+ *	               question has its 15 s: a machine that slept asks one, not all that it missed.
+ *	orphans        connections that nobody holds any more and whose other side keeps its window closed: 5 minutes, anew
+ *	               whenever that opened.
  */
 #include "netstack/loss.h"
 
@@ -95,13 +97,14 @@ static nsec_t last_heard(const struct tcp_pcb *pcb)
 }
 
 /* With data under way the retransmission timer asks. */
-static nsec_t keepalive_deadline(const struct tcp_pcb *pcb)
+static nsec_t keepalive_deadline(const struct net_pcb *n)
 {
+	const struct tcp_pcb *pcb = n->pcb;
 	bool open = pcb->state == ESTABLISHED || pcb->state == CLOSE_WAIT || pcb->state == FIN_WAIT_2;
 
 	if (!open || !pcb->callback_arg || pcb->unsent || pcb->unacked)
 		return NSEC_NEVER;
-	return last_heard(pcb) + (1 + pcb->keep_cnt_sent) * KEEPALIVE_EVERY;
+	return MAX(last_heard(pcb), n->asked_at) + KEEPALIVE_EVERY;
 }
 
 /* What follows from the state alone. */
@@ -144,8 +147,8 @@ static void note_times(struct net_pcb *n)
 		n->persist_at = 0;
 	else if (!n->persist_at)
 		n->persist_at = net_g.now + MIN(net_loss_rto(n) << (pcb->persist_backoff - 1), PERSIST_MAX);
-	if (!pcb->callback_arg && !n->end_at && pcb->state >= ESTABLISHED && pcb->state != TIME_WAIT && is_closed_out(pcb))
-		n->end_at = net_g.now + ORPHAN_MAX;
+	if (!pcb->callback_arg && pcb->state >= ESTABLISHED && pcb->state != TIME_WAIT)
+		n->end_at = !is_closed_out(pcb) ? 0 : n->end_at ? n->end_at : net_g.now + ORPHAN_MAX;
 }
 
 void net_timer_arm(struct net_pcb *n)
@@ -156,7 +159,7 @@ void net_timer_arm(struct net_pcb *n)
 	at = nsec_min(state_deadline(n), net_loss_deadline(n));
 	at = nsec_min(at, n->ack_at ? n->ack_at : NSEC_NEVER);
 	at = nsec_min(at, n->persist_at ? n->persist_at : NSEC_NEVER);
-	at = nsec_min(at, keepalive_deadline(n->pcb));
+	at = nsec_min(at, keepalive_deadline(n));
 	if (at != NSEC_NEVER && (n->timer.index == HEAP_NONE || n->timer.key > at))
 		ASSERT(heap_set(&timers, &n->timer, at) == OK);
 }
@@ -213,8 +216,10 @@ static bool expire_persist(struct net_pcb *n)
 	return true;
 }
 
-static bool expire_keepalive(struct tcp_pcb *pcb)
+static bool expire_keepalive(struct net_pcb *n)
 {
+	struct tcp_pcb *pcb = n->pcb;
+
 	if (pcb->keep_cnt_sent >= N_KEEPALIVE) {
 		tcp_abandon(pcb, 1);
 		return false;
@@ -222,6 +227,7 @@ static bool expire_keepalive(struct tcp_pcb *pcb)
 	/* When there is no memory for it, it counts all the same. */
 	(void)tcp_keepalive(pcb);
 	pcb->keep_cnt_sent++;
+	n->asked_at = net_g.now;
 	return true;
 }
 
@@ -248,7 +254,7 @@ static void expire(struct net_pcb *n)
 		return;
 	if (n->persist_at && n->persist_at <= net_g.now && !expire_persist(n))
 		return;
-	if (keepalive_deadline(n->pcb) <= net_g.now && !expire_keepalive(n->pcb))
+	if (keepalive_deadline(n) <= net_g.now && !expire_keepalive(n))
 		return;
 	if (!net_loss_expire(n))
 		return;

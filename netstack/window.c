@@ -28,6 +28,7 @@
 #define BUSY_BYTES 16384 /* in a span: it drains much */
 #define RTT_LEAST (20 * NSEC_PER_USEC)
 #define GROW 3
+#define N_LOOKS 256 /* buffers of a connection */
 
 void net_window_hold(struct net_tcp *c)
 {
@@ -156,15 +157,19 @@ void net_if_path_changed(struct net_if *nif)
 	}
 }
 
+/* Whose units lie out of order there? What lies in front was copied to the heap (spill.c) when it came late; far behind it nobody looks. */
 static const struct pktowner *holder(const struct tcp_pcb *pcb)
 {
-	struct pbuf *p = pcb->ooseq ? pcb->ooseq->p : NULL;
-	const struct pktbuf *pb;
+	int n_looks = N_LOOKS;
 
-	if (!p || !(p->flags & PBUF_FLAG_IS_CUSTOM))
-		return NULL;
-	pb = container_of((uint8_t(*)[PKTBUF_PRIV])p, struct pktbuf, priv);
-	return pb->owner;
+	for (const struct tcp_seg *seg = pcb->ooseq; seg; seg = seg->next)
+		for (struct pbuf *p = seg->p; p; p = p->next) {
+			const struct pktbuf *pb = net_unit_of(p);
+
+			if (pb || --n_looks == 0)
+				return pb ? pb->owner : NULL;
+		}
+	return NULL;
 }
 
 void net_window_relieve(void)

@@ -267,8 +267,8 @@ enum err os_mkdir_p(const char *path, unsigned mode)
 
 	if (snprintf(part, sizeof(part), "%s", path) >= PATH_MAX)
 		return ERR_TOO_LONG;
-	for (char *p = part + 1; *p; p++) {
-		if (*p != '/')
+	for (char *p = part; *p; p++) {
+		if (*p != '/' || p == part)
 			continue;
 		*p = '\0';
 		if (mkdir(part, mode) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)

@@ -250,7 +250,7 @@ static enum err make_folder(const char *path)
 
 enum err os_log_open(const struct os_log_config *cfg)
 {
-	struct stat st;
+	struct stat st = { 0 };
 	int fd = -1;
 
 	if (cfg->file) {

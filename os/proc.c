@@ -33,16 +33,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* gcc tells by a macro, clang by a feature. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifdef __SANITIZE_ADDRESS__
-#define SANITIZED 1
-#endif
-
 #if defined(__x86_64__) || defined(__i386__)
 #include <cpuid.h>
 #endif
@@ -151,6 +141,17 @@ NORETURN static void child_exec(const struct os_spawn *sp, int report_fd)
 	_exit(127);
 }
 
+/* A few bytes at once, whatever signals come: where we are a guest their handlers may interrupt a read. Return: all of them? */
+static bool read_whole(int fd, void *buf, size_t len)
+{
+	ssize_t n;
+
+	do
+		n = read(fd, buf, len);
+	while (n < 0 && errno == EINTR);
+	return n == (ssize_t)len;
+}
+
 static pid_t wait_for(pid_t pid, int *ret_status, int flags)
 {
 	pid_t got;
@@ -197,7 +198,7 @@ static pid_t spawn_orphan(const struct os_spawn *sp, int report_fd, int *ret_pid
 		be_between(sp, link[1], report_fd);
 	}
 	close(link[1]);
-	if (between > 0 && read(link[0], &pid, sizeof(pid)) != sizeof(pid))
+	if (between > 0 && !read_whole(link[0], &pid, sizeof(pid)))
 		pid = -1;
 	if (pid > 0)
 		*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -244,7 +245,7 @@ static int spawn(const struct os_spawn *sp, bool twice, pid_t *ret, int *ret_pid
 	if (pid < 0)
 		errnum = errno ? errno : EAGAIN;
 	close(report[1]);
-	if (pid > 0 && read(report[0], &errnum, sizeof(errnum)) != sizeof(errnum))
+	if (pid > 0 && !read_whole(report[0], &errnum, sizeof(errnum)))
 		errnum = 0;
 	close(report[0]);
 	if (errnum != 0 && pid > 0 && !twice && !sp->orphan)
@@ -277,8 +278,7 @@ static void on_child_end(void *ctx, int events)
 	if (got < 0)
 		c->fn(c->ctx, -1, 0);
 	else
-		c->fn(c->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : -1,
-	      WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+		c->fn(c->ctx, WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
 void os_child_end(pid_t pid, int pidfd, bool orphan)

@@ -467,7 +467,7 @@ static void worker_env(const char *env[8])
 }
 
 /* It may write nowhere: what it had to say would be a server's words on our terminal. Sanitizers report there. */
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SANITIZED
 #define WORKER_STDERR 2
 #else
 #define WORKER_STDERR -1

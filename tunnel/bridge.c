@@ -119,14 +119,18 @@ static void pump_out(struct tunnel_bridge *b)
 
 /* ---- stream -> tunnel ---- */
 
+/* What stands there is read a little later. Not while the tunnel is full: nothing could be done with it before that says so. */
+static void wait_for_more(struct tunnel_bridge *b)
+{
+	if (b->gather.on && !b->tunnel_full && !b->over && !b->in_done)
+		os_timer_set(&b->gather_timer, os_loop_now(b->loop) + GATHER_WAIT);
+}
+
 static void gather(struct tunnel_bridge *b, size_t n)
 {
-	nsec_t now = os_loop_now(b->loop);
-
-	if (tunnel_gather_read(&b->gather, now, n))
+	if (tunnel_gather_read(&b->gather, os_loop_now(b->loop), n))
 		os_stream_low_water(b->s, GATHER_BYTES);
-	if (b->gather.on)
-		os_timer_set(&b->gather_timer, now + GATHER_WAIT);
+	wait_for_more(b);
 }
 
 /* Return: bytes read. */
@@ -174,13 +178,14 @@ static size_t pump_in(struct tunnel_bridge *b)
 static void on_gathered(void *ctx)
 {
 	struct tunnel_bridge *b = ctx;
-	size_t n = b->tunnel_full ? GATHER_LEAST : pump_in(b);
 
-	if (tunnel_gather_waited(&b->gather, n)) {
+	if (b->tunnel_full)
+		return;
+	if (tunnel_gather_waited(&b->gather, pump_in(b))) {
 		os_stream_low_water(b->s, 1);
 		os_timer_cancel(&b->gather_timer);
-	} else if (!b->over && !b->in_done) {
-		os_timer_set(&b->gather_timer, os_loop_now(b->loop) + GATHER_WAIT);
+	} else {
+		wait_for_more(b);
 	}
 	update_interest(b);
 	tunnel_kick(b->t);
@@ -217,6 +222,8 @@ static void on_tcp(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 		pump_in(b);
 	else if (ev == NET_TCP_ERROR)
 		fail(b);
+	if (ev == NET_TCP_WRITABLE)
+		wait_for_more(b);
 	update_interest(b);
 }
 

@@ -47,6 +47,7 @@ static void transmit(struct tunnel *t, bool all)
 		if (e == ERR_INVALID && tx.path.local.family != IP_NONE) {
 			wg_peer_clear_src(t->dev, tx.peer);
 			tx.path.local = (struct ip_addr){ 0 };
+			tx.path.ifindex = 0;
 			e = os_udp_send(t->udp, &tx.path, tx.p, tx.len, tx.seg_len);
 			t->tx_stuck = e == ERR_AGAIN;
 			if (t->tx_stuck)

@@ -140,7 +140,7 @@ struct wg_device {
 	struct pktbuf *rx_first, **rx_last;
 	struct list runs, free_runs, events;
 	struct list to_lend; /* runs that take no more, long enough for another thread */
-	size_t tx_bytes, lent_bytes, n_free_runs, n_lent;
+	size_t tx_bytes, lent_bytes, n_control, n_free_runs, n_lent;
 	uint64_t last_timestamp; /* greatest sent, ns since 1970 */
 	nsec_t clock;            /* the latest time that was passed in */
 	struct wg_device_stats stats;

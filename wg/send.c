@@ -9,8 +9,9 @@
  * A long run may be lent to another thread to be sealed (wg.h). What that thread reads of it stays as it is until the run is back:
  * bytes, key, counter, sizes. All else is ours meanwhile; when its peer goes the run leaves the queue and is freed on its return.
  *
- * Handshake messages are runs of one. They are not counted against the limit on waiting bytes: there is at most one in
- * 5 s for each peer, and one answer for each datagram of a batch.
+ * Handshake messages are runs of one, and no limit on waiting bytes stops them: there is at most one in 5 s for each peer, and
+ * one answer for each datagram of a batch. While the socket takes nothing, strangers could ask for more and more answers: they
+ * have a number.
  */
 #include <sodium.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@
 #define N_FREE_RUNS_MAX 32
 #define SMALL 128 /* an ACK, a SYN, a reset: nothing sends a reset again */
 #define SMALL_EXTRA (8u << 10)
-#define CONTROL_BYTES_MAX (4u << 20) /* handshake messages that wait for the socket */
+#define N_CONTROL_MAX 8192 /* handshake messages that wait for the socket: 20 MiB, whatever their size */
 
 /* ---- runs ---- */
 
@@ -58,6 +59,7 @@ static void run_free(struct wg_device *dev, struct wg_run *run)
 
 	list_del(&run->link);
 	list_del(&run->to_lend);
+	dev->n_control -= !run->is_data;
 	sodium_memzero(run->key, sizeof(run->key));
 	if (dev->n_free_runs >= N_FREE_RUNS_MAX) {
 		free(buf);
@@ -106,11 +108,10 @@ void wg_send_message(struct wg_device *dev, struct wg_peer *peer, const struct p
 {
 	struct wg_run *run;
 
-	if (dev->tx_bytes > dev->cfg.tx_bytes_max + CONTROL_BYTES_MAX)
-		return;
-	run = run_start(dev, peer, path, len);
+	run = dev->n_control < N_CONTROL_MAX ? run_start(dev, peer, path, len) : NULL;
 	if (!run)
 		return;
+	dev->n_control++;
 	memcpy(run->buf, msg, len);
 	run->len = len;
 	run->n_segs = 1;

@@ -123,9 +123,9 @@ static nsec_t handed_over_at(const struct netpair *p, const struct netlink_pkt *
 	return p->tick ? (k->at + p->tick - 1) / p->tick * p->tick : k->at;
 }
 
-static struct pktbuf *to_unit(struct netpair *p, const struct netlink_pkt *k)
+static struct pktbuf *to_unit(struct netside *to, const struct netlink_pkt *k)
 {
-	struct pktbuf *pb = pktbuf_alloc(p->pool, NULL);
+	struct pktbuf *pb = pktbuf_alloc(to->pair->pool, to->charged);
 
 	if (!pb)
 		return NULL;
@@ -179,7 +179,7 @@ static bool deliver(struct netpair *p, struct netside *from, struct netside *to)
 		int copies = 1 + rng_chance(&p->rng.rng, p->dup_ppm);
 
 		while (copies-- > 0) {
-			batch[n] = to_unit(p, k);
+			batch[n] = to_unit(to, k);
 			n += batch[n] != NULL;
 			if (n == n_max) {
 				net_if_input(to->nif, batch, n);

@@ -24,6 +24,7 @@ struct netside {
 	uint64_t n_dropped; /* by it */
 	uint32_t drop_next; /* so many packets are lost now */
 	nsec_t burst_until;
+	struct pktowner *charged; /* for what it receives; NULL: nobody */
 	uint64_t n_sent, n_bad; /* n_bad: packets that break a rule of the wire */
 };
 

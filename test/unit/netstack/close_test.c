@@ -337,6 +337,75 @@ static void an_orphan_before_a_closed_window_ends(void **state)
 	close_pair(&w);
 }
 
+/* A reader of 200 bytes a second: what was queued when its writer went is on its way for ten minutes, and arrives whole. */
+static void a_slow_reader_gets_what_an_orphan_has_queued(void **state)
+{
+	static uint8_t buf[2000];
+	struct world w;
+	size_t n, queued;
+
+	open_pair(&w, 15, NSEC_PER_MSEC);
+	w.b.reads = false;
+	queued = net_tcp_write(w.a.c, block, sizeof(block));
+	assert_in_range(queued, 120000, 200000);
+	net_tcp_close(w.a.c);
+	w.a.c = NULL;
+	while (w.b.got < queued && !w.b.failed) {
+		run_ms(&w, 10000);
+		n = net_tcp_read(w.b.c, buf, sizeof(buf));
+		assert_memory_equal(buf, block + w.b.got, n);
+		w.b.got += n;
+	}
+	assert_int_equal(w.b.got, queued);
+	assert_false(w.b.failed);
+	run_ms(&w, 10000);
+	assert_true(net_tcp_at_eof(w.b.c));
+	close_pair(&w);
+}
+
+/* The machine slept for an hour: who was silent before is asked once, and may answer. */
+static void a_silent_connection_outlives_a_sleep(void **state)
+{
+	struct world w;
+	uint64_t before;
+
+	open_pair(&w, 16, NSEC_PER_MSEC);
+	run_ms(&w, 1000);
+	w.p.now += 3600 * NSEC_PER_SEC;
+	before = w.p.a.n_sent;
+	run_ms(&w, 1000);
+	assert_false(w.a.failed || w.b.failed);
+	assert_in_range(w.p.a.n_sent - before, 1, 2); /* its own question, and an answer */
+	assert_int_equal(net_tcp_write(w.a.c, block, 1000), 1000);
+	run_ms(&w, 1000);
+	assert_int_equal(w.b.got, 1000);
+	close_pair(&w);
+}
+
+/* Its owner has not been told yet, and goes on as if nothing had happened. */
+static void a_connection_whose_interface_is_gone_takes_nothing(void **state)
+{
+	struct endpoint local, remote;
+	struct world w;
+
+	open_pair(&w, 17, NSEC_PER_MSEC);
+	net_if_close(w.p.a.nif);
+	w.p.a.nif = NULL;
+	assert_true(w.a.failed);
+	assert_int_equal(w.a.error, ERR_CLOSED);
+	assert_int_equal(net_tcp_writable(w.a.c), 0);
+	assert_int_equal(net_tcp_write(w.a.c, block, 1000), 0);
+	assert_int_equal(net_tcp_readable(w.a.c), 0);
+	net_tcp_shutdown(w.a.c);
+	net_tcp_hurry(w.a.c);
+	net_tcp_get_addrs(w.a.c, &local, &remote);
+	assert_int_equal(remote.port, 22);
+	run_ms(&w, 20);
+	net_tcp_close(w.a.c);
+	w.a.c = NULL;
+	close_pair(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +419,9 @@ int main(void)
 		cmocka_unit_test(what_is_queued_survives_a_long_pause),
 		cmocka_unit_test(a_fin_behind_a_closed_window_comes_last),
 		cmocka_unit_test(an_orphan_before_a_closed_window_ends),
+		cmocka_unit_test(a_slow_reader_gets_what_an_orphan_has_queued),
+		cmocka_unit_test(a_silent_connection_outlives_a_sleep),
+		cmocka_unit_test(a_connection_whose_interface_is_gone_takes_nothing),
 	};
 	return RUN_TESTS(tests);
 }

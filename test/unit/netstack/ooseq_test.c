@@ -5,6 +5,8 @@
  * that overlap others and pieces beyond the window; the FIN rides on any piece that ends the stream. Every ACK's SACKs
  * must name only what was sent to us; bytes that came twice are named by the answer to them, and by no other.
  */
+#include <malloc.h>
+
 #include "base/endian.h"
 #include "test/lib/netpair.h"
 
@@ -107,15 +109,20 @@ static void say_piece(struct rng *rng, size_t from, size_t len)
 	say((uint8_t)(0x10 | (last && rng_below(rng, 2) ? 0x01 : 0)), from, len);
 }
 
-static void begin(uint64_t seed)
+static void begin_limits(uint64_t seed, const struct net_config *limits)
 {
 	memset(&w, 0, sizeof(w));
-	netpair_init(&w.p, seed);
+	netpair_init_limits(&w.p, seed, limits);
 	w.p.unwatched = true;
 	assert_int_equal(net_tcp_listen(w.p.b.nif, 22, 4, on_syn, NULL, &w.l), OK);
 	say(0x02, 0, 0);
 	say(0x10, 0, 0);
 	assert_non_null(w.r.c);
+}
+
+static void begin(uint64_t seed)
+{
+	begin_limits(seed, &(struct net_config){ 0 });
 }
 
 static void end(void)
@@ -198,12 +205,32 @@ static void what_comes_twice_is_told_once(void **state)
 	end();
 }
 
+/* Single bytes, each behind a hole: what they take is bounded by the memory for queues, not by their number. */
+static void bytes_behind_holes_do_not_fill_the_heap(void **state)
+{
+	size_t before, grown;
+
+	begin_limits(8, &(struct net_config){ .mem_bytes_max = 1u << 20 });
+	before = mallinfo2().uordblks;
+	for (size_t i = 0; i < 8000; i++)
+		say(0x10, 3 * i + 3, 1);
+	grown = mallinfo2().uordblks - before;
+	print_message("8,000 bytes behind as many holes take %zu KiB\n", grown >> 10);
+	/* Half of it, and a slab of the pool */
+	assert_true(grown < 800u << 10);
+	for (size_t from = 0; from < N_STREAM; from += 1000)
+		say(0x10, from, 1000);
+	say(0x11, N_STREAM, 0);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pieces_in_any_order_make_the_stream),
 		cmocka_unit_test(what_does_not_fit_is_told_by_no_sack),
 		cmocka_unit_test(what_comes_twice_is_told_once),
+		cmocka_unit_test(bytes_behind_holes_do_not_fill_the_heap),
 	};
 	return RUN_TESTS(tests);
 }

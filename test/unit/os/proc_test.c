@@ -13,6 +13,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -193,6 +194,35 @@ static void an_orphan_that_cannot_start_says_why(void **state)
 }
 
 /* Then its end is told all the same, once, and not how. */
+static void do_nothing(int signum)
+{
+}
+
+/* Where we are a guest, handlers of that program may interrupt what we wait in. */
+static void a_signal_does_not_hide_why_it_cannot_start(void **state)
+{
+	const char *argv[] = { "/nowhere/at/all", NULL };
+	struct os_spawn sp = { .argv = argv, .fds = { -1, 1, 2 }, .n_fds = 3 };
+	struct itimerval often = { { 0, 200 }, { 0, 200 } }, never = { 0 };
+	struct sigaction act = { .sa_handler = do_nothing }, before;
+	struct os_child *c = NULL;
+	int n_wrong = 0;
+
+	loop = os_loop_new();
+	sigaction(SIGALRM, &act, &before);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < 200; i++) {
+		sp.orphan = i % 2;
+		n_wrong += os_child_spawn(loop, &sp, on_exit_child, NULL, &c) != ERR_NOT_FOUND;
+		os_child_free(c);
+		c = NULL;
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &before, NULL);
+	os_loop_free(loop);
+	assert_int_equal(n_wrong, 0);
+}
+
 static void a_child_that_somebody_else_waited_for(void **state)
 {
 	struct os_child *c = run_shell("exit 3", false, false);
@@ -481,6 +511,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_orphan_is_nobodys_child),
 		cmocka_unit_test(an_orphan_that_cannot_start_says_why),
+		cmocka_unit_test(a_signal_does_not_hide_why_it_cannot_start),
 		cmocka_unit_test(a_child_that_somebody_else_waited_for),
 		cmocka_unit_test(what_is_forbidden_kills_that_process_alone),
 		cmocka_unit_test(what_a_worker_needs_is_allowed),

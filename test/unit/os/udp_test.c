@@ -412,6 +412,46 @@ static void datagrams_arrive_whole_and_in_order(void **state)
 		through_loopback(&v6);
 }
 
+#define N_LONG 128 /* datagrams in a run of a kernel since 6.9 */
+
+static void on_long(void *ctx, const struct os_udp_dgram *d, size_t n)
+{
+	struct receiver *r = ctx;
+
+	r->n += n;
+	if (r->n >= N_LONG * 8)
+		os_loop_stop(loop);
+}
+
+/* Others may put more into a run than we do, and eight of these stand there at once. */
+static void the_longest_runs_of_others_arrive_whole(void **state)
+{
+	static const uint8_t bytes[N_LONG * 8];
+	struct receiver r = { 0 };
+	struct os_udp_handler h = { on_long, nobody_waits, &r };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), seg = 8;
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct os_timer limit;
+	ssize_t took = 0;
+
+	assert_int_equal(os_udp_open(loop, 0, &h, &r.udp), OK);
+	to.sin_port = htons(os_udp_port(r.udp));
+	if (setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT_TYPE, &seg, sizeof(seg)) == 0)
+		for (int i = 0; i < 8 && took >= 0; i++)
+			took = sendto(fd, bytes, sizeof(bytes), 0, (struct sockaddr *)&to, sizeof(to));
+	close(fd);
+	if (took == (ssize_t)sizeof(bytes)) {
+		os_timer_init(&limit, loop, on_timeout, NULL);
+		os_timer_set(&limit, os_now() + 5 * NSEC_PER_SEC);
+		os_loop_run(loop);
+		os_timer_cancel(&limit);
+		assert_int_equal(r.n, N_LONG * 8);
+	}
+	os_udp_close(r.udp);
+	if (took != (ssize_t)sizeof(bytes))
+		skip(); /* this kernel does not send them */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
@@ -428,6 +468,7 @@ int main(void)
 		TEST(other_errors_are_told),
 		TEST(the_switch_turns_it_off),
 		TEST(datagrams_arrive_whole_and_in_order),
+		TEST(the_longest_runs_of_others_arrive_whole),
 	};
 
 	return RUN_TESTS(tests);

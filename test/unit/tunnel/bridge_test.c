@@ -1,6 +1,7 @@
 /* Bytes of a local program through the bridge: small writes in a row are gathered, none stays behind. */
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ static _Atomic uint64_t got;
 static uint64_t wanted;
 static bool in_order = true, gathered;
 static int inner;
+static _Atomic bool asleep; /* the reader at the other end */
 
 static nsec_t reads(struct tunnel_gather *g, nsec_t now, unsigned n, size_t bytes, nsec_t apart, bool *ret)
 {
@@ -60,7 +62,7 @@ static void on_to(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 	struct iovec iov[16];
 	int n;
 
-	while ((n = net_tcp_peek(c, iov, 16)) > 0) {
+	while (!asleep && (n = net_tcp_peek(c, iov, 16)) > 0) {
 		size_t sum = 0;
 
 		for (int i = 0; i < n; i++) {
@@ -112,37 +114,62 @@ static void *write_small(void *arg)
 	return NULL;
 }
 
-static bool all_here(void *ctx)
+static bool is_gathering(void *ctx)
 {
 	int low = 0;
 	socklen_t len = sizeof(low);
 
 	getsockopt(inner, SOL_SOCKET, SO_RCVLOWAT, &low, &len);
-	gathered |= low > 1;
+	return low > 1;
+}
+
+static bool all_here(void *ctx)
+{
+	gathered |= is_gathering(NULL);
 	return got >= wanted;
+}
+
+static struct tunnel_bridge *bridge;
+static struct net_listener *listener;
+
+/* Return: the program's end. */
+static int open_bridge(void)
+{
+	struct net_tcp *from;
+	int fds[2];
+	enum err e;
+
+	got = wanted = 0;
+	asleep = false;
+	tunpair_open(&pair, NULL);
+	tcp_pair(fds);
+	inner = fds[1];
+	assert_int_equal(net_tcp_listen(tunnel_if(pair.agent), 22, 1, on_syn, NULL, &listener), OK);
+	from = tunpair_dial(&pair, "10.99.0.2:22", &e);
+	assert_non_null(from);
+	assert_int_equal(tunnel_bridge_start(pair.loop, pair.hub, fds[1], from, NULL, NULL, &bridge), OK);
+	return fds[0];
+}
+
+static void close_bridge(int fd)
+{
+	tunnel_bridge_abort(bridge);
+	net_tcp_abort(to);
+	net_listener_close(listener);
+	tunpair_close(&pair);
+	close(fd);
 }
 
 /* The program writes, and says nothing more: no end, no byte, that would push out what stands there. */
 static void no_byte_of_small_writes_stays_behind(void **state)
 {
-	struct tunnel_bridge *b;
-	struct net_listener *l;
-	struct net_tcp *from;
-	void *wrong;
+	int fd = open_bridge();
 	pthread_t writer;
-	int fds[2];
-	enum err e;
+	void *wrong;
 
-	tunpair_open(&pair, NULL);
-	tcp_pair(fds);
-	inner = fds[1];
-	assert_int_equal(net_tcp_listen(tunnel_if(pair.agent), 22, 1, on_syn, NULL, &l), OK);
-	from = tunpair_dial(&pair, "10.99.0.2:22", &e);
-	assert_non_null(from);
-	assert_int_equal(tunnel_bridge_start(pair.loop, pair.hub, fds[1], from, NULL, NULL, &b), OK);
 	for (int round = 0; round < 3; round++) {
 		wanted += (uint64_t)N_WRITES * EACH;
-		assert_int_equal(pthread_create(&writer, NULL, write_small, &fds[0]), 0);
+		assert_int_equal(pthread_create(&writer, NULL, write_small, &fd), 0);
 		assert_true(tunpair_run(&pair, all_here, NULL, 30 * NSEC_PER_SEC));
 		pthread_join(writer, &wrong);
 		assert_null(wrong);
@@ -150,11 +177,79 @@ static void no_byte_of_small_writes_stays_behind(void **state)
 		assert_true(in_order);
 	}
 	printf("small writes were %sgathered\n", gathered ? "" : "not ");
-	tunnel_bridge_abort(b);
-	net_tcp_abort(to);
-	net_listener_close(l);
-	tunpair_close(&pair);
-	close(fds[0]);
+	close_bridge(fd);
+}
+
+static _Atomic bool enough;
+static _Atomic uint64_t sent;
+
+/* Small pieces until the reader sleeps, then as much as goes. */
+static void *write_until_it_is_full(void *arg)
+{
+	static const uint8_t block[65536];
+	int fd = *(int *)arg;
+
+	while (!asleep)
+		if (sent < got + AHEAD)
+			sent += send(fd, block, EACH, MSG_NOSIGNAL) > 0 ? EACH : 0;
+	while (!enough) {
+		ssize_t n = send(fd, block, sizeof(block), MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n > 0)
+			sent += (uint64_t)n;
+		else
+			usleep(1000);
+	}
+	return NULL;
+}
+
+static void stop(void *ctx)
+{
+	os_loop_stop(pair.loop);
+}
+
+/* Return: how often the loop went to sleep in half a second. */
+static long n_sleeps(void)
+{
+	struct rusage before, after;
+	struct os_timer timer;
+
+	os_timer_init(&timer, pair.loop, stop, NULL);
+	os_timer_set(&timer, os_now() + 500 * NSEC_PER_MSEC);
+	getrusage(RUSAGE_THREAD, &before);
+	os_loop_run(pair.loop);
+	getrusage(RUSAGE_THREAD, &after);
+	return after.ru_nvcsw - before.ru_nvcsw;
+}
+
+/* Gathering went on when the other end stopped to read: nothing moves, so nobody need wake. */
+static void a_stream_that_stands_wakes_nobody(void **state)
+{
+	int fd = open_bridge();
+	pthread_t writer;
+	bool began;
+	long n;
+
+	enough = false;
+	sent = 0;
+	assert_int_equal(pthread_create(&writer, NULL, write_until_it_is_full, &fd), 0);
+	began = tunpair_run(&pair, is_gathering, NULL, 10 * NSEC_PER_SEC);
+	asleep = true;
+	tunpair_rest(&pair, 500 * NSEC_PER_MSEC);
+	enough = true;
+	pthread_join(writer, NULL);
+	n = n_sleeps();
+	printf("%ld sleeps in half a second, %sgathering\n", n, is_gathering(NULL) ? "" : "not ");
+	assert_true(n < 300);
+	/* It goes on where it stood, to the last byte. */
+	asleep = false;
+	on_to(NULL, to, NET_TCP_READABLE);
+	wanted = sent;
+	assert_true(tunpair_run(&pair, all_here, NULL, 20 * NSEC_PER_SEC));
+	assert_int_equal(got, sent);
+	close_bridge(fd);
+	if (!began)
+		skip();
 }
 
 int main(void)
@@ -162,6 +257,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gathering_begins_with_fast_small_reads_alone),
 		cmocka_unit_test(no_byte_of_small_writes_stays_behind),
+		cmocka_unit_test(a_stream_that_stands_wakes_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

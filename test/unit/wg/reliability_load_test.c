@@ -5,6 +5,8 @@
  * Two devices on a virtual clock (test/lib/wgpair.h); what a test needs of a device's inside it reads through
  * wg/device_internal.h. What device_test.c proves already is not repeated.
  */
+#include <malloc.h>
+
 #include "test/lib/wghostile.h"
 
 /* ---- cookies and load ---- */
@@ -102,6 +104,35 @@ static void flood_from_everywhere_costs_one_retry(void **state)
 	}
 	assert_true(wg_peer_is_up(p.a.dev, p.a.peer, p.now));
 	assert_int_equal(p.a.n_init, 2);
+	assert_int_equal(p.b.n_cookie, 1);
+	wgpair_fini(&p);
+}
+
+/* The socket takes nothing while strangers go on: what waits for it is bounded by the memory it takes, not by its bytes. */
+static void answers_that_cannot_leave_take_bounded_memory(void **state)
+{
+	struct wg_msg_initiation msg;
+	struct wgpair p;
+	size_t before, n = 0;
+	struct wg_tx tx;
+
+	wgpair_init(&p, 5);
+	flood_from_everywhere(&p, &p.b);
+	forge_initiation(&p, &p.b, &msg);
+	before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	for (int i = 0; i < 40000; i++) {
+		struct endpoint from = stranger((uint16_t)i);
+
+		wgpair_inject(&p, &p.b, &from, &msg, sizeof(msg));
+	}
+	assert_true(mallinfo2().uordblks + mallinfo2().hblkhd - before < 24u << 20);
+	for (; wg_device_next_tx(p.b.dev, p.now, &tx); n++)
+		wg_device_tx_done(p.b.dev);
+	assert_true(n > 1000);
+	/* Then as ever. */
+	flood(&p, &p.b, &(struct endpoint){ ip_addr_v4(198, 18, 9, 9), 7, 0 }, 1);
+	wg_peer_connect(p.a.dev, p.a.peer, p.now);
+	wgpair_pump(&p);
 	assert_int_equal(p.b.n_cookie, 1);
 	wgpair_fini(&p);
 }
@@ -216,6 +247,7 @@ int main(void)
 		cmocka_unit_test(cookie_of_an_old_secret_is_refused),
 		cmocka_unit_test(flood_from_one_source_leaves_others_at_the_first_try),
 		cmocka_unit_test(flood_from_everywhere_costs_one_retry),
+		cmocka_unit_test(answers_that_cannot_leave_take_bounded_memory),
 		cmocka_unit_test(a_thousand_peers_behind_one_address_come_back),
 	};
 	return RUN_TESTS(tests);
