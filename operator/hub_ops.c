@@ -36,7 +36,7 @@ nsec_t hub_deadline_of(const json_t *req, nsec_t max)
 {
 	json_int_t ms = hub_json_int(req, "timeout_ms", 0);
 
-	return os_now() + (ms > 0 && (nsec_t)ms * NSEC_PER_MSEC < max ? (nsec_t)ms * NSEC_PER_MSEC : max);
+	return os_now() + (ms > 0 && (nsec_t)ms < max / NSEC_PER_MSEC ? (nsec_t)ms * NSEC_PER_MSEC : max);
 }
 
 /* ---- short ones ---- */
