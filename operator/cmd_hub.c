@@ -151,18 +151,18 @@ int cmd_hub_retry(struct cli *cli, int argc, char **argv)
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	/* No hub: nothing rests. */
-	if (hub_attach(cli->home, cli->config, false, &hc) != OK) {
+	if (argc > 1 && !cli_host(cli, argv[1], &r))
+		return r;
+	e = hub_attach(cli->home, cli->config, false, &hc);
+	if (e == ERR_NOT_FOUND) { /* nothing rests without a hub */
 		hub_client_close(hc);
-		if (argc > 1 && !cli_host(cli, argv[1], &r))
-			return r;
 		printf("No host rests\n");
 		return EXIT_OK;
 	}
-	e = hub_client_call(hc, "retry", argc > 1 ? json_pack("{s:s}", "host", argv[1]) : NULL, CALL_MAX, &reply, NULL);
+	if (e == OK)
+		e = hub_client_call(hc, "retry", argc > 1 ? json_pack("{s:s}", "host", argv[1]) : NULL, CALL_MAX, &reply, NULL);
 	if (e != OK)
-		cli_error(cli, e == ERR_NOT_FOUND ? 1021 : hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s",
-			  hub_client_message(hc));
+		cli_error(cli, e == ERR_NOT_FOUND ? 1021 : ecode_of_attach(e, hc), "%s", hub_client_message(hc));
 	hub_client_close(hc);
 	if (e != OK)
 		return EXIT_FAILED;
@@ -265,7 +265,7 @@ int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
 	if (hub_paths_init(cli->home, &paths) != OK)
-		return cli_error(cli, HUB_ECODE_START, "the path of the control socket is too long");
+		return cli_error(cli, HUB_ECODE_START, HUB_SOCKET_TOO_LONG);
 	fd = open(paths.log, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT) {
 		fprintf(stderr, "No log yet: %s\n", paths.log);
@@ -283,9 +283,14 @@ int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 
 /* ---- run ---- */
 
+static const char *option_level(const char *value, void *field)
+{
+	return log_level_parse(value, field) ? NULL : "debug, info, warn or error";
+}
+
 const struct cli_option hub_options[] = {
 	{ "uapi-dir", 0, "DIR", "the folder of the userspace API's socket", option_text, offsetof(struct hub_options, uapi_dir) },
-	{ "log-level", 0, "LEVEL", "debug, info, warn or error", option_text, offsetof(struct hub_options, log_level) },
+	{ "log-level", 0, "LEVEL", "debug, info, warn or error", option_level, offsetof(struct hub_options, log_level) },
 	{ "config", 0, "FILE", NULL, option_text, offsetof(struct hub_options, config) },
 	{ "transient", 0, NULL, NULL, option_flag, offsetof(struct hub_options, transient) },
 	{ "report-fd", 0, "FD", NULL, option_number, offsetof(struct hub_options, report_fd) },
@@ -294,7 +299,7 @@ const struct cli_option hub_options[] = {
 
 int cmd_hub(struct cli *cli, int argc, char **argv)
 {
-	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1 };
+	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1, .log_level = LOG_INFO };
 
 	if (options_parse(cli, &argc, argv, &opt) != 0)
 		return EXIT_USAGE;

@@ -48,8 +48,12 @@ int forward_background(struct cli *cli, const char *host, char *const *args, siz
 	struct hub_client *hc;
 	int r = EXIT_OK;
 
-	for (size_t i = 0; i < n_args; i++)
-		json_array_append_new(list, json_string(args[i]));
+	for (size_t i = 0; i < n_args; i++) {
+		if (json_array_append_new(list, json_string(args[i])) == 0)
+			continue;
+		json_decref(list);
+		return cli_usage(cli, "'%s' cannot be kept: it is not UTF-8", args[i]);
+	}
 	if (hub_client_open(cli, true, &hc) != OK) {
 		json_decref(list);
 		return EXIT_FAILED;

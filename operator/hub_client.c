@@ -330,7 +330,7 @@ enum err hub_client_connect(struct hub_client *hc, const char *socket_path, cons
 	enum err e = connect_socket(socket_path, &hc->fd);
 
 	if (e == ERR_TOO_LONG)
-		return hub_client_fail(hc, e, 0, "the path of the control socket is too long: choose a shorter NEFIA_HOME");
+		return hub_client_fail(hc, e, 0, HUB_SOCKET_TOO_LONG);
 	if (e == ERR_NOT_FOUND)
 		return hub_client_fail(hc, e, 0, "No hub is running");
 	if (e != OK)

@@ -12,6 +12,8 @@
 #include "base/types.h"
 #include "os/loop.h"
 
+#define HUB_SOCKET_TOO_LONG "the path of the control socket is too long: choose a shorter NEFIA_HOME"
+
 /* Where the hub's files are; all derived from the Nefia folder. */
 struct hub_paths {
 	char run[PATH_MAX];    /* folder of the socket, 0700 */

@@ -122,7 +122,7 @@ static void op_reload(struct hub_conn *c, const json_t *req)
 	if (e == OK)
 		hub_conn_reply(c, json_object(), -1);
 	else
-		hub_conn_fail(c, e, 0, "%s", why ? why : err_text(e));
+		hub_conn_fail(c, e, hub_config_ecode(e), "%s", why ? why : err_text(e));
 	free(why);
 }
 

@@ -182,6 +182,27 @@ expect 1 "init again" nefia init
 check "its code" contains "$ERR" "[E1005]"
 check "the file is as it was" cmp "$CONF" "$T/good.yaml"
 
+expect 2 "hub: a level that is none" timeout 5 "$NEFIA" hub --log-level loud
+check "which are: $ERR" contains "$ERR" "--log-level must be debug, info, warn or error"
+
+# a hub that runs: what it is told to read, and which host is meant
+start_hub
+sed 's/^vpn:/vpn: [/' "$T/good.yaml" >"$CONF"
+expect 1 "hub reload of a file that is wrong" nefia hub reload
+check "its code: $ERR" contains "$ERR" "[E1002]"
+cp "$T/good.yaml" "$CONF"
+expect 0 "hub reload" nefia hub reload
+expect 1 "hub retry of a host that is none" nefia hub retry nobody
+check "its code: $ERR" contains "$ERR" "[E1021]"
+expect 1 "hub retry of what is no word" nefia hub retry $'w\xffb'
+check "its code: $ERR" contains "$ERR" "[E1021]"
+expect 2 "a forward that no file can keep" timeout 5 "$NEFIA" forward web --background $'0:w\xffb:22'
+check "why: $ERR" contains "$ERR" "not UTF-8"
+kill -STOP "$HUB_PID"
+expect 1 "hub retry with a hub that does not answer" timeout 15 "$NEFIA" hub retry
+check "its code: $ERR" contains "$ERR" "[E1015]"
+kill -CONT "$HUB_PID"
+
 # files of the wrong kind, and targets that are not there
 expect 255 "a folder as a script" nefia exec --target web --script "$T"
 check "says so: $ERR" contains "$ERR" "$T: is a folder"

@@ -49,6 +49,16 @@ place "no netlink" python3 "$REFUSE" EPERM socket:0=16 --
 place "no IPv6" python3 "$REFUSE" EAFNOSUPPORT socket:0=10 --
 place "no inotify" python3 "$REFUSE" ENOSYS inotify_init inotify_init1 --
 
+# ---- without /proc: in a name space of the user's own, where the kernel lets users have one
+noproc() {
+	unshare -c -m --keep-caps sh -c 'mount -t tmpfs none /proc && exec setpriv --inh-caps=-all --ambient-caps=-all "$@"' sh "$@"
+}
+if noproc true 2>"$T/why"; then
+	place "no /proc" noproc
+else
+	echo "no /proc: not tried: $(head -n 1 "$T/why")"
+fi
+
 # What cannot work says why: an agent needs no process descriptors, an operator does.
 "$AGENT" run --config "$T/web/agent.yaml" --log-file - >>"$T/agent-web.log" 2>&1 &
 AGENT_PID=$!
