@@ -240,7 +240,7 @@ int forward_stop(struct cli *cli, const char *which)
 		r = stop_saved(cli, which, &reply);
 	all = json_object_get(reply, "stopped");
 	if (r == EXIT_OK && json_array_size(all) == 0 && strcmp(which, "all") != 0)
-		r = cli_error(cli, 1017, "'%s' is neither a number nor the host of one", which);
+		r = cli_error(cli, 1017, "none in the background has the number, or is to the host, '%s'", which);
 	json_array_foreach(all, i, o)
 		printf("Stopped number %d, %s\n", (int)hub_json_int(o, "id", 0), hub_json_string(o, "host"));
 	warn_unsaved(reply, "they come back with the next hub");

@@ -54,6 +54,7 @@ bool hub_other_socket(const struct hub_paths *p, char ret[PATH_MAX]);
 #define HUB_ECODE_START 1011
 #define HUB_ECODE_RUNNING 1012
 #define HUB_ECODE_VERSION 1014
+#define HUB_ECODE_STATE 1053
 #define HUB_ECODE_RIVAL 1056
 
 struct hub_core_options {

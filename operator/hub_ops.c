@@ -24,7 +24,7 @@ struct hub_host *hub_need_host(struct hub_conn *c, const json_t *req)
 	if (!hh)
 		hub_conn_fail(c, ERR_NOT_FOUND, 0, "unknown host: %s", name ? name : "(none given)");
 	else if (!hh->has_key)
-		hub_conn_fail(c, ERR_NOT_FOUND, 0, "host %s has no public key yet", name);
+		hub_conn_fail(c, ERR_NOT_FOUND, HUB_ECODE_STATE, "host %s is not enrolled yet: it has no public key", name);
 	else if (hub_rival_has_host(hh))
 		hub_conn_fail(c, ERR_IN_USE, HUB_ECODE_RIVAL, "it began later than this one, at %s, seen by host %s", hh->rival.from, name);
 	else
