@@ -75,6 +75,15 @@ check "which says why" grep -q "sandbox is refused here" "$NEFIA_HOME/hub.log"
 wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "its hub stays"
 stop_pid $AGENT_PID
 
+# ---- a file that cannot be read to its end is not passed on as a shorter one
+start_agent web
+python3 "$REFUSE" EIO pread64:2=65536 -- "$NEFIA" exec --target web --stdin "$T/data" -- "cat >$T/half; touch $T/went_on" >"$T/out" 2>"$T/err"
+check "its status" equal $? 255
+check "says so: $(cat "$T/err")" grep -q "web: its input could not be read: Input/output error" "$T/err"
+check "the command does not go on" test ! -e "$T/went_on"
+"$NEFIA" hub stop >/dev/null 2>&1
+stop_pid $AGENT_PID
+
 # ---- limits
 limited() { (ulimit "$1" "$2" && shift 2 && exec "$@"); }
 place "64 descriptors" limited -n 64
