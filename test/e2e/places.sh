@@ -77,10 +77,13 @@ stop_pid $AGENT_PID
 
 # ---- a file that cannot be read to its end is not passed on as a shorter one
 start_agent web
-python3 "$REFUSE" EIO pread64:2=65536 -- "$NEFIA" exec --target web --stdin "$T/data" -- "cat >$T/half; touch $T/went_on" >"$T/out" 2>"$T/err"
-check "its status" equal $? 255
-check "says so: $(cat "$T/err")" grep -q "web: its input could not be read: Input/output error" "$T/err"
+expect 255 "an input that cannot be read" python3 "$REFUSE" EIO pread64:2=65536 -- "$NEFIA" exec --target web --stdin "$T/data" -- "cat >$T/half; touch $T/went_on"
+check "says so: $ERR" contains "$ERR" "web: its input could not be read: Input/output error"
 check "the command does not go on" test ! -e "$T/went_on"
+mkdir "$T/tree"
+touch "$T/tree/a" "$T/tree/b"
+expect 1 "a folder that cannot be listed" python3 "$REFUSE" EIO getdents64 -- "$NEFIA" fs put -r "$T/tree" "web:$T/partly"
+check "which: $ERR" contains "$ERR" "$T/tree: Input/output error"
 "$NEFIA" hub stop >/dev/null 2>&1
 stop_pid $AGENT_PID
 
