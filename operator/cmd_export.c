@@ -57,7 +57,7 @@ static int read_passphrase(struct cli *cli, const char *file, bool twice, char r
 	bool ok;
 
 	if (file && !f)
-		return cli_error(cli, 1041, "%s cannot be read", file);
+		return cli_error(cli, 1041, "%s: %s", file, strerror(errno));
 	ok = f ? fgets(ret, PASSPHRASE_MAX, f) != NULL : askpass_read("Passphrase: ", ret, PASSPHRASE_MAX);
 	if (f && f != stdin)
 		fclose(f);

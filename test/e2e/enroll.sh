@@ -163,6 +163,10 @@ expect 1 "no token file" "$AGENT" enroll --token-file "$T/no.token" --out-dir "$
 check "which, and why" contains "$ERR" "$T/no.token: not found"
 expect 1 "a token file that is a folder" "$AGENT" enroll --token-file "$T" --out-dir "$T/none"
 check "which one" contains "$ERR" "$T: "
+expect 1 "token-info of a file that is not there" nefia vpn token-info --token-file "$T/no.token"
+check "which, and why" contains "$ERR" "$T/no.token: No such file"
+expect 1 "token-info of a folder" nefia vpn token-info --token-file "$T"
+check "what it is" contains "$ERR" "$T: Is a directory"
 expect 2 "no name" nefia vpn invite --os linux --endpoint "$EP"
 expect 2 "no os" nefia vpn invite --name x --endpoint "$EP"
 expect 1 "no way" nefia vpn invite --name x --os linux
