@@ -106,20 +106,22 @@ bool agent_is_host_port(const char *s)
 	       strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-") == (size_t)(colon - s);
 }
 
-/* What os_dial_start() takes; a name would have to be looked up for each connection. */
-static void read_ssh_addr(struct conf_reader *r, const struct yaml_node *n, struct agent_config *c)
+bool agent_is_ssh_addr(const char *s)
 {
 	struct endpoint ep;
 
+	if (strncmp(s, "unix:/", 6) == 0)
+		return strlen(s) < 5 + 108;
+	if (strncmp(s, "localhost:", 10) == 0)
+		return agent_is_host_port(s);
+	return endpoint_parse(s, &ep) == OK && ep.port != 0;
+}
+
+static void read_ssh_addr(struct conf_reader *r, const struct yaml_node *n, struct agent_config *c)
+{
 	conf_read_text(r, n, c->ssh_addr, sizeof(c->ssh_addr));
-	if (r->e != OK || !n)
-		return;
-	if (strncmp(c->ssh_addr, "unix:/", 6) == 0 && strlen(c->ssh_addr) < 5 + 108)
-		return;
-	if (strncmp(c->ssh_addr, "localhost:", 10) == 0 && agent_is_host_port(c->ssh_addr))
-		return;
-	if (endpoint_parse(c->ssh_addr, &ep) != OK || ep.port == 0)
-		conf_wrong(r, n, "ssh_addr must be ADDRESS:PORT, localhost:PORT or unix:/PATH");
+	if (r->e == OK && n && !agent_is_ssh_addr(c->ssh_addr))
+		conf_wrong(r, n, "ssh_addr must be " AGENT_SSH_ADDR_FORMS);
 }
 
 static void read_aead(struct conf_reader *r, const struct yaml_node *n, struct agent_config *c)

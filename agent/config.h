@@ -37,6 +37,9 @@ MUST_CHECK enum err agent_config_parse(const char *file, const char *text, size_
  * keyring is fetched, which may take 5 s. */
 MUST_CHECK enum err agent_config_load(const char *file, bool strict, struct agent_config *ret, char *why,
 				      size_t why_size);
+#define AGENT_SSH_ADDR_FORMS "ADDRESS:PORT, localhost:PORT or unix:/PATH"
+/** agent_is_ssh_addr() - one of these forms, as os_dial_start() takes them; a name would have to be looked up for each connection */
+bool agent_is_ssh_addr(const char *s);
 void agent_config_wipe(struct agent_config *c);
 
 #endif

@@ -6,6 +6,7 @@
  *
  * How the question gets to the operator is a way's business (enroll/way.h); this version has one, the direct connection.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -52,6 +53,10 @@ static bool parse_options(int argc, char **argv, struct agent_enroll *a)
 			break;
 		case 's':
 			a->ssh_addr = optarg;
+			if (!agent_is_ssh_addr(optarg)) {
+				fprintf(stderr, "nefia-agent: --ssh-addr: " AGENT_SSH_ADDR_FORMS " is expected, not '%s'\n", optarg);
+				return false;
+			}
 			break;
 		case 'p':
 			port = strtoul(optarg, &end, 10);
@@ -121,10 +126,22 @@ static int fail_code(const struct agent_enroll *a, enum enroll_code c)
 
 static enum err read_stream(FILE *f, char *buf, size_t size)
 {
-	size_t n = fread(buf, 1, size - 1, f);
+	size_t n;
 
+	errno = 0;
+	n = fread(buf, 1, size - 1, f);
 	buf[n] = '\0';
-	return ferror(f) ? ERR_IO : OK;
+	return ferror(f) ? err_from_errno(errno) : OK;
+}
+
+static enum err read_file(const char *path, char *buf, size_t size)
+{
+	FILE *f = fopen(path, "re");
+	enum err e = f ? read_stream(f, buf, size) : err_from_errno(errno);
+
+	if (f)
+		fclose(f);
+	return e;
 }
 
 /* Blanks and line ends, as a mail or terminal may put them in, are taken out: the operator gets one word. */
@@ -148,21 +165,18 @@ static int read_token(struct agent_enroll *a)
 	char text[TOKEN_FILE_MAX];
 	enum enroll_code c;
 	enum err e = OK;
-	FILE *f;
 
 	a->token_on_stdin = a->token_file && strcmp(a->token_file, "-") == 0;
-	if (a->token) {
+	if (a->token)
 		snprintf(text, sizeof(text), "%s", a->token);
-	} else if (a->token_on_stdin) {
+	else if (a->token_on_stdin)
 		e = read_stream(stdin, text, sizeof(text));
-	} else {
-		f = fopen(a->token_file, "re");
-		e = f ? read_stream(f, text, sizeof(text)) : ERR_NOT_FOUND;
-		if (f)
-			fclose(f);
-	}
-	if (e != OK)
+	else
+		e = read_file(a->token_file, text, sizeof(text));
+	if (e != OK) {
+		fprintf(stderr, "nefia-agent: %s: %s\n", a->token_on_stdin ? "standard input" : a->token_file, err_text(e));
 		return fail("the token file cannot be read", "Check the path and its permissions.", NULL);
+	}
 	c = take_token(a, text) ? enroll_client_check(a->req.token, os_wall_now() / NSEC_PER_SEC, &a->t) : ENROLL_SIGNATURE;
 	sodium_memzero(text, sizeof(text));
 	return c == ENROLL_OK ? 0 : fail_code(a, c);

@@ -77,10 +77,10 @@ static void print_udp(const json_t *udp)
 	       a_call(udp, "rx_datagrams", "rx_calls"), json_integer_value(json_object_get(udp, "rx_dropped")));
 }
 
-static void print_human(const json_t *j)
+static void print_human(const json_t *j, long long since)
 {
 	char uptime[DURATION_STR_MAX];
-	json_int_t seconds = json_integer_value(json_object_get(j, "uptime_seconds"));
+	json_int_t seconds = json_integer_value(json_object_get(j, "uptime_seconds")) + since;
 	nsec_t up = (nsec_t)MAX(MIN(seconds, (json_int_t)1000000000), (json_int_t)0) * NSEC_PER_SEC;
 
 	printf("Health Status: %s\n", get_text(j, "status"));
@@ -157,7 +157,7 @@ int agent_cmd_status(const struct agent_options *opt, int argc, char **argv)
 	if (as_json)
 		print_json(j, running, age);
 	else
-		print_human(j);
+		print_human(j, running ? MAX(age, 0LL) : 0); /* it ran on since it wrote the report */
 	if (!running && age >= 0)
 		fprintf(stderr, "nefia-agent: the agent does not run: this report is %lld s old\n", age);
 	code = exit_code_of(j, running);

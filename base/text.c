@@ -44,6 +44,14 @@ bool text_is_control(uint32_t c)
 	       (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || c >= TEXT_NOT_UTF8;
 }
 
+bool text_has_control(const char *s)
+{
+	while (*s)
+		if (text_is_control(text_next(s, &s)))
+			return true;
+	return false;
+}
+
 void text_clean(char *s)
 {
 	const char *end;

@@ -18,6 +18,8 @@ uint32_t text_next(const char *s, const char **ret_end);
 bool text_is_utf8(const char *s);
 /** text_is_control() - control characters of ASCII and Latin-1, those that turn the direction of a line, and bytes of no character */
 bool text_is_control(uint32_t c);
+/** text_has_control() - is there one in it? */
+bool text_has_control(const char *s);
 /** text_clean() - make what a stranger wrote fit for a terminal and for JSON: each byte of a control character becomes '?' */
 void text_clean(char *s);
 /** text_make_utf8() - make it fit for JSON: a byte that is of no character becomes '?' */

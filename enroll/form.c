@@ -10,19 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_clean(const char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			return false;
-	return true;
-}
+#include "base/text.h"
 
 static bool scalar(const json_t *v, char *buf, size_t size)
 {
 	const char *s = json_string_value(v);
 
-	if (!s || json_string_length(v) >= size || strlen(s) != json_string_length(v) || !is_clean(s))
+	if (!s || json_string_length(v) >= size || strlen(s) != json_string_length(v) || text_has_control(s))
 		return false;
 	memcpy(buf, s, strlen(s) + 1);
 	return true;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/text.h"
 #include "wg/hash.h"
 
 #define SIG_LEN crypto_auth_hmacsha256_BYTES
@@ -120,11 +121,8 @@ static bool text_field(const json_t *j, const char *name, char *buf, size_t size
 	const json_t *v = json_object_get(j, name);
 	const char *s = v ? json_string_value(v) : "";
 
-	if (!s || strlen(s) >= size || (v && strlen(s) != json_string_length(v)))
+	if (!s || strlen(s) >= size || (v && strlen(s) != json_string_length(v)) || text_has_control(s))
 		return false;
-	for (const char *p = s; *p; p++)
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
-			return false;
 	memcpy(buf, s, strlen(s) + 1);
 	return true;
 }
@@ -192,8 +190,10 @@ enum err enroll_token_decode(const char *text, struct enroll_token *ret)
 bool enroll_token_is_signed(const char *text, const uint8_t secret[KEY_LEN])
 {
 	struct parts p;
+	bool is = split(text, &p) == OK && crypto_auth_hmacsha256_verify(p.sig, p.json, p.json_len, secret) == 0;
 
-	return split(text, &p) == OK && crypto_auth_hmacsha256_verify(p.sig, p.json, p.json_len, secret) == 0;
+	sodium_memzero(&p, sizeof(p));
+	return is;
 }
 
 /* ---- codes ---- */

@@ -64,7 +64,7 @@ int nefia_exec_start(struct nefia *n, const char *host, const struct nefia_exec_
 
 int nefia_process_fd(const struct nefia_process *p)
 {
-	return lib_session_object(p->session)->fd;
+	return lib_session_poll_fd(p->session);
 }
 
 ssize_t nefia_process_read(struct nefia_process *p, int *ret_which, void *buf, size_t len, int timeout_ms)
@@ -145,7 +145,7 @@ static int collect(struct run *r, const void *p, size_t len, int which)
 static int run_to_end(struct run *r, uint8_t *chunk)
 {
 	for (;;) {
-		/* While input waits, the wait is a short one, or its room would be noticed late. */
+		/* While input is left nothing is waited for here, but below, for room as well as for bytes. */
 		int which, e = feed(r);
 		ssize_t n = e == NEFIA_OK ? nefia_process_read(r->p, &which, chunk, CHUNK, r->input_ended ? NEFIA_FOREVER : 0) : e;
 

@@ -130,7 +130,11 @@ int lib_session_end_input(struct lib_session *s);
 int lib_session_signal(struct lib_session *s, const char *name);
 /** lib_session_status() - OK with the status (-1: @ret_signal, 32 bytes); AGAIN: it runs */
 int lib_session_status(struct lib_session *s, int *ret_status, char *ret_signal);
+/** lib_session_error() - OK unless it broke off */
+int lib_session_error(struct lib_session *s);
 struct lib_object *lib_session_object(struct lib_session *s);
+/** lib_session_poll_fd() - readable when reading, or writing that had no room, may go on */
+int lib_session_poll_fd(const struct lib_session *s);
 void lib_session_free(struct lib_session *s);
 
 #endif

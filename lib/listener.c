@@ -4,6 +4,8 @@
  * A listener is a connection to the hub of its own, on which an "accept" is always under way: so its descriptor becomes
  * readable when a connection has come, and a hub that ends is seen. Accepting is reading the answer and asking again.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -15,7 +17,7 @@
 #define ANSWER_MAX (3 * NSEC_PER_SEC) /* of a message that has begun to come */
 
 struct nefia_listener {
-	struct lib_object o; /* its descriptor is the connection's */
+	struct lib_object o; /* its descriptor is a copy of the connection's, which is closed when the hub ends */
 	struct hub_client *hc;
 	pthread_mutex_t turn; /* of those who accept */
 	unsigned port;
@@ -31,7 +33,7 @@ static int ask_next(struct nefia_listener *l)
 static int open_listener(struct nefia *n, unsigned port, int backlog, nsec_t deadline, struct nefia_listener *l)
 {
 	json_t *reply = NULL;
-	int r = lib_ask(n, "listen", json_pack("{s:i, s:i}", "port", (int)port, "backlog", backlog), deadline, LISTEN_MAX, &reply,
+	int fd, r = lib_ask(n, "listen", json_pack("{s:i, s:i}", "port", (int)port, "backlog", backlog), deadline, LISTEN_MAX, &reply,
 			NULL, &l->hc);
 
 	if (r != NEFIA_OK)
@@ -39,7 +41,13 @@ static int open_listener(struct nefia *n, unsigned port, int backlog, nsec_t dea
 	l->port = (unsigned)hub_json_int(reply, "port", 0);
 	json_decref(reply);
 	r = ask_next(l);
-	return r == NEFIA_OK ? lib_object_add(n, &l->o, hub_client_fd(l->hc)) : r;
+	if (r != NEFIA_OK)
+		return r;
+	fd = fcntl(hub_client_fd(l->hc), F_DUPFD_CLOEXEC, 0);
+	r = fd < 0 ? lib_fail(err_from_errno(errno), "no descriptors are left") : lib_object_add(n, &l->o, fd);
+	if (r != NEFIA_OK && fd >= 0)
+		close(fd);
+	return r;
 }
 
 int nefia_listen(struct nefia *n, unsigned port, int backlog, int timeout_ms, struct nefia_listener **ret)
@@ -49,11 +57,13 @@ int nefia_listen(struct nefia *n, unsigned port, int backlog, int timeout_ms, st
 
 	if (!ret || port > 65535 || backlog < 0)
 		return lib_fail(ERR_INVALID, "a port of 0 to 65535 is needed");
+	if (timeout_ms == 0)
+		return lib_fail(ERR_AGAIN, "a port needs the hub's word");
 	r = lib_enter(n);
 	if (r != NEFIA_OK)
 		return r;
 	l = calloc(1, sizeof(*l));
-	r = l ? open_listener(n, port, backlog, lib_deadline(timeout_ms ? timeout_ms : NEFIA_FOREVER), l) :
+	r = l ? open_listener(n, port, backlog, lib_deadline(timeout_ms), l) :
 		lib_fail(ERR_NOMEM, "out of memory");
 	lib_leave(n);
 	if (r != NEFIA_OK) {
@@ -145,6 +155,7 @@ void nefia_listener_close(struct nefia_listener *l)
 	if (!l)
 		return;
 	lib_object_del(&l->o);
+	close(l->o.fd);
 	hub_client_close(l->hc);
 	pthread_mutex_destroy(&l->turn);
 	free(l);

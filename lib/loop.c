@@ -28,7 +28,7 @@ static unsigned n_holders;
 static pthread_t thread;
 static struct os_loop *loop;
 static struct os_watch *watch;
-static pid_t owner; /* the process whose stack and loop these are; 0 = nobody's so far */
+static _Atomic pid_t owner; /* the process whose stack and loop these are; 0 = nobody's so far */
 
 static struct {
 	pthread_mutex_t lock;
@@ -125,12 +125,9 @@ static enum err start(void)
 
 bool lib_loop_is_anothers(void)
 {
-	bool yes;
+	pid_t whose = owner; /* without the lock, which somebody may have held when we were forked */
 
-	pthread_mutex_lock(&life);
-	yes = owner && owner != getpid();
-	pthread_mutex_unlock(&life);
-	return yes;
+	return whose && whose != getpid();
 }
 
 enum err lib_loop_hold(void)

@@ -165,7 +165,8 @@ NEFIA_API int nefia_dial_ssh(struct nefia *n, const char *host, const char *targ
  *
  * After nefia_dial() and nefia_accept() it is the stream itself (a Unix socket, non-blocking): read(2), send(2) and shutdown(2)
  * work, sendfile() too; write(2) may raise SIGPIPE, send(MSG_NOSIGNAL) does not. After nefia_dial_ssh() it is for poll()
- * alone: read until NEFIA_ERR_AGAIN first, and it may wake for nothing.
+ * alone, and for POLLIN alone: that comes for room as well. nefia_read() until NEFIA_ERR_AGAIN as the last thing before you
+ * poll (that is also what sends on what had no room), and it may wake for nothing.
  */
 NEFIA_API int nefia_stream_fd(const struct nefia_stream *s);
 /** nefia_stream_peer() - "10.99.0.2:40112" of an accepted stream, "web1:22" of a dialled one; lives as long as it */
@@ -244,7 +245,12 @@ struct nefia_process;
 /** nefia_exec_start() - the same as a process to read from and write to */
 NEFIA_API int nefia_exec_start(struct nefia *n, const char *host, const struct nefia_exec_options *opt,
 			       struct nefia_process **ret);
-/** nefia_process_fd() - for poll() alone: POLLIN, after nefia_process_read() said AGAIN; it may wake for nothing */
+/**
+ * nefia_process_fd() - for poll() alone, and for POLLIN alone: that comes for room as well
+ *
+ * nefia_process_read() until NEFIA_ERR_AGAIN as the last thing before you poll (that is also what sends on what had no room),
+ * and it may wake for nothing.
+ */
 NEFIA_API int nefia_process_fd(const struct nefia_process *p);
 /**
  * nefia_process_read() - bytes of whichever output has some

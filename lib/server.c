@@ -257,12 +257,15 @@ void lib_server_release(struct lib_server *s)
 
 	if (!s)
 		return;
-	/* Somebody may open the folder again while it drains: who is the last is known after. */
+	/* Of several that leave at once the last one drains; somebody may open the folder again meanwhile. */
 	pthread_mutex_lock(&lock);
 	last = s->n_users == 1;
+	if (!last)
+		s->n_users--;
 	pthread_mutex_unlock(&lock);
-	if (last)
-		drain(s);
+	if (!last)
+		return;
+	drain(s);
 	pthread_mutex_lock(&lock);
 	if (--s->n_users == 0)
 		drop(s);

@@ -5,11 +5,15 @@
  * than QUEUE_MAX nothing is received, and the worker's, the server's and the command's own buffers fill: a reader who stops
  * stops the command. One lock for all of it, which nobody holds while waiting. Of those who wait one polls and pumps for all,
  * the others wait for its word; `kick` tells it of what it does not poll for yet.
+ *
+ * What was taken to be written and did not go yet goes with a later call. So who polls must hear of room too, although he
+ * asks for nothing but bytes: the descriptor given out is an epoll's, which waits for whatever the session waits for.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -25,6 +29,8 @@ struct lib_session {
 	pthread_mutex_t lock;
 	pthread_cond_t moved;
 	int kick;     /* eventfd */
+	int epoll;    /* for the user to poll */
+	short armed;  /* what it waits for */
 	bool polling; /* somebody does, for `polled` */
 	short polled;
 	struct session s;
@@ -69,6 +75,23 @@ static short events_of(const struct lib_session *ls)
 	return is_full(ls) ? (short)(events & ~POLLIN) : events;
 }
 
+static void arm(struct lib_session *ls)
+{
+	struct epoll_event ev = { .events = (uint32_t)(uint16_t)events_of(ls) }; /* POLL* and EPOLL* are the same bits */
+
+	if (ls->armed == events_of(ls))
+		return;
+	ls->armed = events_of(ls);
+	ASSERT(epoll_ctl(ls->epoll, EPOLL_CTL_MOD, ls->s.fd, &ev) == 0);
+}
+
+/* At the end of whatever may have changed what the session waits for. */
+static void unlock(struct lib_session *ls)
+{
+	arm(ls);
+	pthread_mutex_unlock(&ls->lock);
+}
+
 static int failure(const struct lib_session *ls)
 {
 	const struct session *s = &ls->s;
@@ -102,6 +125,14 @@ static int check_worker(struct nefia *n)
 			   "nefia_options.worker or $NEFIA_WORKER");
 }
 
+static void close_waiting(struct lib_session *ls)
+{
+	if (ls->kick >= 0)
+		close(ls->kick);
+	if (ls->epoll >= 0)
+		close(ls->epoll);
+}
+
 static struct lib_session *session_new(int fd)
 {
 	struct lib_session *ls = calloc(1, sizeof(*ls));
@@ -109,7 +140,9 @@ static struct lib_session *session_new(int fd)
 	if (!ls)
 		return NULL;
 	ls->kick = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ls->kick < 0) {
+	ls->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (ls->kick < 0 || ls->epoll < 0 || epoll_ctl(ls->epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){ 0 }) != 0) {
+		close_waiting(ls);
 		free(ls);
 		return NULL;
 	}
@@ -125,7 +158,7 @@ static void session_delete(struct lib_session *ls)
 	session_fini(&ls->s);
 	ssh_buf_fini(&ls->out);
 	ssh_buf_fini(&ls->err);
-	close(ls->kick);
+	close_waiting(ls);
 	pthread_mutex_destroy(&ls->lock);
 	pthread_cond_destroy(&ls->moved);
 	free(ls);
@@ -151,6 +184,7 @@ static int start(struct nefia *n, int fd, const struct lib_session_options *opt,
 		return lib_fail(ERR_TOO_LONG, "the command is too long");
 	}
 	pump(ls);
+	arm(ls);
 	*ret = ls;
 	return NEFIA_OK;
 }
@@ -241,7 +275,7 @@ int lib_session_wait_ready(struct lib_session *ls, nsec_t deadline)
 		r = wait_for(ls, deadline);
 	if (r == NEFIA_OK && has_failed(ls))
 		r = failure(ls);
-	pthread_mutex_unlock(&ls->lock);
+	unlock(ls);
 	return r;
 }
 
@@ -287,7 +321,7 @@ ssize_t lib_session_read(struct lib_session *ls, int *ret_which, void *buf, size
 	/* More may be received: who polls must hear of it. */
 	if (was_full && !is_full(ls) && ls->polling)
 		kick(ls);
-	pthread_mutex_unlock(&ls->lock);
+	unlock(ls);
 	if (ret_which)
 		*ret_which = which;
 	return n;
@@ -315,7 +349,7 @@ ssize_t lib_session_write(struct lib_session *ls, const void *buf, size_t len, n
 			session_flush(&ls->s);
 		}
 	}
-	pthread_mutex_unlock(&ls->lock);
+	unlock(ls);
 	return r == NEFIA_OK || (done > 0 && (r == NEFIA_ERR_TIMEOUT || r == NEFIA_ERR_AGAIN)) ? (ssize_t)done : r;
 }
 
@@ -327,7 +361,7 @@ static int send_frame(struct lib_session *ls, enum ssh_frame type, const void *p
 
 	pthread_mutex_lock(&ls->lock);
 	if (type == SSH_F_STDIN_EOF && ls->input_ended) {
-		pthread_mutex_unlock(&ls->lock);
+		unlock(ls);
 		return NEFIA_OK;
 	}
 	r = lib_object_check(&ls->o);
@@ -342,7 +376,7 @@ static int send_frame(struct lib_session *ls, enum ssh_frame type, const void *p
 	/* What did not go is for whoever polls. */
 	if (r == NEFIA_OK && ls->polling)
 		kick(ls);
-	pthread_mutex_unlock(&ls->lock);
+	unlock(ls);
 	return r;
 }
 
@@ -375,7 +409,17 @@ int lib_session_status(struct lib_session *ls, int *ret_status, char *ret_signal
 		*ret_status = ls->s.exit_signal[0] ? -1 : ls->s.exit_status;
 	if (r == NEFIA_OK && ret_signal)
 		memcpy(ret_signal, ls->s.exit_signal, sizeof(ls->s.exit_signal));
-	pthread_mutex_unlock(&ls->lock);
+	unlock(ls);
+	return r;
+}
+
+int lib_session_error(struct lib_session *ls)
+{
+	int r;
+
+	pthread_mutex_lock(&ls->lock);
+	r = has_failed(ls) ? failure(ls) : NEFIA_OK;
+	unlock(ls);
 	return r;
 }
 
@@ -384,12 +428,17 @@ struct lib_object *lib_session_object(struct lib_session *ls)
 	return &ls->o;
 }
 
+int lib_session_poll_fd(const struct lib_session *ls)
+{
+	return ls->epoll;
+}
+
 int lib_session_wait(struct lib_session *ls, nsec_t deadline)
 {
 	int r;
 
 	pthread_mutex_lock(&ls->lock);
 	r = wait_for(ls, deadline);
-	pthread_mutex_unlock(&ls->lock);
+	unlock(ls);
 	return r;
 }

@@ -2,8 +2,8 @@
  * lib/stream.c - streams: one end of a socket pair, whose other end the hub joins to a virtual connection.
  *
  * So a stream's descriptor is the stream, and poll(), read() and sendfile() work on it; the price is one copy through the kernel
- * and a wake-up in each direction. Those by way of the host's SSH
- * server carry frames (session.c), so that their descriptor is for poll() alone.
+ * and a wake-up in each direction. Those by way of the host's SSH server carry frames (session.c), so that their descriptor is
+ * for poll() alone.
  *
  * A Unix stream's end cannot be told from its reset, so at an end, once for each stream, the hub is asked what it was.
  */
@@ -150,8 +150,10 @@ int nefia_stream_error(struct nefia_stream *s)
 {
 	int end, r = lib_object_check(object_of(s));
 
-	if (r != NEFIA_OK || s->session)
+	if (r != NEFIA_OK)
 		return r;
+	if (s->session)
+		return lib_session_error(s->session);
 	end = atomic_load(&s->end);
 	if (end == NOT_KNOWN) {
 		end = ask_end(s);
@@ -247,7 +249,7 @@ int nefia_shutdown(struct nefia_stream *s)
 
 int nefia_stream_fd(const struct nefia_stream *s)
 {
-	return object_of(s)->fd;
+	return s->session ? lib_session_poll_fd(s->session) : s->o.fd;
 }
 
 const char *nefia_stream_peer(const struct nefia_stream *s)

@@ -183,6 +183,14 @@ static bool is_closing(const struct nefia *n)
 	return poll(&p, 1, 0) > 0;
 }
 
+static int fail_of(struct nefia *n, enum err e, const struct hub_client *hc)
+{
+	/* The wake descriptor ended it. */
+	if (e == ERR_CANCELLED && is_closing(n))
+		return lib_fail(ERR_CLOSED, "the tunnel was closed");
+	return lib_fail_client(e, hc);
+}
+
 static int connect_client(struct nefia *n, struct hub_client *hc, nsec_t deadline)
 {
 	nsec_t give_up = os_now() + lib_left(deadline, REACH_MAX);
@@ -196,7 +204,7 @@ static int connect_client(struct nefia *n, struct hub_client *hc, nsec_t deadlin
 		if (e == ERR_NOT_FOUND && hub_other_socket(&n->paths, other))
 			e = hub_client_connect(hc, other, n->config);
 		if (e != ERR_NOT_FOUND)
-			return e == OK ? NEFIA_OK : lib_fail_client(e, hc);
+			return e == OK ? NEFIA_OK : fail_of(n, e, hc);
 		if (n->flags & NEFIA_ATTACH_ONLY)
 			return lib_fail_as(NEFIA_ERR_NO_HUB, "no hub of %s is running: start 'nefia hub'", n->home);
 		r = become_hub(n);
@@ -221,16 +229,18 @@ static int take_client(struct nefia *n, nsec_t deadline, struct hub_client **ret
 	if (e != OK)
 		return lib_fail(e, e == ERR_CLOSED ? "the tunnel was closed" : "as many calls as are allowed are under way");
 	*ret_is_kept = hc != NULL;
-	*ret = hc;
-	if (hc)
+	if (hc) {
+		*ret = hc;
 		return NEFIA_OK;
+	}
 	hc = hub_client_new(n->wake_fd);
 	r = hc ? connect_client(n, hc, deadline) : lib_fail(ERR_NOMEM, "out of memory");
-	if (r != NEFIA_OK) {
-		hub_client_close(hc);
-		give_place(n, NULL);
+	if (r == NEFIA_OK) {
+		*ret = hc;
+		return NEFIA_OK;
 	}
-	*ret = hc;
+	hub_client_close(hc);
+	give_place(n, NULL);
 	return r;
 }
 
@@ -247,10 +257,8 @@ static int ask_once(struct nefia *n, const char *op, json_t *args, nsec_t deadli
 		return r;
 	e = hub_client_call(hc, op, json_incref(args), MAX(lib_left(deadline, max), NSEC_PER_MSEC), ret_reply, ret_fd);
 	*ret_again = is_kept && (e == ERR_CLOSED || e == ERR_RESET) && !hub_client_is_connected(hc);
-	if (e == ERR_CANCELLED && is_closing(n))
-		r = lib_fail(ERR_CLOSED, "the tunnel was closed");
-	else if (e != OK)
-		r = lib_fail_client(e, hc);
+	if (e != OK)
+		r = fail_of(n, e, hc);
 	if (r == NEFIA_OK && ret_hc) {
 		*ret_hc = hc;
 		hc = NULL;

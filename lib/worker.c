@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/internal.h"
@@ -16,8 +17,10 @@
 static bool take(char ret[PATH_MAX], const char *folder, size_t len, const char *name)
 {
 	int n = snprintf(ret, PATH_MAX, "%.*s/%s", (int)len, folder, name);
+	struct stat st;
 
-	if (n > 0 && n < PATH_MAX && access(ret, X_OK) == 0)
+	/* A folder may be "executable" too. */
+	if (n > 0 && n < PATH_MAX && access(ret, X_OK) == 0 && stat(ret, &st) == 0 && S_ISREG(st.st_mode))
 		return true;
 	ret[0] = '\0';
 	return false;

@@ -3,6 +3,7 @@
  *
  * A change of a host's state is one edit of nefia.yaml; a hub that runs is told, so that it takes effect on live sessions.
  */
+#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,6 +182,7 @@ static int read_token(struct cli *cli, const struct enroll_flags *f, char *ret, 
 	const char *path = f->token_file;
 	size_t n;
 	FILE *in;
+	int why;
 
 	if (f->token) {
 		snprintf(ret, size, "%s", f->token);
@@ -188,12 +190,14 @@ static int read_token(struct cli *cli, const struct enroll_flags *f, char *ret, 
 	}
 	in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
 	if (!in)
-		return cli_error(cli, 1041, "%s cannot be read", path);
+		return cli_error(cli, 1041, "%s: %s", path, strerror(errno));
+	errno = 0;
 	n = fread(ret, 1, size - 1, in);
 	ret[n] = '\0';
+	why = ferror(in) ? errno : 0;
 	if (in != stdin)
 		fclose(in);
-	return 0;
+	return why ? cli_error(cli, 1041, "%s: %s", path, strerror(why)) : 0;
 }
 
 int cmd_vpn_token_info(struct cli *cli, int argc, char **argv)

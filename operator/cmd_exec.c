@@ -131,7 +131,8 @@ static int take_flags(struct exec *x, const struct exec_flags *f, int n_words, c
 	x->output_dir = f->output_dir;
 	x->input_fd = -1;
 	if (!f->target)
-		return cli_usage(x->cli, "--target SELECTOR is missing");
+		return cli_usage(x->cli, "--target SELECTOR is missing%s%s%s", n_words > 1 ? ": nefia exec --target " : "",
+				 n_words > 1 ? words[0] : "", n_words > 1 ? " -- COMMAND" : "");
 	if (n_words == 0 && !f->script)
 		return cli_usage(x->cli, "a command is missing");
 	if (!f->script && !exec_join_words(x->command, sizeof(x->command), n_words, words))

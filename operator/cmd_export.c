@@ -57,7 +57,7 @@ static int read_passphrase(struct cli *cli, const char *file, bool twice, char r
 	bool ok;
 
 	if (file && !f)
-		return cli_error(cli, 1041, "%s cannot be read", file);
+		return cli_error(cli, 1041, "%s: %s", file, strerror(errno));
 	ok = f ? fgets(ret, PASSPHRASE_MAX, f) != NULL : askpass_read("Passphrase: ", ret, PASSPHRASE_MAX);
 	if (f && f != stdin)
 		fclose(f);
@@ -165,37 +165,44 @@ static void path_of(const struct cli *cli, size_t i, char ret[PATH_MAX])
 
 /* ---- export ---- */
 
-static json_t *collect(const struct cli *cli)
+/* One that is not there is none of ours; one that cannot be had must not be left behind. */
+static enum err collect_one(json_t *all, const char *name, const char *path)
 {
-	json_t *all = json_object();
-	bool ok = true;
+	char *text;
+	size_t len;
+	enum err e = os_file_read(path, FILE_MAX / 4, &text, &len);
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		char path[PATH_MAX], *text;
-		size_t len;
-
-		path_of(cli, i, path);
-		if (os_file_read(path, FILE_MAX / 4, &text, &len) != OK)
-			continue;
-		if (json_object_set_new(all, names[i], json_string(text)) != 0)
-			ok = false; /* not UTF-8 */
-		sodium_memzero(text, len);
-		free(text);
-	}
-	if (!ok) {
-		json_decref(all);
-		return NULL;
-	}
-	return all;
+	if (e != OK)
+		return e == ERR_NOT_FOUND ? OK : e;
+	if (json_object_set_new(all, name, json_string(text)) != 0)
+		e = ERR_FORMAT; /* not UTF-8 */
+	sodium_memzero(text, len);
+	free(text);
+	return e;
 }
 
-static enum err write_sealed(const struct cli *cli, const char *file, const char *passphrase)
+/* 0, or an exit code after a message */
+static int collect(const struct cli *cli, json_t *all)
 {
-	json_t *all = collect(cli), *back = NULL;
-	char *plain = all ? json_dumps(all, JSON_COMPACT) : NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		char path[PATH_MAX];
+		enum err e;
+
+		path_of(cli, i, path);
+		e = collect_one(all, names[i], path);
+		if (e != OK)
+			return cli_error(cli, 1041, "%s: %s", path, err_text(e));
+	}
+	return 0;
+}
+
+static enum err write_sealed(const json_t *all, const char *file, const char *passphrase)
+{
+	char *plain = json_dumps(all, JSON_COMPACT);
+	json_t *back = NULL;
 	uint8_t *sealed = NULL;
 	size_t len = 0;
-	enum err e = plain ? seal(plain, passphrase, &sealed, &len) : ERR_FORMAT;
+	enum err e = plain ? seal(plain, passphrase, &sealed, &len) : ERR_NOMEM;
 
 	if (e == OK)
 		e = os_file_write_atomic(file, sealed, len, 0600);
@@ -207,7 +214,6 @@ static enum err write_sealed(const struct cli *cli, const char *file, const char
 		sodium_memzero(plain, strlen(plain));
 	free(plain);
 	free(sealed);
-	json_decref(all);
 	json_decref(back);
 	return e;
 }
@@ -263,6 +269,7 @@ int cmd_export(struct cli *cli, int argc, char **argv)
 	struct export_flags f = { NULL };
 	char passphrase[PASSPHRASE_MAX] = "";
 	struct os_lock *lock = NULL;
+	json_t *all;
 	unsigned mode, uid;
 	enum err e;
 	int r;
@@ -277,11 +284,15 @@ int cmd_export(struct cli *cli, int argc, char **argv)
 	r = take_lock(cli, &lock);
 	if (r != 0)
 		return r;
-	r = read_passphrase(cli, f.passphrase_file, true, passphrase);
+	all = json_object();
+	r = all ? collect(cli, all) : cli_error(cli, 1099, "out of memory");
+	if (r == 0)
+		r = read_passphrase(cli, f.passphrase_file, true, passphrase);
 	if (r == 0) {
-		e = write_sealed(cli, argv[1], passphrase);
+		e = write_sealed(all, argv[1], passphrase);
 		r = e == OK ? retire(cli, argv[1]) : cli_error(cli, 1041, "%s: %s", argv[1], err_text(e));
 	}
+	json_decref(all);
 	sodium_memzero(passphrase, sizeof(passphrase));
 	os_lock_free(lock);
 	return r;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 
 #define CALL_MAX (3 * NSEC_PER_SEC)
 #define STOP_MAX (10 * NSEC_PER_SEC)
+#define HUNG_MAX (3 * NSEC_PER_SEC)
 
 static unsigned ecode_of_attach(enum err e, const struct hub_client *hc)
 {
@@ -72,9 +74,9 @@ void hub_tell_reload(struct cli *cli)
 /* ---- stop, reload ---- */
 
 /* A hub that was asked to stop is gone when nobody holds its lock any more. */
-static bool wait_for_end(const struct cli *cli)
+static bool wait_for_end(const struct cli *cli, nsec_t max)
 {
-	nsec_t deadline = os_now() + STOP_MAX;
+	nsec_t deadline = os_now() + max;
 	struct hub_paths paths;
 	struct os_lock *lock;
 
@@ -90,32 +92,65 @@ static bool wait_for_end(const struct cli *cli)
 	return false;
 }
 
-static int hub_ask(struct cli *cli, const char *op, json_t *args, json_t **ret_reply)
+/* The hub of a library lives in another program, which is not ours to end. */
+static bool is_hub_process(int pid)
 {
-	struct hub_client *hc;
-	enum err e = hub_client_open(cli, false, &hc);
+	char path[64], *name;
+	size_t len;
+	bool is;
 
-	if (e != OK) {
-		json_decref(args);
-		return EXIT_FAILED;
-	}
-	e = hub_client_call(hc, op, args, CALL_MAX, ret_reply, NULL);
-	if (e != OK)
-		cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	if (pid <= 0 || os_file_read(path, 64, &name, &len) != OK)
+		return false;
+	is = strcmp(name, "nefia\n") == 0;
+	free(name);
+	return is;
+}
+
+/* It hears nothing, or a person has stopped it: a signal, and the one that cannot be ignored. What it keeps on disk survives that. */
+static int end_hung(struct cli *cli, const struct hub_client *hc)
+{
+	int pid = hub_client_pid(hc);
+
+	if (!is_hub_process(pid))
+		return cli_error(cli, 1015, "the hub is part of another program (pid %d), which does not answer", pid);
+	kill(pid, SIGTERM);
+	kill(pid, SIGCONT);
+	if (!wait_for_end(cli, HUNG_MAX) && is_hub_process(pid))
+		kill(pid, SIGKILL);
+	if (!wait_for_end(cli, STOP_MAX))
+		return cli_error(cli, 1015, "the hub (pid %d) was killed and still runs", pid);
+	printf("Hub ended (pid %d): it did not answer\n", pid);
+	return EXIT_OK;
+}
+
+static int ask_stop(struct cli *cli, json_t **ret_reply)
+{
+	struct hub_client *hc = NULL;
+	enum err e = hub_attach(cli->home, cli->config, false, &hc);
+	int r = EXIT_OK;
+
+	if (e == OK)
+		e = hub_client_call(hc, "stop", NULL, CALL_MAX, ret_reply, NULL);
+	if (e == ERR_TIMEOUT)
+		r = end_hung(cli, hc);
+	else if (e != OK)
+		r = cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
 	hub_client_close(hc);
-	return e == OK ? EXIT_OK : EXIT_FAILED;
+	return r;
 }
 
 int cmd_hub_stop(struct cli *cli, int argc, char **argv)
 {
 	json_t *reply = NULL;
-	int n_forwards;
+	int n_forwards, r;
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	if (hub_ask(cli, "stop", NULL, &reply) != EXIT_OK)
-		return EXIT_FAILED;
-	if (!wait_for_end(cli)) {
+	r = ask_stop(cli, &reply);
+	if (!reply)
+		return r;
+	if (!wait_for_end(cli, STOP_MAX)) {
 		json_decref(reply);
 		return cli_error(cli, 1015, "the hub was asked to stop and still runs");
 	}
@@ -130,15 +165,22 @@ int cmd_hub_stop(struct cli *cli, int argc, char **argv)
 
 int cmd_hub_reload(struct cli *cli, int argc, char **argv)
 {
+	struct hub_client *hc;
 	json_t *reply = NULL;
+	enum err e;
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	if (hub_ask(cli, "reload", json_pack("{s:b}", "take_back", true), &reply) != EXIT_OK)
+	if (hub_client_open(cli, false, &hc) != OK)
 		return EXIT_FAILED;
+	e = hub_client_call(hc, "reload", json_pack("{s:b}", "take_back", true), CALL_MAX, &reply, NULL);
+	if (e == OK)
+		printf("Configuration loaded\n");
+	else
+		cli_error(cli, ecode_of_attach(e, hc), "%s", hub_client_message(hc));
 	json_decref(reply);
-	printf("Configuration loaded\n");
-	return EXIT_OK;
+	hub_client_close(hc);
+	return e == OK ? EXIT_OK : EXIT_FAILED;
 }
 
 int cmd_hub_retry(struct cli *cli, int argc, char **argv)
@@ -151,18 +193,18 @@ int cmd_hub_retry(struct cli *cli, int argc, char **argv)
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
 		return EXIT_USAGE;
-	/* No hub: nothing rests. */
-	if (hub_attach(cli->home, cli->config, false, &hc) != OK) {
+	if (argc > 1 && !cli_host(cli, argv[1], &r))
+		return r;
+	e = hub_attach(cli->home, cli->config, false, &hc);
+	if (e == ERR_NOT_FOUND) { /* nothing rests without a hub */
 		hub_client_close(hc);
-		if (argc > 1 && !cli_host(cli, argv[1], &r))
-			return r;
 		printf("No host rests\n");
 		return EXIT_OK;
 	}
-	e = hub_client_call(hc, "retry", argc > 1 ? json_pack("{s:s}", "host", argv[1]) : NULL, CALL_MAX, &reply, NULL);
+	if (e == OK)
+		e = hub_client_call(hc, "retry", argc > 1 ? json_pack("{s:s}", "host", argv[1]) : NULL, CALL_MAX, &reply, NULL);
 	if (e != OK)
-		cli_error(cli, e == ERR_NOT_FOUND ? 1021 : hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s",
-			  hub_client_message(hc));
+		cli_error(cli, e == ERR_NOT_FOUND ? 1021 : ecode_of_attach(e, hc), "%s", hub_client_message(hc));
 	hub_client_close(hc);
 	if (e != OK)
 		return EXIT_FAILED;
@@ -265,7 +307,7 @@ int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 	if (options_parse(cli, &argc, argv, &flags) != 0)
 		return EXIT_USAGE;
 	if (hub_paths_init(cli->home, &paths) != OK)
-		return cli_error(cli, HUB_ECODE_START, "the path of the control socket is too long");
+		return cli_error(cli, HUB_ECODE_START, HUB_SOCKET_TOO_LONG);
 	fd = open(paths.log, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT) {
 		fprintf(stderr, "No log yet: %s\n", paths.log);
@@ -283,9 +325,14 @@ int cmd_hub_logs(struct cli *cli, int argc, char **argv)
 
 /* ---- run ---- */
 
+static const char *option_level(const char *value, void *field)
+{
+	return log_level_parse(value, field) ? NULL : "debug, info, warn or error";
+}
+
 const struct cli_option hub_options[] = {
 	{ "uapi-dir", 0, "DIR", "the folder of the userspace API's socket", option_text, offsetof(struct hub_options, uapi_dir) },
-	{ "log-level", 0, "LEVEL", "debug, info, warn or error", option_text, offsetof(struct hub_options, log_level) },
+	{ "log-level", 0, "LEVEL", "debug, info, warn or error", option_level, offsetof(struct hub_options, log_level) },
 	{ "config", 0, "FILE", NULL, option_text, offsetof(struct hub_options, config) },
 	{ "transient", 0, NULL, NULL, option_flag, offsetof(struct hub_options, transient) },
 	{ "report-fd", 0, "FD", NULL, option_number, offsetof(struct hub_options, report_fd) },
@@ -294,7 +341,7 @@ const struct cli_option hub_options[] = {
 
 int cmd_hub(struct cli *cli, int argc, char **argv)
 {
-	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1 };
+	struct hub_options opt = { .home = cli->home, .config = cli->config, .report_fd = -1, .log_level = LOG_INFO };
 
 	if (options_parse(cli, &argc, argv, &opt) != 0)
 		return EXIT_USAGE;

@@ -299,6 +299,7 @@ static int run(struct shell *sh, const char *command)
 {
 	struct hub_client *hc;
 	int fd = -1, r = EXEC_STATUS_OUR_FAILURE;
+	enum err e;
 
 	if (!catch_signals() || hub_client_open(sh->cli, true, &hc) != OK)
 		return r;
@@ -308,10 +309,14 @@ static int run(struct shell *sh, const char *command)
 	}
 	session_init(&sh->s, fd);
 	sh->s.on_ask = askpass_key;
-	if (start(sh, command) == OK)
+	e = start(sh, command);
+	if (e == OK) {
 		loop(sh);
-	tty_restore();
-	r = outcome(sh);
+		tty_restore();
+		r = outcome(sh);
+	} else {
+		cli_error(sh->cli, 1036, "%s: the session could not be begun (TERM, LANG and LC_* go with it): %s", sh->host, err_text(e));
+	}
 	session_fini(&sh->s);
 out:
 	hub_client_close(hc);

@@ -260,8 +260,12 @@ static void read_hosts(struct conf_reader *r, const struct yaml_node *hosts, str
 	}
 	yaml_for_each(item, hosts)
 		n_items++;
+	if (n_items > N_HOSTS_MAX) {
+		conf_wrong(r, hosts, "more than %d hosts", N_HOSTS_MAX);
+		return;
+	}
 	c->hosts = calloc(n_items + 1, sizeof(*c->hosts));
-	if (!c->hosts || n_items > N_HOSTS_MAX) {
+	if (!c->hosts) {
 		r->e = ERR_NOMEM;
 		return;
 	}

@@ -173,6 +173,15 @@ static ssize_t next_input(const struct exec_host *h, uint8_t *buf, size_t size)
 	return (ssize_t)len;
 }
 
+/* The command must not take what it got for the whole. */
+static void input_failed(struct exec_host *h, int errnum)
+{
+	close_session(h);
+	h->s.over = true;
+	h->s.error = ERR_IO;
+	snprintf(h->s.message, sizeof(h->s.message), "its input could not be read: %s", strerror(errnum));
+}
+
 /* The script and the file, the same for all: each host takes them at its own pace. */
 static void feed(struct exec_host *h)
 {
@@ -183,8 +192,12 @@ static void feed(struct exec_host *h)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		h->fed += n > 0 ? (size_t)n : 0;
-		h->fed_all = n <= 0;
+		if (n < 0) {
+			input_failed(h, errno);
+			return;
+		}
+		h->fed += (size_t)n;
+		h->fed_all = n == 0;
 		if (session_send(&h->s, n > 0 ? SSH_F_STDIN : SSH_F_STDIN_EOF, buf, n > 0 ? (size_t)n : 0) != OK)
 			h->s.over = true;
 	}

@@ -48,8 +48,12 @@ int forward_background(struct cli *cli, const char *host, char *const *args, siz
 	struct hub_client *hc;
 	int r = EXIT_OK;
 
-	for (size_t i = 0; i < n_args; i++)
-		json_array_append_new(list, json_string(args[i]));
+	for (size_t i = 0; i < n_args; i++) {
+		if (json_array_append_new(list, json_string(args[i])) == 0)
+			continue;
+		json_decref(list);
+		return cli_usage(cli, "'%s' cannot be kept: it is not UTF-8", args[i]);
+	}
 	if (hub_client_open(cli, true, &hc) != OK) {
 		json_decref(list);
 		return EXIT_FAILED;
@@ -236,7 +240,7 @@ int forward_stop(struct cli *cli, const char *which)
 		r = stop_saved(cli, which, &reply);
 	all = json_object_get(reply, "stopped");
 	if (r == EXIT_OK && json_array_size(all) == 0 && strcmp(which, "all") != 0)
-		r = cli_error(cli, 1017, "'%s' is neither a number nor the host of one", which);
+		r = cli_error(cli, 1017, "none in the background has the number, or is to the host, '%s'", which);
 	json_array_foreach(all, i, o)
 		printf("Stopped number %d, %s\n", (int)hub_json_int(o, "id", 0), hub_json_string(o, "host"));
 	warn_unsaved(reply, "they come back with the next hub");

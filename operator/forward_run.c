@@ -14,9 +14,9 @@
 
 enum err forward_session(struct forward_run *r, int *ret_fd)
 {
-	enum err e = hub_client_session(r->hc, r->host, SESSION_MAX, ret_fd);
+	enum err e = r->hc ? hub_client_session(r->hc, r->host, SESSION_MAX, ret_fd) : ERR_CLOSED;
 
-	if (e == OK || hub_client_is_connected(r->hc))
+	if (e == OK || (r->hc && hub_client_is_connected(r->hc)))
 		goto out;
 	/* The hub ended: another one may run, or is started. */
 	hub_client_close(r->hc);

@@ -401,6 +401,11 @@ static void add_link(struct putting *x, const char *local, const char *remote, c
 	}
 	target[n] = '\0';
 	p->target = strdup(target);
+	if (!p->target) {
+		fs_run_error(&x->c.run, ERR_NOMEM, "out of memory");
+		free_job(&p->job);
+		return;
+	}
 	list_add_tail(&x->rest, &p->job.link);
 	x->c.progress.files++;
 }
@@ -436,6 +441,18 @@ static void walk_entry(struct putting *x, const char *local, const char *remote,
 		walk(x, below, there, up, depth);
 }
 
+/* NULL at the end; an end that comes too early is said, or what follows would be missing there unnoticed. */
+static struct dirent *next_entry(struct putting *x, DIR *dir, const char *local)
+{
+	struct dirent *d;
+
+	errno = 0;
+	d = readdir(dir);
+	if (!d && errno)
+		fs_run_local_error(&x->c.run, local, errno);
+	return d;
+}
+
 static void walk_folder(struct putting *x, const char *local, const char *remote, const struct stat *st, const struct above *up,
 			unsigned depth)
 {
@@ -457,7 +474,7 @@ static void walk_folder(struct putting *x, const char *local, const char *remote
 		list_add_tail(&x->folders, &p->job.link);
 		x->depth_max = MAX(x->depth_max, depth);
 	}
-	while (p && (d = readdir(dir)))
+	while (p && (d = next_entry(x, dir, local)))
 		if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
 			walk_entry(x, local, remote, d->d_name, &here, depth + 1);
 	if (dir)

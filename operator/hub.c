@@ -211,7 +211,7 @@ static enum err take_lock(struct hub *h, struct hub_failure *f)
 		}
 		return fail(f, e, HUB_ECODE_RUNNING, "a hub is already running (pid %d)", pid);
 	}
-	return e == OK ? OK : fail(f, e, HUB_ECODE_START, "cannot take the hub's lock: %s", err_text(e));
+	return e == OK ? OK : fail(f, e, HUB_ECODE_START, "the hub's lock %s: %s", h->paths.lock, err_text(e));
 }
 
 /* The holder's process id and socket stand in the lock file: for people, for the second hub's message, and for commands. */
@@ -275,7 +275,7 @@ static enum err open_tunnel(struct hub *h, struct hub_failure *f)
 	return e == OK ? OK : fail(f, e, HUB_ECODE_START, "%s", err_text(e));
 }
 
-static unsigned config_ecode(enum err e)
+unsigned hub_config_ecode(enum err e)
 {
 	if (e == ERR_NOT_FOUND)
 		return 1001;
@@ -290,7 +290,7 @@ static enum err open_all(struct hub *h, struct hub_failure *f)
 	if (e == OK)
 		e = hub_setup_load(h, &why);
 	if (e != OK) {
-		fail(f, e, config_ecode(e), "%s", why ? why : err_text(e));
+		fail(f, e, hub_config_ecode(e), "%s", why ? why : err_text(e));
 		free(why);
 		return e;
 	}
@@ -302,10 +302,11 @@ static enum err open_all(struct hub *h, struct hub_failure *f)
 	e = hub_setup_apply(h);
 	if (e == OK)
 		e = hub_notice_open(h);
-	if (e == OK)
-		e = hub_conns_listen(h);
 	if (e != OK)
 		return fail(f, e, HUB_ECODE_START, "%s", err_text(e));
+	e = hub_conns_listen(h);
+	if (e != OK)
+		return fail(f, e, HUB_ECODE_START, "the control socket %s: %s", h->paths.socket, err_text(e));
 	if (tunnel_uapi_open(h->loop, h->tunnel, h->opt.uapi_dir, h->paths.run, "nefia", &h->uapi) != OK)
 		log_warn("no WireGuard control socket: its folder cannot be used");
 	return OK;
@@ -350,7 +351,7 @@ enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, stru
 	*f = (struct hub_failure){ .ecode = HUB_ECODE_START };
 	if (e != OK) {
 		fail(f, e, HUB_ECODE_START, "%s", e == ERR_TOO_LONG ?
-		     "the path of the control socket is too long: choose a shorter NEFIA_HOME" : err_text(e));
+		     HUB_SOCKET_TOO_LONG : err_text(e));
 		free(h);
 		return e;
 	}
@@ -365,7 +366,7 @@ enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, stru
 	os_timer_init(&h->linger, loop, on_linger, h);
 	os_timer_init(&h->persist, loop, on_persist, h);
 	h->nursery = ssh_nursery_new(loop, opt->worker, opt->is_guest);
-	e = h->nursery ? take_lock(h, f) : ERR_NOMEM;
+	e = h->nursery ? take_lock(h, f) : fail(f, ERR_NOMEM, HUB_ECODE_START, "%s", err_text(ERR_NOMEM));
 	if (e == OK) {
 		write_pid(h);
 		e = open_all(h, f);

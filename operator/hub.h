@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "operator/hub_core.h"
 
 struct hub_options {
@@ -13,7 +14,7 @@ struct hub_options {
 	const char *config;   /* nefia.yaml */
 	bool transient;       /* end with the last client; take another port when ours is in use */
 	const char *uapi_dir; /* NULL = the default folders */
-	const char *log_level; /* NULL = info */
+	enum log_level log_level;
 	int report_fd;        /* tell there when ready, or why not; -1 = nobody asks */
 };
 

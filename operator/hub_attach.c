@@ -93,7 +93,7 @@ enum err hub_attach(const char *home, const char *config, bool may_start, struct
 	e = hub_paths_init(home, &paths);
 	if (e != OK)
 		return hub_client_fail(hc, e, HUB_ECODE_START,
-			    "the path of the control socket is too long: choose a shorter NEFIA_HOME");
+			    HUB_SOCKET_TOO_LONG);
 	for (;;) {
 		e = hub_client_connect(hc, paths.socket, config);
 		if (e == ERR_NOT_FOUND && hub_other_socket(&paths, other))

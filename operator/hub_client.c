@@ -29,6 +29,7 @@
 struct hub_client {
 	int fd;      /* -1 = not connected */
 	int wake_fd; /* readable: every wait ends; -1 = none */
+	int pid;     /* the hub's */
 	bool is_transient;
 	unsigned ecode;
 	char message[512];
@@ -175,7 +176,9 @@ static enum err lost(struct hub_client *hc, enum err e)
 	if (hc->fd >= 0)
 		close(hc->fd);
 	hc->fd = -1;
-	return hub_client_fail(hc, e, 0, e == ERR_CLOSED ? "the hub ended" : "the hub does not answer: %s", err_text(e));
+	if (e == ERR_CLOSED)
+		return hub_client_fail(hc, e, 0, "the hub ended");
+	return hub_client_fail(hc, e, 0, "the hub (pid %d) does not answer: %s", hc->pid, err_text(e));
 }
 
 enum err hub_client_send(struct hub_client *hc, const char *op, json_t *args, nsec_t timeout)
@@ -276,6 +279,11 @@ bool hub_client_is_connected(const struct hub_client *hc)
 	return hc->fd >= 0;
 }
 
+int hub_client_pid(const struct hub_client *hc)
+{
+	return hc->pid;
+}
+
 const char *hub_client_message(const struct hub_client *hc)
 {
 	return hc->message;
@@ -288,7 +296,7 @@ unsigned hub_client_ecode(const struct hub_client *hc)
 
 /* ---- connecting ---- */
 
-static enum err connect_socket(const char *path, int *ret_fd)
+static enum err connect_socket(const char *path, int *ret_fd, int *ret_pid)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	unsigned uid;
@@ -307,7 +315,7 @@ static enum err connect_socket(const char *path, int *ret_fd)
 		return e;
 	}
 	/* What we send there may be meant for our own hub only. */
-	if (!os_peer_uid(fd, &uid, NULL) || uid != getuid()) {
+	if (!os_peer_uid(fd, &uid, ret_pid) || uid != getuid()) {
 		close(fd);
 		return ERR_PERMISSION;
 	}
@@ -327,10 +335,10 @@ struct hub_client *hub_client_new(int wake_fd)
 enum err hub_client_connect(struct hub_client *hc, const char *socket_path, const char *config)
 {
 	json_t *reply = NULL;
-	enum err e = connect_socket(socket_path, &hc->fd);
+	enum err e = connect_socket(socket_path, &hc->fd, &hc->pid);
 
 	if (e == ERR_TOO_LONG)
-		return hub_client_fail(hc, e, 0, "the path of the control socket is too long: choose a shorter NEFIA_HOME");
+		return hub_client_fail(hc, e, 0, HUB_SOCKET_TOO_LONG);
 	if (e == ERR_NOT_FOUND)
 		return hub_client_fail(hc, e, 0, "No hub is running");
 	if (e != OK)

@@ -55,6 +55,8 @@ MUST_CHECK enum err hub_client_dial(struct hub_client *hc, const char *host, uns
 void hub_client_wait_end(struct hub_client *hc);
 /** hub_client_is_connected() - false: the hub ended, or did not answer in time */
 bool hub_client_is_connected(const struct hub_client *hc);
+/** hub_client_pid() - of the process at the other end of the socket, also after it was lost; 0 = none was reached */
+int hub_client_pid(const struct hub_client *hc);
 const char *hub_client_message(const struct hub_client *hc);
 unsigned hub_client_ecode(const struct hub_client *hc);
 

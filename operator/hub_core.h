@@ -12,6 +12,8 @@
 #include "base/types.h"
 #include "os/loop.h"
 
+#define HUB_SOCKET_TOO_LONG "the path of the control socket is too long: choose a shorter NEFIA_HOME"
+
 /* Where the hub's files are; all derived from the Nefia folder. */
 struct hub_paths {
 	char run[PATH_MAX];    /* folder of the socket, 0700 */
@@ -52,6 +54,7 @@ bool hub_other_socket(const struct hub_paths *p, char ret[PATH_MAX]);
 #define HUB_ECODE_START 1011
 #define HUB_ECODE_RUNNING 1012
 #define HUB_ECODE_VERSION 1014
+#define HUB_ECODE_STATE 1053
 #define HUB_ECODE_RIVAL 1056
 
 struct hub_core_options {

@@ -385,39 +385,37 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 	return e;
 }
 
-enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
+static enum err attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
 {
+	enum err e = hh->worker ? OK : start_worker(hh, why);
 	int fds[2];
-	enum err e = os_socketpair(fds);
 
+	if (e != OK)
+		return e;
+	e = os_socketpair(fds);
 	if (e != OK) {
 		snprintf(why, HUB_WHY_MAX, "cannot make a socket pair: %s", err_text(e));
 		return e;
 	}
-	/* One that died a moment ago may not have been noticed yet: then a new one is tried, once. */
-	for (int i = 0; i < 2; i++) {
-		if (!hh->worker) {
-			e = start_worker(hh, why);
-			if (e != OK)
-				break;
-		}
-		e = ssh_worker_attach(hh->worker, fds[0]);
-		if (e == OK) {
-			*ret_fd = fds[1];
-			return OK;
-		}
-		snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
-		if (e == ERR_AGAIN)
-			break; /* many sessions at once: it takes them one after the other */
-		hub_host_stop(hh);
-		close(fds[1]);
-		e = os_socketpair(fds);
-		if (e != OK)
-			return e;
+	e = ssh_worker_attach(hh->worker, fds[0]); /* that end is the worker's, also when it does not take it */
+	if (e == OK) {
+		*ret_fd = fds[1];
+		return OK;
 	}
-	close(fds[0]);
 	close(fds[1]);
+	snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
+	if (e != ERR_AGAIN) /* many sessions at once: it takes them one after the other */
+		hub_host_stop(hh);
 	return e;
+}
+
+enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
+{
+	bool was_there = hh->worker != NULL;
+	enum err e = attach(hh, ret_fd, why);
+
+	/* One that died a moment ago may not have been noticed yet. */
+	return e != OK && was_there && !hh->worker ? attach(hh, ret_fd, why) : e;
 }
 
 void hub_host_stop(struct hub_host *hh)

@@ -133,6 +133,8 @@ void hub_stop(struct hub *h);
 /** hub_client_gone() - a client or a bridge ended; a transient hub may end too */
 void hub_user_gone(struct hub *h);
 struct hub_host *hub_find(struct hub *h, const char *name);
+/** hub_config_ecode() - the code of an error of nefia.yaml */
+unsigned hub_config_ecode(enum err e);
 
 /* ---- hub_setup.c: nefia.yaml as the hub sees it ---- */
 /** hub_setup_load() - read the file; on an error the running configuration stays, *ret_why says which line */

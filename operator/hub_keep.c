@@ -44,6 +44,7 @@ struct hub_keep {
 	char *args[KEPT_ARGS_MAX + 1];
 	size_t n_args, n_ports, n_ready;
 	bool is_saved; /* it was ready once */
+	bool has_ended; /* its process; the timer comes */
 	struct os_child *child;
 	int fd; /* what it writes */
 	struct os_watch *watch;
@@ -65,6 +66,7 @@ static void close_child(struct hub_keep *k)
 		close(k->fd);
 	k->watch = NULL;
 	k->child = NULL;
+	k->has_ended = false;
 	k->fd = -1;
 }
 
@@ -181,7 +183,8 @@ static void take_ready(struct hub_keep *k)
 	k->state = RUNNING;
 	k->since = os_now();
 	k->why[0] = '\0';
-	os_timer_cancel(&k->timer);
+	if (!k->has_ended)
+		os_timer_cancel(&k->timer);
 	log_info("forward started id=%u host=%s", k->id, k->host);
 	if (!k->is_saved) {
 		k->is_saved = true;
@@ -246,6 +249,7 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 {
 	struct hub_keep *k = ctx;
 
+	k->has_ended = true;
 	/* Not here: the caller still holds what is freed. */
 	os_timer_set(&k->timer, 0);
 }
@@ -286,7 +290,7 @@ static enum err start(struct hub_keep *k)
 static void on_timer(void *ctx)
 {
 	struct hub_keep *k = ctx;
-	bool ended = k->child != NULL;
+	bool ended = k->has_ended;
 
 	if (k->watch)
 		read_lines(k);
@@ -298,6 +302,9 @@ static void on_timer(void *ctx)
 		keep_free(k);
 		return;
 	}
+	/* It got ready in the last moment. */
+	if (k->state == RUNNING && !ended)
+		return;
 	close_child(k);
 	if (ended) {
 		if (k->since && os_now() > k->since + PAUSE_MAX)

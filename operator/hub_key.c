@@ -181,8 +181,10 @@ void hub_secret_keep(struct hub *h, const char *path, struct bytes passphrase)
 
 	if (s)
 		secret_free(s);
-	else if (h->n_secrets++ >= SECRETS_MAX)
+	else if (h->n_secrets >= SECRETS_MAX)
 		secret_free(container_of(h->secrets.next, struct hub_secret, link));
+	else
+		h->n_secrets++;
 	s = calloc(1, sizeof(*s));
 	if (s)
 		s->path = strdup(path);

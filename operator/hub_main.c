@@ -13,6 +13,7 @@
 #include <jansson.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "operator/cmd.h"
 #include "operator/hub.h"
 #include "operator/hub_core.h"
@@ -28,11 +29,15 @@ struct process {
 
 /* ---- telling who started us ---- */
 
-static void report(struct process *p, enum err e, const struct hub_failure *f)
+static void report(struct process *p, enum err e, struct hub_failure *f)
 {
-	json_t *o = json_pack("{s:b, s:s, s:i, s:s}", "ok", e == OK, "error", err_name(e), "ecode", (int)f->ecode,
-			      "message", f->message);
-	char *text = json_dumps(o, JSON_COMPACT);
+	json_t *o;
+	char *text;
+
+	text_make_utf8(f->message); /* it may name a file as it is called */
+	o = json_pack("{s:b, s:s, s:i, s:s}", "ok", e == OK, "error", err_name(e), "ecode", (int)f->ecode,
+		      "message", f->message);
+	text = json_dumps(o, JSON_COMPACT);
 
 	if (e != OK && p->report_fd < 0) {
 		if (f->ecode == HUB_ECODE_PORT)
@@ -78,35 +83,42 @@ static void on_signal(void *ctx, int signum)
 	free(why);
 }
 
-static enum err open_log(const struct process *p)
+static enum err fail(struct hub_failure *f, const char *what, enum err e)
+{
+	snprintf(f->message, sizeof(f->message), "%.400s%s%s", what, *what ? ": " : "", err_text(e));
+	return e;
+}
+
+static enum err open_log(const struct process *p, struct hub_failure *f)
 {
 	struct hub_paths paths;
 	enum err e = hub_paths_init(p->opt->home, &paths);
 	struct os_log_config log = {
-		.level = LOG_INFO,
+		.level = p->opt->log_level,
 		.file = paths.log,
 		.also_stderr = p->report_fd < 0, /* somebody looks on */
 		.max_size_mb = 10,
 		.max_backups = 3,
 	};
 
-	if (e == OK && p->opt->log_level && !log_level_parse(p->opt->log_level, &log.level))
-		e = ERR_INVALID;
-	return e == OK ? os_log_open(&log) : e;
+	if (e != OK)
+		return fail(f, "NEFIA_HOME", e);
+	e = os_log_open(&log);
+	return e == OK ? OK : fail(f, paths.log, e);
 }
 
-static enum err open_loop(struct process *p)
+static enum err open_loop(struct process *p, struct hub_failure *f)
 {
 	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
 	enum err e = OK;
 
 	p->loop = os_loop_new();
 	if (!p->loop)
-		return ERR_NOMEM;
+		return fail(f, "", ERR_NOMEM);
 	signal(SIGPIPE, SIG_IGN);
 	for (size_t i = 0; i < ARRAY_SIZE(signals) && e == OK; i++)
 		e = os_signal_on(p->loop, signals[i], on_signal, p);
-	return e;
+	return e == OK ? OK : fail(f, "signals", e);
 }
 
 static void on_end(void *ctx)
@@ -134,15 +146,12 @@ int hub_main(const struct hub_options *opt)
 {
 	struct process p = { .opt = opt, .report_fd = opt->report_fd };
 	struct hub_failure f = { .ecode = HUB_ECODE_START };
-	enum err e = open_log(&p);
+	enum err e = open_log(&p, &f);
 
 	if (e == OK)
-		e = open_loop(&p);
-	if (e != OK) {
-		snprintf(f.message, sizeof(f.message), "%s", e == ERR_TOO_LONG ?
-			 "the path of the control socket is too long: choose a shorter NEFIA_HOME" : err_text(e));
+		e = open_loop(&p, &f);
+	if (e != OK)
 		goto out;
-	}
 	os_harden();
 	e = open_hub(&p, &f);
 	if (e != OK)

@@ -24,7 +24,7 @@ struct hub_host *hub_need_host(struct hub_conn *c, const json_t *req)
 	if (!hh)
 		hub_conn_fail(c, ERR_NOT_FOUND, 0, "unknown host: %s", name ? name : "(none given)");
 	else if (!hh->has_key)
-		hub_conn_fail(c, ERR_NOT_FOUND, 0, "host %s has no public key yet", name);
+		hub_conn_fail(c, ERR_NOT_FOUND, HUB_ECODE_STATE, "host %s is not enrolled yet: it has no public key", name);
 	else if (hub_rival_has_host(hh))
 		hub_conn_fail(c, ERR_IN_USE, HUB_ECODE_RIVAL, "it began later than this one, at %s, seen by host %s", hh->rival.from, name);
 	else
@@ -36,7 +36,7 @@ nsec_t hub_deadline_of(const json_t *req, nsec_t max)
 {
 	json_int_t ms = hub_json_int(req, "timeout_ms", 0);
 
-	return os_now() + (ms > 0 && (nsec_t)ms * NSEC_PER_MSEC < max ? (nsec_t)ms * NSEC_PER_MSEC : max);
+	return os_now() + (ms > 0 && (nsec_t)ms < max / NSEC_PER_MSEC ? (nsec_t)ms * NSEC_PER_MSEC : max);
 }
 
 /* ---- short ones ---- */
@@ -122,7 +122,7 @@ static void op_reload(struct hub_conn *c, const json_t *req)
 	if (e == OK)
 		hub_conn_reply(c, json_object(), -1);
 	else
-		hub_conn_fail(c, e, 0, "%s", why ? why : err_text(e));
+		hub_conn_fail(c, e, hub_config_ecode(e), "%s", why ? why : err_text(e));
 	free(why);
 }
 

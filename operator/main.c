@@ -55,12 +55,29 @@ static bool is_words_request(int argc, char **argv)
 	       (strcmp(argv[1], "--words") == 0 || strcmp(argv[1], "--plain-words") == 0);
 }
 
-static int no_such(const char *called, const struct command *table, const char *name)
+/* Who types `nefia status` means `nefia vpn status`; else the nearest name. */
+static bool find_near(const struct command *table, const char *name, char *ret, size_t size)
 {
 	const char *near = commands_nearest(table, name);
 
+	for (const struct command *c = table; c->name; c++) {
+		if (commands_find(c->words, name)) {
+			snprintf(ret, size, "%s %s", c->name, name);
+			return true;
+		}
+	}
+	if (near)
+		snprintf(ret, size, "%s", near);
+	return near != NULL;
+}
+
+static int no_such(const char *called, const struct command *table, const char *name)
+{
+	char near[64];
+	bool found = find_near(table, name, near, sizeof(near));
+
 	fprintf(stderr, "nefia%s: there is no command '%s'%s%s%s; see 'nefia%s --help'\n", called, name,
-		near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "", called);
+		found ? "; did you mean '" : "", found ? near : "", found ? "'?" : "", called);
 	return EXIT_USAGE;
 }
 

@@ -182,6 +182,35 @@ expect 1 "init again" nefia init
 check "its code" contains "$ERR" "[E1005]"
 check "the file is as it was" cmp "$CONF" "$T/good.yaml"
 
+expect 2 "hub: a level that is none" timeout 5 "$NEFIA" hub --log-level loud
+check "which are: $ERR" contains "$ERR" "--log-level must be debug, info, warn or error"
+
+# a hub that runs: what it is told to read, and which host is meant
+start_hub
+sed 's/^vpn:/vpn: [/' "$T/good.yaml" >"$CONF"
+expect 1 "hub reload of a file that is wrong" nefia hub reload
+check "its code: $ERR" contains "$ERR" "[E1002]"
+cp "$T/good.yaml" "$CONF"
+expect 0 "hub reload" nefia hub reload
+expect 1 "hub retry of a host that is none" nefia hub retry nobody
+check "its code: $ERR" contains "$ERR" "[E1021]"
+expect 1 "hub retry of what is no word" nefia hub retry $'w\xffb'
+check "its code: $ERR" contains "$ERR" "[E1021]"
+expect 2 "a forward that no file can keep" timeout 5 "$NEFIA" forward web --background $'0:w\xffb:22'
+check "why: $ERR" contains "$ERR" "not UTF-8"
+expect 0 "an invite" nefia vpn invite --name late --os linux --endpoint "127.0.0.1:$HUB_PORT" --listen=false --no-print-token --token-out "$T/late.token"
+expect 255 "exec at a host that is not enrolled" nefia exec --target late -- true
+check "its code: $ERR" contains "$ERR" "[E1053]"
+check "why: $ERR" contains "$ERR" "late is not enrolled yet"
+kill -STOP "$HUB_PID"
+expect 1 "hub retry with a hub that does not answer" timeout 15 "$NEFIA" hub retry
+check "its code: $ERR" contains "$ERR" "[E1015]"
+check "which process: $ERR" contains "$ERR" "the hub (pid $HUB_PID) does not answer"
+expect 0 "hub stop ends it" timeout 15 "$NEFIA" hub stop
+check "says so: $OUT" contains "$OUT" "Hub ended (pid $HUB_PID): it did not answer"
+check "it is gone" wait_until 3 sh -c "! kill -0 $HUB_PID 2>/dev/null"
+expect 0 "exec has a hub of its own again" timeout 30 "$NEFIA" exec --target web -- true
+
 # files of the wrong kind, and targets that are not there
 expect 255 "a folder as a script" nefia exec --target web --script "$T"
 check "says so: $ERR" contains "$ERR" "$T: is a folder"

@@ -157,6 +157,16 @@ expect 1 "somebody else there" enroll nowhere "$T/ssh.token"
 check "somebody else there" contains "$ERR" "whoever answered is not the operator of this token"
 check "somebody else there: next step" contains "$ERR" "nefia vpn token-info"
 expect 2 "both" "$AGENT" enroll --token x --token-file y
+expect 2 "an address of the SSH server that agent.yaml would not take" "$AGENT" enroll --token x --ssh-addr example.org
+check "it is named" contains "$ERR" "not 'example.org'"
+expect 1 "no token file" "$AGENT" enroll --token-file "$T/no.token" --out-dir "$T/none"
+check "which, and why" contains "$ERR" "$T/no.token: not found"
+expect 1 "a token file that is a folder" "$AGENT" enroll --token-file "$T" --out-dir "$T/none"
+check "which one" contains "$ERR" "$T: "
+expect 1 "token-info of a file that is not there" nefia vpn token-info --token-file "$T/no.token"
+check "which, and why" contains "$ERR" "$T/no.token: No such file"
+expect 1 "token-info of a folder" nefia vpn token-info --token-file "$T"
+check "what it is" contains "$ERR" "$T: Is a directory"
 expect 2 "no name" nefia vpn invite --os linux --endpoint "$EP"
 expect 2 "no os" nefia vpn invite --name x --endpoint "$EP"
 expect 1 "no way" nefia vpn invite --name x --os linux

@@ -16,6 +16,13 @@ stop_pid "$HUB_PID"
 expect 2 "a short passphrase" nefia export "$T/moved" --passphrase-file "$T/short"
 expect 1 "a file that cannot be" nefia export "$T/no/such/folder" --passphrase-file "$T/pass"
 check "nothing is retired by a failure" test -f "$NEFIA_HOME/nefia.yaml"
+if [ "$(id -u)" != 0 ]; then
+	chmod 000 "$NEFIA_HOME/known_hosts"
+	expect 1 "host keys that cannot be read" nefia export "$T/moved" --passphrase-file "$T/pass"
+	check "which file: $ERR" contains "$ERR" "$NEFIA_HOME/known_hosts: permission denied"
+	check "nothing is left behind" test -f "$NEFIA_HOME/nefia.yaml" -a ! -e "$T/moved"
+	chmod 600 "$NEFIA_HOME/known_hosts"
+fi
 expect 0 "export" nefia export "$T/moved" --passphrase-file "$T/pass"
 check "mode" equal "$(stat -c %a "$T/moved")" 600
 check "no key in it" equal "$(grep -c private_key "$T/moved")" 0

@@ -25,7 +25,14 @@ head -c 67108864 /dev/urandom >"$T/blob"
 "$EX/run" web 'cat' <"$T/blob" >"$T/back" || fail "64 MiB through a command"
 check "64 MiB there and back" cmp "$T/blob" "$T/back"
 rm -f "$T/back"
+# What is on its way when the input ends is more than any socket holds, and nothing comes back before all of it is there.
+head -c 3000000 "$T/blob" | timeout 20 "$EX/run" web 'sleep 1; wc -c' >"$T/count" || fail "who polls for output does not send its input: $?"
+check "all of the input arrives" equal "$(tr -d ' ' <"$T/count")" 3000000
 check "no hub and no worker stays" wait_until 3 sh -c "! pgrep -f '$NEFIA (ssh-worker|hub)'"
+mkdir -p "$T/path/nefia" "$T/alone"
+cp "$LIB" "$T/alone/"
+expect 255 "a folder is no worker" env -u NEFIA_WORKER PATH="$T/path" LD_LIBRARY_PATH="$T/alone" "$EX/run" web true
+check "says so" contains "$ERR" "no nefia program"
 NEFIA_WORKER=/nonexistent/nefia expect 255 "no worker" "$EX/run" web true
 check "says so" contains "$ERR" "/nonexistent/nefia"
 mv "$T/id" "$T/id.away"

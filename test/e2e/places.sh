@@ -49,6 +49,16 @@ place "no netlink" python3 "$REFUSE" EPERM socket:0=16 --
 place "no IPv6" python3 "$REFUSE" EAFNOSUPPORT socket:0=10 --
 place "no inotify" python3 "$REFUSE" ENOSYS inotify_init inotify_init1 --
 
+# ---- without /proc: in a name space of the user's own, where the kernel lets users have one
+noproc() {
+	unshare -c -m --keep-caps sh -c 'mount -t tmpfs none /proc && exec setpriv --inh-caps=-all --ambient-caps=-all "$@"' sh "$@"
+}
+if noproc true 2>"$T/why"; then
+	place "no /proc" noproc
+else
+	echo "no /proc: not tried: $(head -n 1 "$T/why")"
+fi
+
 # What cannot work says why: an agent needs no process descriptors, an operator does.
 "$AGENT" run --config "$T/web/agent.yaml" --log-file - >>"$T/agent-web.log" 2>&1 &
 AGENT_PID=$!
@@ -63,6 +73,18 @@ expect 255 "no sandbox" timeout 20 python3 "$REFUSE" EPERM seccomp prctl:0=22 --
 check "sent to the log" contains "$ERR" "nefia hub logs"
 check "which says why" grep -q "sandbox is refused here" "$NEFIA_HOME/hub.log"
 wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "its hub stays"
+stop_pid $AGENT_PID
+
+# ---- a file that cannot be read to its end is not passed on as a shorter one
+start_agent web
+expect 255 "an input that cannot be read" python3 "$REFUSE" EIO pread64:2=65536 -- "$NEFIA" exec --target web --stdin "$T/data" -- "cat >$T/half; touch $T/went_on"
+check "says so: $ERR" contains "$ERR" "web: its input could not be read: Input/output error"
+check "the command does not go on" test ! -e "$T/went_on"
+mkdir "$T/tree"
+touch "$T/tree/a" "$T/tree/b"
+expect 1 "a folder that cannot be listed" python3 "$REFUSE" EIO getdents64 -- "$NEFIA" fs put -r "$T/tree" "web:$T/partly"
+check "which: $ERR" contains "$ERR" "$T/tree: Input/output error"
+"$NEFIA" hub stop >/dev/null 2>&1
 stop_pid $AGENT_PID
 
 # ---- limits

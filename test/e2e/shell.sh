@@ -22,6 +22,9 @@ got=$(LC_NEFIA_TEST=here SECRET=no nefia shell web 'echo "$LC_NEFIA_TEST$SECRET"
 check "the locale goes along, nothing else" equal "$got" here
 expect 255 "no such host" nefia shell nobody
 check "is said" contains "$ERR" "[E1021]"
+big=$(head -c 120000 /dev/zero | tr '\0' x)
+expect 255 "more of the environment than goes at once" env LC_A="$big" LC_B="$big" LC_C="$big" "$NEFIA" shell web true
+check "why: $ERR" contains "$ERR" "the session could not be begun (TERM, LANG and LC_* go with it): too long"
 
 # in a terminal
 tm() { tmux -S "$T/tmux" -f /dev/null "$@"; }

@@ -1,12 +1,13 @@
 #!/bin/bash
 # The README leads a newcomer from nothing to a shell on a second machine: its lines, word for word, run by two ordinary users in
 # two network namespaces. "operator$" lines run at 192.0.2.1, "web1$" lines on the other machine; in place of 'eyJo...' stands the
-# line that `invite` printed. It must take less than two minutes, most of which is typing. Then the chapter "Daily use" in the same way.
+# line that `invite` printed. It must take less than two minutes, most of which is typing. Then the chapter "Daily use" of doc/use.md in the same way.
 set -u
 umask 022
 HERE=$(cd "$(dirname "$0")" && pwd)
 BUILD=$(cd "${BUILD:-$HERE/../../build}" && pwd)
 README=$HERE/../../README.md
+USE=$HERE/../../doc/use.md
 TEST_NAME=readme
 OP=nefia-ro$$ WEB=nefia-rw$$
 NAMESPACES="$OP $WEB"
@@ -95,7 +96,7 @@ git init -q --bare "$T/ann-web/repo.git" 2>/dev/null
 chown -R $ANN:$ANN "$T/srv" "$T/log" "$T/ann-web"
 sed -i 's/^\( *\)- id: web1/&\n\1  group: web/' "$T/ann-op/.nefia/nefia.yaml"
 operator 'nefia ssh-config --install' >"$T/config.out" 2>&1 || fail "ssh-config: $(cat "$T/config.out")"
-sed -n '/^## Daily use/,/^## The way/p' "$README" | grep '^\$ ' | grep -v '^\$ vim' >"$T/lines"
+sed -n '/^## Daily use/,/^## When/p' "$USE" | grep '^\$ ' | grep -v '^\$ vim' >"$T/lines"
 n_lines=$(wc -l <"$T/lines")
 [ "$n_lines" -ge 16 ] || fail "the chapter's lines: $(cat "$T/lines")"
 while IFS= read -r line <&3; do

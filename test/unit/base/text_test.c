@@ -36,6 +36,7 @@ static void each_row(void **state)
 		if (strcmp(utf8, rows[i].utf8 ? rows[i].utf8 : rows[i].in) != 0)
 			fail_msg("%s: in JSON '%s'", rows[i].name, utf8);
 		assert_int_equal(text_is_utf8(rows[i].in), rows[i].utf8 == NULL);
+		assert_int_equal(text_has_control(rows[i].in), rows[i].clean != NULL);
 		assert_true(text_is_utf8(clean) && text_is_utf8(utf8));
 	}
 }

@@ -92,6 +92,21 @@ static void every_character_counts(void **state)
 		assert_int_equal(((uint8_t *)&back)[i], 0x11);
 }
 
+/* What is shown to a person before it is trusted: it can neither turn a line round nor move the cursor. */
+static void no_control_characters(void **state)
+{
+	static const char *const ids[] = { "web\x1b[2J", "web\x7f", "we\xe2\x80\xae""b", "web\xc2\x9b" };
+	struct enroll_token t, back;
+	char text[ENROLL_TOKEN_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
+		example(&t);
+		snprintf(t.host_id, sizeof(t.host_id), "%s", ids[i]);
+		assert_int_equal(enroll_token_encode(&t, secret, text), OK);
+		assert_int_equal(enroll_token_decode(text, &back), ERR_FORMAT);
+	}
+}
+
 static void wrapped_by_mail(void **state)
 {
 	struct enroll_token t, back;
@@ -147,7 +162,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip), cmocka_unit_test(fleet_round_trip), cmocka_unit_test(another_key_did_not_sign),
-		cmocka_unit_test(every_character_counts), cmocka_unit_test(wrapped_by_mail), cmocka_unit_test(without_a_nonce),
+		cmocka_unit_test(every_character_counts), cmocka_unit_test(no_control_characters),
+		cmocka_unit_test(wrapped_by_mail), cmocka_unit_test(without_a_nonce),
 		cmocka_unit_test(names_are_one_way), cmocka_unit_test(codes_have_texts),
 	};
 

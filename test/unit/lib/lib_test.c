@@ -262,6 +262,7 @@ static void failures_have_their_numbers(void **state)
 	assert_int_equal(nefia_dial(alice, "nobody", 22, 5000, &s), NEFIA_ERR_NOT_FOUND);
 	assert_int_equal(nefia_dial(alice, "bob", 0, 5000, &s), NEFIA_ERR_INVALID);
 	assert_int_equal(nefia_dial(alice, "bob", 22, 0, &s), NEFIA_ERR_AGAIN);
+	assert_int_equal(nefia_listen(bob.n, 7009, 0, 0, &l), NEFIA_ERR_AGAIN);
 	from = now_ms();
 	calm = calm_now();
 	assert_int_equal(nefia_dial(alice, "nowhere", 22, 300, &s), NEFIA_ERR_TIMEOUT);
@@ -542,6 +543,23 @@ static void a_forked_child_has_no_tunnel(void **state)
 
 /* ---- another process's hub ---- */
 
+/* A hub, until somebody closes our standard input. */
+static int be_the_hub(const char *home)
+{
+	struct nefia_options o = NEFIA_OPTIONS_INIT;
+	struct nefia *n;
+	char byte;
+
+	o.home = home;
+	if (nefia_open(&o, &n) != NEFIA_OK)
+		return 20;
+	puts("ready");
+	fflush(stdout);
+	(void)!read(STDIN_FILENO, &byte, 1);
+	nefia_close(n);
+	return 0;
+}
+
 static int attach_and_echo(const char *home)
 {
 	struct nefia_options o = NEFIA_OPTIONS_INIT;
@@ -591,6 +609,47 @@ static void a_second_process_attaches_and_takes_over(void **state)
 	assert_string_equal(line, "ready\n");
 	nefia_close(alice);
 	assert_int_equal(pclose(p), 0);
+	alice = rig_open(ALICE);
+}
+
+/* A number that the library has given back is the program's: nefia_close() must leave it alone. */
+static void a_listener_of_a_dead_hub_shuts_nobody_down(void **state)
+{
+	char command[PATH_MAX + 128], self[PATH_MAX] = "", line[16] = "", byte = 0;
+	int gate[2], pairs[8][2];
+	struct nefia_listener *l;
+	struct nefia_stream *s;
+	struct nefia *a;
+	struct pollfd p;
+	FILE *hub;
+
+	nefia_close(alice);
+	assert_true(readlink("/proc/self/exe", self, sizeof(self) - 1) > 0);
+	assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
+	snprintf(command, sizeof(command), "%s hub %s <&%d", self, rig.home[ALICE], gate[0]);
+	fcntl(gate[0], F_SETFD, 0);
+	hub = popen(command, "r");
+	assert_non_null(hub);
+	assert_non_null(fgets(line, sizeof(line), hub));
+	a = rig_open(ALICE);
+	assert_int_equal(nefia_is_hub(a), 0);
+	assert_int_equal(nefia_listen(a, 0, 0, 1000, &l), NEFIA_OK);
+	close(gate[1]);
+	assert_int_equal(pclose(hub), 0);
+	p = (struct pollfd){ nefia_listener_fd(l), POLLIN, 0 };
+	assert_int_equal(poll(&p, 1, 30000), 1);
+	assert_int_equal(nefia_accept(l, 30000, &s), NEFIA_ERR_CLOSED);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]), 0);
+	nefia_close(a);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(send(pairs[i][0], "x", 1, MSG_NOSIGNAL), 1);
+		assert_int_equal(read(pairs[i][1], &byte, 1), 1);
+		close(pairs[i][0]);
+		close(pairs[i][1]);
+	}
+	nefia_listener_close(l);
+	close(gate[0]);
 	alice = rig_open(ALICE);
 }
 
@@ -685,11 +744,14 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_process_is_left_alone),
 		cmocka_unit_test(a_forked_child_has_no_tunnel),
 		cmocka_unit_test(a_second_process_attaches_and_takes_over),
+		cmocka_unit_test(a_listener_of_a_dead_hub_shuts_nobody_down),
 	};
 	int failed;
 
 	if (argc == 3 && strcmp(argv[1], "attach") == 0)
 		return attach_and_echo(argv[2]);
+	if (argc == 3 && strcmp(argv[1], "hub") == 0)
+		return be_the_hub(argv[2]);
 	rig_make();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	failed += cmocka_run_group_tests(with_both, open_both, close_both);

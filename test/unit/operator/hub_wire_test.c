@@ -1,5 +1,6 @@
 /* test/unit/operator/hub_wire_test.c - the control socket's framing: round trip, truncation, nonsense. */
 #include "base/endian.h"
+#include "operator/hub_internal.h"
 #include "operator/hub_wire.h"
 #include "test/lib/testing.h"
 
@@ -75,6 +76,29 @@ static void test_error_names(void **state)
 	assert_int_equal(hub_err_from_name(NULL), ERR_INTERNAL);
 }
 
+static void test_deadlines(void **state)
+{
+	static const struct {
+		json_int_t ms;
+		nsec_t least, most; /* from now */
+	} cases[] = {
+		{ 100, 100 * NSEC_PER_MSEC, 5 * NSEC_PER_SEC },
+		{ 0, 10 * NSEC_PER_SEC, 15 * NSEC_PER_SEC },
+		{ -5, 10 * NSEC_PER_SEC, 15 * NSEC_PER_SEC },
+		{ 20000, 10 * NSEC_PER_SEC, 15 * NSEC_PER_SEC },
+		{ 18446744073710, 10 * NSEC_PER_SEC, 15 * NSEC_PER_SEC }, /* as ns beyond 64 bits by a little */
+		{ INT64_MAX, 10 * NSEC_PER_SEC, 15 * NSEC_PER_SEC },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		json_t *req = json_pack("{s:I}", "timeout_ms", cases[i].ms);
+		nsec_t from = os_now();
+
+		assert_in_range(hub_deadline_of(req, 10 * NSEC_PER_SEC) - from, cases[i].least, cases[i].most);
+		json_decref(req);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -83,6 +107,7 @@ int main(void)
 		cmocka_unit_test(test_deep_nesting),
 		cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_error_names),
+		cmocka_unit_test(test_deadlines),
 	};
 
 	return RUN_TESTS(tests);

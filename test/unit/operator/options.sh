@@ -18,6 +18,8 @@ refused() { # refused TEXT -- WORD...: exit 2, TEXT on standard error, nothing o
 refused "no command 'exce'; did you mean 'exec'" -- exce
 refused "no command 'hots'; did you mean 'host'" -- hots list
 refused "no command 'qqqqqqqq'; see" -- qqqqqqqq
+refused "no command 'status'; did you mean 'vpn status'" -- status
+refused "is missing: nefia exec --target web -- COMMAND" -- exec web true
 refused "no command 'lsit'; did you mean 'list'" -- host lsit
 refused "no command 'stpo'; did you mean 'stop'" -- hub stpo
 refused "no option '--tagret'; did you mean --target" -- exec --tagret web -- true

@@ -150,7 +150,7 @@ static void answers(int fd, const char *request, const char *error, const char *
 
 static void a_hub_says_why_not(void **state)
 {
-	struct hub_options opt = { .home = home, .config = file, .report_fd = -1, .log_level = "error", .uapi_dir = home };
+	struct hub_options opt = { .home = home, .config = file, .report_fd = -1, .log_level = LOG_ERROR, .uapi_dir = home };
 	pid_t pid = fork();
 	int status, fd;
 
