@@ -178,6 +178,7 @@ static double transport(void)
 	double cost;
 
 	wgpair_init(&p, 3);
+	p.unwatched = true;
 	wgpair_connect(&p);
 	cost = spent();
 	for (int i = 0; i < N_PACKETS / 16; i++) {
@@ -196,6 +197,7 @@ static double handshakes(void)
 	double cost = 0;
 
 	wgpair_init(&p, 4);
+	p.unwatched = true;
 	for (int i = 0; i < N_HANDSHAKES; i++) {
 		double before;
 
