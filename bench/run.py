@@ -185,13 +185,14 @@ PATHS = {
     RAMP: Path("--rate 1000 --delay 50 --queue 9000", "ramp", 5,
                                          tools=("nefia", "wireguard-go TUN", "plain TUN")),
 }
-LONG_TOOLS = ("nefia", "wireguard-go TUN", "nefia BBR", "kernel BBR", "wireguard-go netstack")
+LONG_TOOLS = ("nefia", "wireguard-go TUN", "nefia BBR", "kernel BBR", "wireguard-go netstack", "stock lwIP")
 LONG_FAULTS = {
     **{f"loss {loss}": lambda rtt, loss=loss: f"--loss {loss}" for loss in ("0", "1e-5", "1e-4", "1e-3", "1e-2")},
     "bursts of 5 at 1e-3": lambda rtt: "--burst 1e-3,5",
     "1 % late by a quarter": lambda rtt: f"--reorder 0.01,{rtt / 4}",
 }
-LONG_PATHS = {f"{rtt} ms, {name}": Path(f"--delay {rtt / 2} {fault(rtt)}", seconds=10, tools=LONG_TOOLS)
+# One seed at a time; names of their own, for some of PATHS differ from them in nothing but their seeds and tools.
+LONG_PATHS = {f"grid: {rtt} ms, {name}": Path(f"--delay {rtt / 2} {fault(rtt)}", seconds=10, tools=LONG_TOOLS)
               for rtt in (0.1, 2, 20, 50, 100) for name, fault in LONG_FAULTS.items()}
 SHARED = {f"100 Mb/s, 20 ms, queue {queue}: BBR beside CUBIC, {order}": (queue, order)
           for queue in (50, 200) for order in ("BBR first", "CUBIC first")}
@@ -375,6 +376,8 @@ def run_paths(opt, server_port, skipped):
         wanted = opt.cells.split(";")
         cells = {k: v for k, v in cells.items() if k in wanted}
         shared = {k: v for k, v in shared.items() if k in wanted}
+    for cell in cells.values():
+        cell.seconds = opt.path_seconds or cell.seconds
     samples = {}
     tools = prepared((T.Nefia, T.NefiaBbr, T.Stock, T.WireguardGo, T.WireguardGoBbr, T.Relay, T.Netstack), opt.only and opt.only.split(","),
                      server_port, skipped)
@@ -394,8 +397,10 @@ def run_paths(opt, server_port, skipped):
     names = [t.name for t in tools if samples.get(t.name)]
     text = table("with a path between", samples, names, [T.WireguardGo.name], path_rows(cells), "kernel CUBIC over wireguard-go")
     text += late_packets(samples, names) + ramp_ratio(samples)
-    rows = [(name + ", share", name, "share", True) for name in shared]
-    return samples, text + "\n" + table("two flows of ours in one bottleneck", samples, ["nefia BBR"], [], rows, "-")
+    rows = [(name + ", share", name, "share", True) for name in shared if values(samples, "nefia BBR", name, "share")]
+    if rows:
+        text += "\n" + table("two flows of ours in one bottleneck", samples, ["nefia BBR"], [], rows, "-")
+    return samples, text
 
 
 def run_stack(opt, server_port, skipped):
@@ -506,6 +511,7 @@ def main():
     ap.add_argument("--also", action="append", default=[])
     ap.add_argument("--name", default="latest")
     opt = ap.parse_args()
+    opt.path_seconds = opt.seconds  # cells of the paths have lengths of their own, unless one is given
     opt.seconds = opt.seconds or (10 if opt.long else 2)
     server_port = T.free_port()
     server = subprocess.Popen([T.LOAD, "serve", str(server_port)])
