@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A minute that tells whether a change made us slower: bench/quick against a stored baseline.
 
-    bench/quick.py [--store] [--rounds N]
+    bench/quick.py [--store] [--rounds N] [--baseline FILE]
 
 The baseline is bench/baseline.json, an entry for each kind of machine (processor, and what its counters can tell). Without
 one for this machine, or with --store, what was measured becomes it. Exit status 1: something costs over 5 % more.
@@ -33,10 +33,11 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("--store", action="store_true")
     ap.add_argument("--rounds", type=int, default=100)
+    ap.add_argument("--baseline", default=BASELINE)
     opt = ap.parse_args()
     now = json.loads(subprocess.run([QUICK, str(opt.rounds)], check=True, capture_output=True, text=True).stdout)
     unit = now.pop("unit")
-    known = json.load(open(BASELINE)) if os.path.exists(BASELINE) else {}
+    known = json.load(open(opt.baseline)) if os.path.exists(opt.baseline) else {}
     name = f"{machine()}, {unit}"
     before = known.get(name)
     worse = []
@@ -47,7 +48,7 @@ def main():
             worse.append(work)
     if opt.store or not before:
         known[name] = now
-        with open(BASELINE, "w") as f:
+        with open(opt.baseline, "w") as f:
             json.dump(known, f, indent=1, sort_keys=True)
             f.write("\n")
         print(f"stored as the baseline of: {name}")

@@ -2,7 +2,7 @@
 """Measures Nefia beside its rivals, in turn, in one run.
 
     bench/run.py [--long] [--rounds N] [--seconds S] [--only TOOL,...] [--cells 'CELL;...'] [--parts PART,...]
-                 [--also NAME=BUILD]...
+                 [--also NAME=BUILD]... [--name NAME] [--results DIRECTORY]
 
 Parts:
     direct  an ordinary TCP client (bench/load), the tool's local port, its tunnel over UDP on loopback, its other end,
@@ -71,11 +71,12 @@ LONG_CELLS = {
 
 def measure(tool, spec, seconds):
     mode, flows, *more = spec
-    before = cpu_seconds(tool.pids())
+    before, far_before = cpu_seconds(tool.pids()), cpu_seconds(tool.far_pids())
     r = tool.load(mode, "--flows", str(flows), "--seconds", str(seconds), *more, timeout=seconds + 90)
-    used = cpu_seconds(tool.pids()) - before
+    used, far_used = cpu_seconds(tool.pids()) - before, cpu_seconds(tool.far_pids()) - far_before
     if r.get("gbps", 0) > 0:
-        r["cpu_s_per_gb"] = used / (r["gbps"] * r["seconds"] / 8)
+        gb = r["gbps"] * r["seconds"] / 8
+        r["cpu_s_per_gb"], r["cpu_s_per_gb_far"] = used / gb, far_used / gb
     return r
 
 
@@ -117,7 +118,8 @@ ROWS = [
     ("16 up and 16 down, Gb/s", "both32", "gbps", True),
     ("one flow up in writes of 64 B, Gb/s", "up1w64", "gbps", True), ("of 1 KiB", "up1w1k", "gbps", True),
     ("of 4 KiB", "up1w4k", "gbps", True), ("of 16 KiB", "up1w16k", "gbps", True),
-    ("CPU s per GB up, both ends", "up1", "cpu_s_per_gb", False), ("CPU s per GB down, both ends", "down1", "cpu_s_per_gb", False),
+    ("CPU s per GB up, both ends", "up1", "cpu_s_per_gb", False), ("of that the far end", "up1", "cpu_s_per_gb_far", False),
+    ("CPU s per GB down, both ends", "down1", "cpu_s_per_gb", False), ("of that the far end", "down1", "cpu_s_per_gb_far", False),
     ("request/response p50, us", "rr", "p50_us", False), ("request/response p99, us", "rr", "p99_us", False),
     ("request/response p99.9, us", "rr", "p999_us", False), ("the same beside a full flow, p50, us", "rr_load", "p50_us", False),
     ("p99, us", "rr_load", "p99_us", False), ("16 at once, p50, us", "rr16", "p50_us", False),
@@ -185,13 +187,14 @@ PATHS = {
     RAMP: Path("--rate 1000 --delay 50 --queue 9000", "ramp", 5,
                                          tools=("nefia", "wireguard-go TUN", "plain TUN")),
 }
-LONG_TOOLS = ("nefia", "wireguard-go TUN", "nefia BBR", "kernel BBR", "wireguard-go netstack")
+LONG_TOOLS = ("nefia", "wireguard-go TUN", "nefia BBR", "kernel BBR", "wireguard-go netstack", "stock lwIP")
 LONG_FAULTS = {
     **{f"loss {loss}": lambda rtt, loss=loss: f"--loss {loss}" for loss in ("0", "1e-5", "1e-4", "1e-3", "1e-2")},
     "bursts of 5 at 1e-3": lambda rtt: "--burst 1e-3,5",
     "1 % late by a quarter": lambda rtt: f"--reorder 0.01,{rtt / 4}",
 }
-LONG_PATHS = {f"{rtt} ms, {name}": Path(f"--delay {rtt / 2} {fault(rtt)}", seconds=10, tools=LONG_TOOLS)
+# One seed at a time; names of their own, for some of PATHS differ from them in nothing but their seeds and tools.
+LONG_PATHS = {f"grid: {rtt} ms, {name}": Path(f"--delay {rtt / 2} {fault(rtt)}", seconds=10, tools=LONG_TOOLS)
               for rtt in (0.1, 2, 20, 50, 100) for name, fault in LONG_FAULTS.items()}
 SHARED = {f"100 Mb/s, 20 ms, queue {queue}: BBR beside CUBIC, {order}": (queue, order)
           for queue in (50, 200) for order in ("BBR first", "CUBIC first")}
@@ -375,6 +378,8 @@ def run_paths(opt, server_port, skipped):
         wanted = opt.cells.split(";")
         cells = {k: v for k, v in cells.items() if k in wanted}
         shared = {k: v for k, v in shared.items() if k in wanted}
+    for cell in cells.values():
+        cell.seconds = opt.path_seconds or cell.seconds
     samples = {}
     tools = prepared((T.Nefia, T.NefiaBbr, T.Stock, T.WireguardGo, T.WireguardGoBbr, T.Relay, T.Netstack), opt.only and opt.only.split(","),
                      server_port, skipped)
@@ -392,10 +397,13 @@ def run_paths(opt, server_port, skipped):
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
-    text = table("with a path between", samples, names, [T.WireguardGo.name], path_rows(cells), "kernel CUBIC over wireguard-go")
+    text = table("with a path between", samples, names, [T.WireguardGo.name], path_rows(cells),
+                 "kernel CUBIC over wireguard-go") if cells else ""
     text += late_packets(samples, names) + ramp_ratio(samples)
-    rows = [(name + ", share", name, "share", True) for name in shared]
-    return samples, text + "\n" + table("two flows of ours in one bottleneck", samples, ["nefia BBR"], [], rows, "-")
+    rows = [(name + ", share", name, "share", True) for name in shared if values(samples, "nefia BBR", name, "share")]
+    if rows:
+        text += "\n" + table("two flows of ours in one bottleneck", samples, ["nefia BBR"], [], rows, "-")
+    return samples, text
 
 
 def run_stack(opt, server_port, skipped):
@@ -505,7 +513,9 @@ def main():
     ap.add_argument("--parts", default=",".join(PARTS))
     ap.add_argument("--also", action="append", default=[])
     ap.add_argument("--name", default="latest")
+    ap.add_argument("--results", default=os.path.join(T.ROOT, "bench/results"))
     opt = ap.parse_args()
+    opt.path_seconds = opt.seconds  # cells of the paths have lengths of their own, unless one is given
     opt.seconds = opt.seconds or (10 if opt.long else 2)
     server_port = T.free_port()
     server = subprocess.Popen([T.LOAD, "serve", str(server_port)])
@@ -527,10 +537,10 @@ def main():
         server.kill()
     text.append("Took " + ", ".join(f"{part} {took:.0f} s" for part, took in result["took_s"].items()) + ".")
     print("\n".join(text))
-    os.makedirs(os.path.join(T.ROOT, "bench/results"), exist_ok=True)
-    with open(os.path.join(T.ROOT, f"bench/results/{opt.name}.json"), "w") as f:
+    os.makedirs(opt.results, exist_ok=True)
+    with open(os.path.join(opt.results, f"{opt.name}.json"), "w") as f:
         json.dump(result, f, indent=1)
-    with open(os.path.join(T.ROOT, f"bench/results/{opt.name}.md"), "w") as f:
+    with open(os.path.join(opt.results, f"{opt.name}.md"), "w") as f:
         f.write("\n".join(text) + "\n")
 
 

@@ -104,6 +104,10 @@ class Tool:
     def pids(self):
         return [p.pid for p in self.procs]
 
+    def far_pids(self):
+        """Of these the end beside the server: it is started first."""
+        return self.pids()[:1]
+
     def stop(self):
         everything = self.procs + self.around
         for p in reversed(everything):
@@ -390,6 +394,9 @@ class Tun(Tool):
             if side == 0:
                 args += ["endpoint", f"10.95.0.2:{far}"]
             run(*self.inside(side), *args)
+
+    def far_pids(self):
+        return self.pids()[1:]
 
     def device(self, side):
         return self.spaces[side].replace("nb", "t", 1)

@@ -6,7 +6,8 @@
  * when the batch was handed on.
  *
  * Segmentation state: off for the process (ENOPROTOOPT, or NEFIA_GSO=off), or for one path: destination, our address and
- * interface (a small table, the oldest leaves first). A refused run goes on as single datagrams from where it stood. When
+ * interface (a small table, the oldest leaves first). EIO says that the interface sums no checksums: where that is known, it is
+ * off for whatever leaves by our address there. A refused run goes on as single datagrams from where it stood. When
  * the first of these is refused with the same error, it was not segmentation: the path is taken out of the table again,
  * so that a source address that is gone (EINVAL) does not cost a peer its speed.
  */
@@ -41,6 +42,12 @@
 #define SOCKET_BUFFER (7 << 20)
 #define N_NO_GSO 64
 
+/* A path on which segmentation is off; .remote.port 0 = free. */
+struct no_gso {
+	struct path_addr path;
+	bool all; /* for every destination behind the same address and interface of ours */
+};
+
 struct control_space {
 	_Alignas(struct cmsghdr) char buf[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(int)) +
 					 CMSG_SPACE(sizeof(uint32_t))];
@@ -59,7 +66,7 @@ struct os_udp {
 	struct os_udp_handler h;
 	uint16_t port;
 	bool gso, gro;
-	struct path_addr no_gso[N_NO_GSO]; /* remote.port 0 = free */
+	struct no_gso no_gso[N_NO_GSO];
 	unsigned n_no_gso, next_no_gso;
 	struct log_limit gso_limit;
 	size_t sent;        /* of the run that met EAGAIN */
@@ -284,15 +291,16 @@ static int send_one(struct os_udp *u, int fd, const struct path_addr *path, cons
 
 /* ---- segmentation refused ---- */
 
-static bool same_path(const struct path_addr *a, const struct path_addr *b)
+static bool is_behind(const struct no_gso *g, const struct path_addr *path)
 {
-	return endpoint_equal(&a->remote, &b->remote) && ip_addr_equal(&a->local, &b->local) && a->ifindex == b->ifindex;
+	return (g->all || endpoint_equal(&g->path.remote, &path->remote)) && ip_addr_equal(&g->path.local, &path->local) &&
+	       g->path.ifindex == path->ifindex;
 }
 
-static struct path_addr *find_refused(struct os_udp *u, const struct path_addr *path)
+static struct no_gso *find_refused(struct os_udp *u, const struct path_addr *path)
 {
 	for (unsigned i = 0; u->n_no_gso > 0 && i < N_NO_GSO; i++)
-		if (u->no_gso[i].remote.port && same_path(&u->no_gso[i], path))
+		if (u->no_gso[i].path.remote.port && is_behind(&u->no_gso[i], path))
 			return &u->no_gso[i];
 	return NULL;
 }
@@ -311,8 +319,8 @@ static bool gso_refused(struct os_udp *u, const struct path_addr *path, int errn
 		os_udp_gso_unsupported = true;
 		return true;
 	}
-	u->n_no_gso += u->no_gso[u->next_no_gso].remote.port == 0;
-	u->no_gso[u->next_no_gso] = *path;
+	u->n_no_gso += u->no_gso[u->next_no_gso].path.remote.port == 0;
+	u->no_gso[u->next_no_gso] = (struct no_gso){ *path, errnum == EIO && path->ifindex };
 	u->next_no_gso = (u->next_no_gso + 1) % N_NO_GSO;
 	return true;
 }
@@ -331,16 +339,16 @@ static void tell_refusal(struct os_udp *u, const struct path_addr *path, int err
 			 errnum == EIO ? "no checksum offload" : errnum == EINVAL ? "refused" : "path MTU", held);
 }
 
-static void allow_again(struct os_udp *u, struct path_addr *p)
+static void allow_again(struct os_udp *u, struct no_gso *g)
 {
-	*p = (struct path_addr){ 0 };
+	*g = (struct no_gso){ 0 };
 	u->n_no_gso--;
 }
 
 void os_udp_path_changed(struct os_udp *u, const struct endpoint *remote)
 {
 	for (unsigned i = 0; i < N_NO_GSO; i++)
-		if (u->no_gso[i].remote.port && endpoint_equal(&u->no_gso[i].remote, remote))
+		if (u->no_gso[i].path.remote.port && endpoint_equal(&u->no_gso[i].path.remote, remote))
 			allow_again(u, &u->no_gso[i]);
 }
 

@@ -3,8 +3,9 @@
  *
  * Receive: recvmmsg with UDP_GRO into slots of 64 KiB that belong to the socket; datagrams are cut apart and
  * shown as views. Send: one sendmsg with UDP_SEGMENT for a run. Where the kernel refuses segmentation: EIO (the route
- * has no checksum offload), EINVAL or EMSGSIZE, off for that destination until its path changes; ENOPROTOOPT, off for
- * the process. The refused run is sent one by one, never lost; NEFIA_GSO=off turns it off.
+ * has no checksum offload), off for all that leaves by the same address and interface; EINVAL or EMSGSIZE, for that
+ * destination; both until the path changes on which it was met. ENOPROTOOPT, off for the process. The refused run is sent one
+ * by one, never lost; NEFIA_GSO=off turns it off.
  */
 #ifndef OS_UDP_H
 #define OS_UDP_H
@@ -59,7 +60,7 @@ void os_udp_rest(struct os_udp *u);
 struct os_udp_stats {
 	uint64_t n_rx_dgrams, n_rx_calls, n_tx_dgrams, n_tx_calls, n_tx_again, n_tx_errors;
 	uint64_t n_gso_refused; /* runs that the kernel refused and that went one by one */
-	unsigned n_no_gso;      /* destinations without segmentation at present */
+	unsigned n_no_gso;      /* destinations, or routes, without segmentation at present */
 	uint64_t n_rx_overflow; /* dropped by the kernel: our receive buffer was full */
 	int rcvbuf_bytes, sndbuf_bytes;
 	bool gso, gro;          /* in use, apart from those destinations */

@@ -28,8 +28,13 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 
 void flows_begin(struct flows *r, const struct path *path, uint64_t seed)
 {
+	flows_begin_limits(r, path, seed, &(struct net_config){ .pool = path->units ? pktpool_new(path->units) : NULL });
+}
+
+void flows_begin_limits(struct flows *r, const struct path *path, uint64_t seed, const struct net_config *limits)
+{
 	memset(r, 0, sizeof(*r));
-	netpair_init_limits(&r->p, seed, &(struct net_config){ .pool = path->units ? pktpool_new(path->units) : NULL });
+	netpair_init_limits(&r->p, seed, limits);
 	r->p.delay = (nsec_t)(path->ms * 1e6);
 	r->p.rate_bps = (uint64_t)(path->mbps * 1e6);
 	r->p.bottleneck = path->queue;

@@ -34,6 +34,8 @@ struct flows {
 };
 
 void flows_begin(struct flows *r, const struct path *path, uint64_t seed);
+/** flows_begin_limits() - the same with @limits as netpair_init_limits() takes them; path->units has no say then */
+void flows_begin_limits(struct flows *r, const struct path *path, uint64_t seed, const struct net_config *limits);
 /** flows_add() - one more, connected before anything is lost; @congestion: NULL for the default */
 void flows_add(struct flows *r, const struct path *path, const char *congestion);
 void flows_end(struct flows *r);

@@ -63,6 +63,18 @@ static nsec_t through_bottleneck(struct netside *s, size_t len)
 	return s->busy_until;
 }
 
+/* Options of a SYN over IPv4; what is struck out becomes NOPs. (Who opens what was sealed looks at no checksum.) */
+static void strike_sack(uint8_t *p, size_t len)
+{
+	uint8_t *end = p + len;
+
+	if (p[0] != 0x45 || p[9] != 6 || !(p[33] & 0x02))
+		return;
+	for (uint8_t *o = p + 40; o + 1 < end && *o != 0; o += *o == 1 ? 1 : o[1])
+		if (*o == 4)
+			o[0] = o[1] = 1;
+}
+
 static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcnt, size_t len)
 {
 	struct netside *s = ctx;
@@ -88,6 +100,8 @@ static enum net_output side_output(void *ctx, const struct iovec *iov, int iovcn
 		s->n_bad++;
 	}
 	s->n_sent++;
+	if (p->no_sack)
+		strike_sack(k->data, k->len);
 	if (rng_chance(&p->rng.rng, p->burst_ppm))
 		s->burst_until = p->now + p->burst;
 	if ((p->len_max && len > p->len_max) || s->drop_next > 0 || p->now < s->burst_until || rng_chance(&p->rng.rng, p->loss_ppm)) {

@@ -45,6 +45,7 @@ struct netpair {
 	nsec_t stall_every, stall_for; /* a busy machine: nothing runs for up to that long, about so often; 0 = never */
 	nsec_t next_stall;
 	nsec_t late; /* each side wakes up to that long after something came, for all that is there by then; 0 = at once */
+	bool no_sack;     /* the offer of it is struck out of each SYN, as by other ends that do not know it */
 	size_t len_max;   /* longer packets vanish; 0 = none do */
 	size_t queue_max; /* output answers "blocked" beyond; 0 = none */
 };

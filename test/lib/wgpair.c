@@ -33,6 +33,8 @@ void wgpair_inject(struct wgpair *p, struct wgside *to, const struct endpoint *f
 	struct path_addr path = { .remote = *from, .local = to->ep.ip };
 	struct wg_datagram d = { msg, len, &path };
 
+	if (!p->unwatched)
+		wgwatch_came(&p->watch, to == &p->b, msg, len);
 	wg_device_input(to->dev, p->now, &d, 1);
 	drain_quiet(to);
 }
@@ -45,6 +47,16 @@ static void count(struct wgside *s, const uint8_t *msg, size_t len)
 	s->n_cookie += msg[0] == 3;
 	s->n_data += msg[0] == 4 && len > 32;
 	s->n_keepalive += msg[0] == 4 && len == 32;
+}
+
+static void look(struct wgpair *p, const struct wgside *from, const uint8_t *msg, size_t len)
+{
+	const char *why = p->unwatched ? NULL : wgwatch_sent(&p->watch, from == &p->b, msg, len);
+
+	if (!why)
+		return;
+	print_message("wire: %s\n", why);
+	p->n_bad++;
 }
 
 static bool move_one(struct wgpair *p, struct wgside *from)
@@ -61,6 +73,7 @@ static bool move_one(struct wgpair *p, struct wgside *from)
 
 		memcpy(seg, copy + off, len);
 		count(from, seg, len);
+		look(p, from, seg, len);
 		if (!p->wire || p->wire(p, from, seg, &len, p->wire_ctx))
 			wgpair_inject(p, other(p, from), &from->ep, seg, len);
 	}
@@ -157,4 +170,5 @@ void wgpair_fini(struct wgpair *p)
 	wg_device_free(p->b.dev);
 	/* Asserts that every buffer came back. */
 	pktpool_free(p->pool);
+	assert_int_equal(p->n_bad, 0);
 }

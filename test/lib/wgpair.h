@@ -3,6 +3,7 @@
 #define TEST_LIB_WGPAIR_H
 
 #include "test/lib/testing.h"
+#include "test/lib/wgwatch.h"
 #include "wg/wg.h"
 
 struct wgside {
@@ -25,6 +26,9 @@ struct wgpair {
 	struct rng_seeded rng;
 	struct pktpool *pool;
 	struct wgside a, b;
+	struct wgwatch watch; /* of what both send by themselves */
+	uint32_t n_bad;       /* datagrams that broke a rule */
+	bool unwatched;       /* where its time would count, or what it takes for granted is broken */
 	/* May change or drop (return false) what @from sends; NULL = deliver */
 	bool (*wire)(struct wgpair *p, struct wgside *from, uint8_t *msg, size_t *len, void *ctx);
 	void *wire_ctx;

@@ -24,8 +24,8 @@ static bool before(uint32_t a, uint32_t b)
 	return (int32_t)(a - b) < 0;
 }
 
-/* The same for both sides: the one that dialled first. */
-static struct wirewatch_flow *flow_of(struct wirewatch *w, int side, const uint8_t *p, const uint8_t *tcp)
+/* The same for both sides: the one that dialled first. NULL: not seen before; with @make: no room. */
+static struct wirewatch_flow *flow_of(struct wirewatch *w, int side, const uint8_t *p, const uint8_t *tcp, bool make)
 {
 	bool v6 = p[0] >> 4 == 6;
 	size_t n = v6 ? 16 : 4, at = v6 ? 8 : 12;
@@ -45,6 +45,8 @@ static struct wirewatch_flow *flow_of(struct wirewatch *w, int side, const uint8
 
 		if (f->used && memcmp(f->key, key, sizeof(key)) != 0)
 			continue;
+		if (!f->used && !make)
+			return NULL;
 		f->used = true;
 		memcpy(f->key, key, sizeof(key));
 		return f;
@@ -83,6 +85,9 @@ static const char *check_ack(struct wirewatch_dir *d, const struct wirewatch_dir
 		return "acknowledgement goes back";
 	d->acked = s->ack;
 	d->has_acked = true;
+	/* Less than the unit of the field is rounding. */
+	if (d->has_window && before(edge + (scaled ? (1u << d->scale) - 1 : 0), d->edge))
+		return "a window that was offered is taken back";
 	if (!d->has_window || before(d->edge, edge))
 		d->edge = edge;
 	d->has_window = true;
@@ -123,8 +128,8 @@ static const char *check_data(struct wirewatch_dir *d, const struct wirewatch_di
 
 	if (s->len > other->mss)
 		return "segment larger than the announced MSS";
-	if (!d->has_acked || !other->has_acked)
-		return s->len > 0 && !d->has_acked ? "data before the handshake" : NULL;
+	if (!other->has_acked)
+		return s->len > 0 ? "data before the handshake" : NULL;
 	if (before(d->nxt + d->fin, s->seq))
 		return "a hole before new data";
 	/* One byte may ask whether a closed window has opened. */
@@ -154,14 +159,16 @@ const char *wirewatch_packet(struct wirewatch *w, int side, const uint8_t *p, si
 	if (len < head + 20 || (head == 40 ? p[6] : p[9]) != 6)
 		return NULL;
 	tcp_head = (size_t)(tcp[12] >> 4) * 4;
-	f = flow_of(w, side, p, tcp);
-	if (!f || tcp_head < 20 || head + tcp_head > len)
-		return f ? "TCP header length" : NULL;
+	if (tcp_head < 20 || head + tcp_head > len)
+		return "TCP header length";
+	if (tcp[13] & RST)
+		return NULL;
+	f = flow_of(w, side, p, tcp, tcp[13] & SYN);
+	if (!f)
+		return tcp[13] & SYN ? "more connections than can be watched" : NULL;
 	d = &f->dirs[side];
 	s = (struct seg){ .seq = get_be32(tcp + 4), .ack = get_be32(tcp + 8), .wnd = get_be16(tcp + 14), .flags = tcp[13],
 			  .opts = tcp + 20, .opts_len = tcp_head - 20, .data = tcp + tcp_head, .len = len - head - tcp_head };
-	if (s.flags & RST)
-		return NULL;
 	if (s.flags & SYN)
 		read_syn(d, &s);
 	if (!d->syn || !(s.flags & ACK))

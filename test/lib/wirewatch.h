@@ -1,10 +1,10 @@
 /*
  * test/lib/wirewatch.h - watches every TCP packet between two sides and tells when one breaks a rule of the wire.
  *
- * The rules: nothing but SYN before the other side's SYN was acknowledged; no segment larger than the MSS that the other side
- * announced; no byte beyond the window that it offered; new bytes follow the ones sent before, without a hole; no
- * byte changes between its first and a later sending; acknowledgements never go back and never run ahead of what was sent; SACKs
- * name what was sent, above the acknowledgement; nothing new after a FIN.
+ * The rules: no data before the other side has acknowledged the SYN; no segment larger than the MSS that the other side
+ * announced; no byte beyond the window that it offered, and none of that taken back; new bytes follow the ones sent before,
+ * without a hole; no byte changes between its first and a later sending; acknowledgements never go back and never run ahead of
+ * what was sent; SACKs name what was sent, above the acknowledgement; nothing new after a FIN.
  */
 #ifndef TEST_LIB_WIREWATCH_H
 #define TEST_LIB_WIREWATCH_H

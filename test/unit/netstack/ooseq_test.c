@@ -11,6 +11,8 @@
 #include "test/lib/netpair.h"
 
 #define N_STREAM 40000
+#define N_LONG (1 << 20)
+#define N_ENTRIES 8192 /* as ooseq.c has it */
 #define ISS 0xfffff000u /* the numbers wrap early in the stream */
 
 struct reader {
@@ -24,8 +26,10 @@ static struct raw {
 	struct reader r;
 	struct net_listener *l;
 	uint32_t ack; /* of the next packet: the other side's ISS + 1 */
-	bool sent[N_STREAM + 2];
-	uint32_t block_from, block_to; /* the first SACK block of the last answer, from the stream's start; equal: none */
+	size_t total; /* of the stream */
+	uint32_t newest[2]; /* the first block of the last SACK */
+	uint32_t told[2];   /* of the last answer; 0, 0: it had none */
+	bool sent[N_LONG + 2];
 } w;
 
 static uint8_t pattern(size_t i)
@@ -59,15 +63,15 @@ static void hear(void)
 
 		if (tcp[13] & 0x02)
 			w.ack = get_be32(tcp + 4) + 1;
-		w.block_from = w.block_to = 0;
+		w.told[0] = w.told[1] = 0;
 		for (; o < end && *o != 0; o += *o == 1 ? 1 : o[1])
 			for (int i = 2; *o == 5 && i + 8 <= o[1]; i += 8) {
 				uint32_t from = get_be32(o + i) - (ISS + 1), to = get_be32(o + i + 4) - (ISS + 1);
 
-				assert_true(from < to && to <= N_STREAM);
+				assert_true(from < to && to <= w.total);
 				if (i == 2) {
-					w.block_from = from;
-					w.block_to = to;
+					w.newest[0] = w.told[0] = from;
+					w.newest[1] = w.told[1] = to;
 				}
 				for (uint32_t s = from; s < to; s++)
 					assert_true(w.sent[s]);
@@ -109,9 +113,10 @@ static void say_piece(struct rng *rng, size_t from, size_t len)
 	say((uint8_t)(0x10 | (last && rng_below(rng, 2) ? 0x01 : 0)), from, len);
 }
 
-static void begin_limits(uint64_t seed, const struct net_config *limits)
+static void begin_limits(uint64_t seed, size_t total, const struct net_config *limits)
 {
 	memset(&w, 0, sizeof(w));
+	w.total = total;
 	netpair_init_limits(&w.p, seed, limits);
 	w.p.unwatched = true;
 	assert_int_equal(net_tcp_listen(w.p.b.nif, 22, 4, on_syn, NULL, &w.l), OK);
@@ -120,15 +125,15 @@ static void begin_limits(uint64_t seed, const struct net_config *limits)
 	assert_non_null(w.r.c);
 }
 
-static void begin(uint64_t seed)
+static void begin(uint64_t seed, size_t total)
 {
-	begin_limits(seed, &(struct net_config){ 0 });
+	begin_limits(seed, total, &(struct net_config){ 0 });
 }
 
 static void end(void)
 {
 	assert_false(w.r.wrong || w.r.failed);
-	assert_int_equal(w.r.got, N_STREAM);
+	assert_int_equal(w.r.got, w.total);
 	assert_true(w.r.eof);
 	net_tcp_abort(w.r.c);
 	net_listener_close(w.l);
@@ -143,7 +148,7 @@ static void pieces_in_any_order_make_the_stream(void **state)
 		size_t biggest;
 
 		rng_seeded_init(&rng, seed);
-		begin(seed);
+		begin(seed, N_STREAM);
 		biggest = seed % 3 == 0 ? 1400 : seed % 3 == 1 ? 200 : 3;
 		for (int i = 0; i < 400; i++) {
 			size_t len = 1 + rng_below(&rng.rng, biggest), from = rng_below(&rng.rng, N_STREAM - len);
@@ -161,12 +166,29 @@ static void pieces_in_any_order_make_the_stream(void **state)
 	}
 }
 
-/* Backwards, byte by byte: each is an entry of its own at first; what does not fit is not kept, and comes again. */
+static size_t units_in_use(void)
+{
+	struct pktpool_stats st;
+
+	pktpool_get_stats(w.p.pool, &st);
+	return st.n_used;
+}
+
+/*
+ * Backwards, byte by byte: each is an entry of its own at first; what does not fit is not kept, and comes again. None of them
+ * holds a unit of 2 KiB.
+ */
 static void what_does_not_fit_is_told_by_no_sack(void **state)
 {
-	begin(7);
-	for (size_t i = 3 * 9000; i > 0; i -= 3)
+	size_t n_kept = 0;
+
+	begin(7, N_STREAM);
+	for (size_t i = 3 * 9000; i > 0; i -= 3) {
 		say(0x10, i, 1);
+		n_kept += w.newest[0] == i;
+	}
+	assert_int_equal(n_kept, N_ENTRIES);
+	assert_int_equal(units_in_use(), 0);
 	for (size_t from = 0; from < N_STREAM; from += 1000)
 		say(0x10, from, 1000);
 	say(0x11, N_STREAM, 0);
@@ -175,14 +197,14 @@ static void what_does_not_fit_is_told_by_no_sack(void **state)
 
 static void assert_told(uint32_t from, uint32_t to)
 {
-	assert_int_equal(w.block_from, from);
-	assert_int_equal(w.block_to, to);
+	assert_int_equal(w.told[0], from);
+	assert_int_equal(w.told[1], to);
 }
 
 /* RFC 2883: the first block of the answer, before those of what is out of order, and once. */
 static void what_comes_twice_is_told_once(void **state)
 {
-	begin(2);
+	begin(2, N_STREAM);
 	say(0x10, 0, 1000);
 	say(0x10, 1000, 1000);
 	assert_told(0, 0);
@@ -210,7 +232,7 @@ static void bytes_behind_holes_do_not_fill_the_heap(void **state)
 {
 	size_t before, grown;
 
-	begin_limits(8, &(struct net_config){ .mem_bytes_max = 1u << 20 });
+	begin_limits(8, N_STREAM, &(struct net_config){ .mem_bytes_max = 1u << 20 });
 	before = mallinfo2().uordblks;
 	for (size_t i = 0; i < 8000; i++)
 		say(0x10, 3 * i + 3, 1);
@@ -224,6 +246,46 @@ static void bytes_behind_holes_do_not_fill_the_heap(void **state)
 	end();
 }
 
+/* A window of 64 KiB is offered at first: what sticks out of it is cut off, what lies beyond is not kept. */
+static void what_is_beyond_the_window_is_not_kept(void **state)
+{
+	begin(8, N_LONG);
+	say(0x10, 65536 - 100, 1000);
+	assert_int_equal(w.newest[1], 65536);
+	say(0x10, 65536 + 200, 1000);
+	assert_int_equal(w.newest[1], 65536);
+	for (size_t from = 0; from < N_LONG; from += 1024) {
+		say(0x10, from, 1024);
+		netpair_run(&w.p, 20 * NSEC_PER_USEC, NULL, NULL);
+	}
+	say(0x11, N_LONG, 0);
+	end();
+}
+
+/* More than a buffer's length field can say, without a gap, behind one that is. */
+static void a_long_run_behind_a_hole_is_kept_whole(void **state)
+{
+	size_t from = 0, hole;
+
+	begin(9, N_LONG);
+	/* A reader that drains opens the window. */
+	for (; from < N_LONG / 2; from += 1024) {
+		say(0x10, from, 1024);
+		netpair_run(&w.p, 20 * NSEC_PER_USEC, NULL, NULL);
+	}
+	hole = from;
+	for (from += 1024; from < hole + (200 << 10); from += 1024)
+		say(0x10, from, 1024);
+	assert_int_equal(w.newest[1], from);
+	say(0x10, hole, 1024);
+	netpair_run(&w.p, NSEC_PER_MSEC, NULL, NULL);
+	assert_int_equal(w.r.got, from);
+	for (; from < N_LONG; from += 1024)
+		say(0x10, from, 1024);
+	say(0x11, N_LONG, 0);
+	end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -231,6 +293,8 @@ int main(void)
 		cmocka_unit_test(what_does_not_fit_is_told_by_no_sack),
 		cmocka_unit_test(what_comes_twice_is_told_once),
 		cmocka_unit_test(bytes_behind_holes_do_not_fill_the_heap),
+		cmocka_unit_test(what_is_beyond_the_window_is_not_kept),
+		cmocka_unit_test(a_long_run_behind_a_hole_is_kept_whole),
 	};
 	return RUN_TESTS(tests);
 }

@@ -9,7 +9,7 @@
 #include <malloc.h>
 #include <time.h>
 
-#include "test/lib/netpair.h"
+#include "test/lib/flows.h"
 
 #define N_IDLE 10000
 #define N_ROUNDS 12
@@ -186,12 +186,50 @@ static void ports_are_drawn_for_each_remote_end(void **state)
 	netpair_fini(&p);
 }
 
+#define WALK_MAX 4.0 /* memory that has left the caches; a walk costs twenty times */
+
+/* Return: ns for a segment of an upload whose window is @wnd, both ends and the ACKs. */
+static double segment(uint32_t wnd)
+{
+	static const struct path path = { .ms = 10, .mbps = 10000, .queue = 20000 };
+	static struct flows r;
+	uint64_t before;
+	double start;
+
+	flows_begin_limits(&r, &path, 1, &(struct net_config){ .wnd_bytes_max = wnd, .pool = pktpool_new(65536) });
+	r.p.unwatched = true;
+	flows_add(&r, &path, NULL);
+	netpair_run(&r.p, NSEC_PER_SEC, NULL, NULL);
+	before = r.flows[0].got;
+	start = cpu_ns();
+	for (int i = 0; i < 500 && r.flows[0].got - before < 64u << 20; i++)
+		netpair_run(&r.p, 20 * NSEC_PER_MSEC, NULL, NULL);
+	start = cpu_ns() - start;
+	before = (r.flows[0].got - before) / 1380;
+	flows_end(&r);
+	return start / (double)before;
+}
+
+/* The queues of what is sent and not acknowledged have tails: nobody walks to their ends. */
+static void a_window_of_thousands_is_not_walked(void **state)
+{
+	double small = 1e9, large = 1e9;
+
+	for (int round = 0; round < 2 || (round < 4 && large > WALK_MAX * small); round++) {
+		small = MIN(small, segment(256 << 10));
+		large = MIN(large, segment(16 << 20));
+	}
+	print_message("a segment: %.0f ns with a window of 256 KiB, %.0f with 16 MiB\n", small, large);
+	assert_true(large <= WALK_MAX * small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(idle_connections_cost_an_exchange_nothing),
 		cmocka_unit_test(an_idle_connection_is_small),
 		cmocka_unit_test(ports_are_drawn_for_each_remote_end),
+		cmocka_unit_test(a_window_of_thousands_is_not_walked),
 	};
 	return RUN_TESTS(tests);
 }

@@ -189,6 +189,35 @@ static void a_refused_run_goes_one_by_one(void **state)
 	assert_non_null(strstr(last_line, "no checksum offload"));
 }
 
+/* What a destination refuses says nothing about the next one; an interface without checksums refuses all of them. */
+static void a_route_without_checksums_is_asked_once(void **state)
+{
+	static const int errors[] = { EINVAL, EMSGSIZE, EIO };
+	struct path_addr first = path_to(1), next = path_to(2), elsewhere = path_to(3);
+
+	first.local = next.local = elsewhere.local = ip_addr_v4(198, 51, 100, 1);
+	first.ifindex = next.ifindex = 3;
+	elsewhere.ifindex = 4;
+	for (size_t i = 0; i < ARRAY_SIZE(errors); i++) {
+		bool whole = errors[i] == EIO;
+
+		kernel.gso_error = errors[i];
+		kernel.n_gso_tries = 0;
+		n_sent = 0;
+		assert_int_equal(send_run(&first), OK);
+		assert_int_equal(send_run(&next), OK);
+		assert_int_equal(kernel.n_gso_tries, whole ? 1 : 2);
+		assert_int_equal(stats().n_no_gso, whole ? 1 : 2);
+		assert_int_equal(send_run(&elsewhere), OK);
+		assert_int_equal(kernel.n_gso_tries, whole ? 2 : 3);
+		assert_whole_run(40);
+		os_udp_path_changed(udp, &first.remote);
+		os_udp_path_changed(udp, &next.remote);
+		os_udp_path_changed(udp, &elsewhere.remote);
+		assert_int_equal(stats().n_no_gso, 0);
+	}
+}
+
 static void a_kernel_without_it_is_asked_once(void **state)
 {
 	struct path_addr a = path_to(1), b = path_to(2);
@@ -459,6 +488,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_run_is_one_call),
 		TEST(a_refused_run_goes_one_by_one),
+		TEST(a_route_without_checksums_is_asked_once),
 		TEST(a_kernel_without_it_is_asked_once),
 		TEST(another_path_is_tried_again),
 		TEST(what_was_not_segmentation_does_not_switch_it_off),

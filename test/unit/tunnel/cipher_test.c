@@ -1,6 +1,7 @@
 /* The cipher provider follows the traffic: libsodium while it is quiet, the measured one from a burst on, kept on disk. */
 #include <dlfcn.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "os/file.h"
@@ -90,6 +91,65 @@ static void close_pair(void)
 	tunpair_close(&pair);
 }
 
+/* A process of its own comes to use @name: what is known here is the process's. */
+static void assert_a_new_process_uses(const char *name)
+{
+	const char *measured = want;
+	int status;
+	pid_t pid;
+
+	want = name;
+	pid = fork();
+	if (pid == 0) {
+		bool ok;
+
+		open_pair();
+		burst();
+		ok = tunpair_run(&pair, has_changed, pair.hub, 5 * NSEC_PER_SEC);
+		close_pair();
+		_exit(!ok);
+	}
+	want = measured;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* In the state file, in the line "aead NAME PRINT": another name, or, without one, another print. */
+static void change_kept(const char *name)
+{
+	char *text, *line, *end, changed[8192];
+	size_t len;
+
+	assert_int_equal(os_file_read(path, 4096, &text, &len), OK);
+	line = strstr(text, "\naead ");
+	assert_non_null(line);
+	end = strchr(line + 1, '\n');
+	if (name) {
+		snprintf(changed, sizeof(changed), "%.*s\naead %s%s", (int)(line - text), text, name,
+			 strchr(line + strlen("\naead "), ' '));
+	} else {
+		end[-1] = end[-1] == '1' ? '2' : '1';
+		snprintf(changed, sizeof(changed), "%s", text);
+	}
+	free(text);
+	assert_int_equal(os_file_write_atomic(path, changed, strlen(changed), 0600), OK);
+}
+
+/* What was measured is used by the next process, and measured anew for another machine or build. */
+static void a_measurement_is_kept(void **state)
+{
+	const char *other = strcmp(want, "libcrypto") == 0 ? "libIPSec_MB" : "libcrypto";
+
+	if (strcmp(want, "libsodium") == 0 || !wg_aead_name_is_available(other))
+		skip();
+	assert_a_new_process_uses(want);
+	change_kept(other);
+	assert_a_new_process_uses(other);
+	change_kept(NULL);
+	assert_a_new_process_uses(want);
+	unlink(path);
+}
+
 static void a_burst_brings_the_fastest(void **state)
 {
 	char *text;
@@ -163,6 +223,7 @@ static void a_forced_one_is_there_at_once_and_stays(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_measurement_is_kept), /* first: this process has not measured yet */
 		cmocka_unit_test(a_burst_brings_the_fastest),
 		cmocka_unit_test(it_is_quiet_at_first_again),
 		cmocka_unit_test(a_forced_one_is_not_unloaded_by_another),

@@ -52,6 +52,22 @@ static void what_is_noted_is_found(void **state)
 	tunnel_state_fini(&s);
 }
 
+/* What was measured for another machine or build is no answer. */
+static void a_measurement_holds_for_its_machine(void **state)
+{
+	struct tunnel_state s;
+
+	assert_int_equal(tunnel_state_load(&s, path), OK);
+	assert_null(tunnel_state_aead(&s, 0));
+	tunnel_state_set_aead(&s, "libcrypto", 0xfedcba9876543210);
+	tunnel_state_flush(&s, NSEC_NEVER);
+	tunnel_state_fini(&s);
+	assert_int_equal(tunnel_state_load(&s, path), OK);
+	assert_string_equal(tunnel_state_aead(&s, 0xfedcba9876543210), "libcrypto");
+	assert_null(tunnel_state_aead(&s, 0xfedcba9876543211));
+	tunnel_state_fini(&s);
+}
+
 /* A restart begins above every timestamp that was covered, with a clock that stands, runs or was set back. */
 static void a_restart_begins_above(void **state)
 {
@@ -127,6 +143,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_noted_is_found, start, stop),
+		cmocka_unit_test_setup_teardown(a_measurement_holds_for_its_machine, start, stop),
 		cmocka_unit_test_setup_teardown(a_restart_begins_above, start, stop),
 		cmocka_unit_test_setup_teardown(restarts_without_a_disk_do_not_repeat, start, stop),
 		cmocka_unit_test_setup_teardown(a_disk_that_refuses_is_told_once_and_recovers, start, stop),

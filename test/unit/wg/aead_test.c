@@ -60,10 +60,18 @@ static void published(void **state)
 	each(keystream_is_the_published_one);
 }
 
-/* Every length, with source and destination at every alignment; in place or not. */
+#define GUARD 16
+
+static void assert_untouched(const uint8_t *p)
+{
+	for (size_t i = 0; i < GUARD; i++)
+		assert_int_equal(p[i], 0xa5);
+}
+
+/* Every length, with source and destination at every alignment; in place or not. No byte behind the end is written. */
 static void equal_at(const struct wg_aead *a, size_t at)
 {
-	static uint8_t plain[LEN_MAX + 32], ours[LEN_MAX + 64], theirs[LEN_MAX + 64], back[LEN_MAX + 32];
+	static uint8_t plain[LEN_MAX + 32], ours[LEN_MAX + 64], theirs[LEN_MAX + 64], back[LEN_MAX + 64];
 	const struct wg_aead *ref = list[0];
 	uint8_t key[32];
 
@@ -74,7 +82,10 @@ static void equal_at(const struct wg_aead *a, size_t at)
 		struct wg_aead_job job = { .key = key, .counter = len * 0x100000001ULL, .src = plain + at, .dst = ours + to,
 					   .len = len };
 
+		memset(ours + to + len + 16, 0xa5, GUARD);
+		memset(back + at + len, 0xa5, GUARD);
 		a->seal(&job, 1, 0);
+		assert_untouched(ours + to + len + 16);
 		job.dst = theirs;
 		ref->seal(&job, 1, 0);
 		assert_memory_equal(ours + to, theirs, len + 16);
@@ -83,6 +94,7 @@ static void equal_at(const struct wg_aead *a, size_t at)
 		a->open(&job, 1, 0);
 		assert_true(job.ok);
 		assert_memory_equal(back + at, plain + at, len);
+		assert_untouched(back + at + len);
 		memcpy(ours + to, plain + at, len);
 		job = (struct wg_aead_job){ .key = key, .counter = job.counter, .src = ours + to, .dst = ours + to,
 					    .len = len };

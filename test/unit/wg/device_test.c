@@ -445,6 +445,75 @@ static void padding_stays_within_the_mtu(void **state)
 	wgpair_fini(&p);
 }
 
+/* What @from has sent goes to the other device, which nobody empties. Return: bytes it took in the slot. */
+static size_t into_slot(struct wgpair *p, struct wgside *from, struct wgside *to, uint8_t *slot)
+{
+	struct path_addr path = { .remote = from->ep, .local = to->ep.ip };
+	struct wg_datagram d[64];
+	struct wg_tx tx;
+	size_t n = 0, len = 0;
+
+	while (wg_device_next_tx(from->dev, p->now, &tx)) {
+		memcpy(slot + len, tx.p, tx.len);
+		for (size_t off = 0; off < tx.len; off += tx.seg_len)
+			d[n++] = (struct wg_datagram){ slot + len + off, MIN((size_t)tx.seg_len, tx.len - off), &path };
+		len += tx.len;
+		wg_device_tx_done(from->dev);
+	}
+	wg_device_input(to->dev, p->now, d, n);
+	return len;
+}
+
+/* A reader that takes its time holds units of the pool, not the 64 KiB of a receive slot. */
+static void a_slot_is_free_when_its_batch_was_opened(void **state)
+{
+	static uint8_t slot[1 << 16];
+	struct wgpair p;
+	struct wg_rx rx;
+	unsigned n = 0;
+
+	wgpair_init(&p, 16);
+	wgpair_connect(&p);
+	for (size_t i = 0; i < 40; i++)
+		assert_int_equal(wgpair_send(&p, &p.a, 1000 + i, NULL), WG_SEND_OK);
+	memset(slot, 0xee, into_slot(&p, &p.a, &p.b, slot));
+	for (; wg_device_next_rx(p.b.dev, &rx); n++) {
+		assert_int_equal(rx.pb->len, 1000 + n);
+		for (size_t i = 20; i < rx.pb->len; i++)
+			assert_int_equal(rx.pb->data[i], (uint8_t)(i * 7));
+		pktbuf_free(rx.pb);
+	}
+	assert_int_equal(n, 40);
+	wgpair_fini(&p);
+}
+
+/* Its packets are not read: they are charged to the peer that sent them, and the pool has as much for others. */
+static void a_peer_that_is_not_read_takes_only_its_share(void **state)
+{
+	static uint8_t slot[1 << 16];
+	struct wgpair p;
+	struct pktpool_stats st;
+	struct wg_rx rx;
+
+	wgpair_init(&p, 17);
+	wgpair_connect(&p);
+	for (int i = 0; i < 5000; i++) {
+		assert_int_equal(wgpair_send(&p, &p.a, 100, NULL), WG_SEND_OK);
+		if (i % 40 == 39)
+			into_slot(&p, &p.a, &p.b, slot);
+	}
+	pktpool_get_stats(p.pool, &st);
+	assert_int_equal(st.n_used, st.n_max / 2);
+	assert_true(st.n_refused > 0);
+	while (wg_device_next_rx(p.b.dev, &rx))
+		pktbuf_free(rx.pb);
+	/* And then it goes on. */
+	assert_int_equal(wgpair_send(&p, &p.a, 100, NULL), WG_SEND_OK);
+	wgpair_pump(&p);
+	assert_int_equal(p.b.n_rx, 1);
+	wgpair_fini(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -469,6 +538,8 @@ int main(void)
 		cmocka_unit_test(session_after_a_gap_is_told),
 		cmocka_unit_test(run_goes_on_whatever_lies_between_the_fields_of_a_path),
 		cmocka_unit_test(padding_stays_within_the_mtu),
+		cmocka_unit_test(a_slot_is_free_when_its_batch_was_opened),
+		cmocka_unit_test(a_peer_that_is_not_read_takes_only_its_share),
 	};
 	return RUN_TESTS(tests);
 }

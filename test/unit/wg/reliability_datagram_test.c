@@ -240,7 +240,7 @@ static void extreme_mtus(void **state)
 		assert_int_equal(dev != NULL, rows[i].ok);
 		wg_device_free(dev);
 		if (rows[i].ok) {
-			p.a.dev->cfg.mtu = p.b.dev->cfg.mtu = (uint16_t)mtu;
+			p.a.dev->cfg.mtu = p.b.dev->cfg.mtu = p.watch.mtu = (uint16_t)mtu;
 			wgpair_connect(&p);
 			assert_int_equal(wgpair_send(&p, &p.a, mtu + 1, NULL), WG_SEND_NO_ROUTE);
 			for (size_t len = mtu - 17; len <= mtu; len++) {
