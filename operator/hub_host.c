@@ -385,16 +385,22 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 	return e;
 }
 
+/*
+ * The pair is made before a worker's own socket, and its numbers are free again for the worker's connection: a hub that is killed
+ * closes from the highest number down, so the worker hears first that we ended, and does not blame the server.
+ */
 static enum err attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
 {
-	enum err e = hh->worker ? OK : start_worker(hh, why);
 	int fds[2];
+	enum err e = os_socketpair(fds);
 
-	if (e != OK)
-		return e;
-	e = os_socketpair(fds);
 	if (e != OK) {
 		snprintf(why, HUB_WHY_MAX, "cannot make a socket pair: %s", err_text(e));
+		return e;
+	}
+	if (!hh->worker && (e = start_worker(hh, why)) != OK) {
+		close(fds[0]);
+		close(fds[1]);
 		return e;
 	}
 	e = ssh_worker_attach(hh->worker, fds[0]); /* that end is the worker's, also when it does not take it */

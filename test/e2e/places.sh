@@ -50,11 +50,13 @@ place "no IPv6" python3 "$REFUSE" EAFNOSUPPORT socket:0=10 --
 place "no inotify" python3 "$REFUSE" ENOSYS inotify_init inotify_init1 --
 
 # ---- without /proc: in a name space of the user's own, where the kernel lets users have one
-noproc() {
-	unshare -c -m --keep-caps sh -c 'mount -t tmpfs none /proc && exec setpriv --inh-caps=-all --ambient-caps=-all "$@"' sh "$@"
-}
-if noproc true 2>"$T/why"; then
-	place "no /proc" noproc
+cat >"$T/noproc" <<'SH'
+#!/bin/sh
+exec unshare -c -m --keep-caps sh -c 'mount -t tmpfs none /proc && exec setpriv --inh-caps=-all --ambient-caps=-all "$@"' sh "$@"
+SH
+chmod +x "$T/noproc"
+if "$T/noproc" true 2>"$T/why"; then
+	place "no /proc" "$T/noproc"
 else
 	echo "no /proc: not tried: $(head -n 1 "$T/why")"
 fi
@@ -88,7 +90,9 @@ check "which: $ERR" contains "$ERR" "$T/tree: Input/output error"
 stop_pid $AGENT_PID
 
 # ---- limits
-limited() { (ulimit "$1" "$2" && shift 2 && exec "$@"); }
-place "64 descriptors" limited -n 64
-place "384 MiB of addresses" limited -v 393216
+# A program, not a function: what is started in the background is to be the one that is ended.
+printf '#!/bin/bash\nulimit "$1" "$2" && shift 2 && exec "$@"\n' >"$T/limited"
+chmod +x "$T/limited"
+place "64 descriptors" "$T/limited" -n 64
+place "384 MiB of addresses" "$T/limited" -v 393216
 done_all
