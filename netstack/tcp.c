@@ -100,11 +100,11 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 			pbuf_free(copy);
 		return ERR_MEM; /* lwIP keeps it and offers it again */
 	}
-	if (copy)
-		pbuf_free(p);
 	net_window_note(c);
 	if (!p || !net_held_wait(c, p))
 		net_tcp_raise(c, NET_TCP_READABLE);
+	if (copy)
+		pbuf_free(p);
 	return ERR_OK;
 }
 
