@@ -328,6 +328,7 @@ def prepared(classes, only, server_port, skipped):
         except T.Skip as e:
             skipped[cls.name] = str(e)
             print(f"SKIP {cls.name}: {e}", file=sys.stderr)
+            shutil.rmtree(tool.dir, ignore_errors=True)
     return tools
 
 
