@@ -155,6 +155,7 @@ help:
 	@echo 'make bench        measurements'
 	@echo 'make lint         the rules between folders; what documents and comments name is there'
 	@echo 'make clang-check  the sources under clang, warnings are errors'
+	@echo 'make analyze      cppcheck and clang-tidy over the sources, as far as they are quiet'
 	@echo 'make check-repro  two builds in two folders give the same bytes'
 	@echo 'make stock        both programs on lwIP as shipped, in build/stock: a baseline'
 	@echo 'make static       build/static/nefia-agent, fully static'

@@ -66,9 +66,8 @@ struct net_pcb {
 	/* timer.c; 0: off */
 	nsec_t since;      /* SYN sent; later, when something last came */
 	nsec_t syn_at, ack_at, persist_at, end_at;
-	nsec_t asked_at;   /* the last keepalive */
 	nsec_t srtt, rttvar; /* while there is no sender */
-	uint32_t tmr;
+	uint32_t tmr;      /* lwIP's ticks: of the last keepalive; in TIME_WAIT what pcb->tmr was */
 	uint8_t tries;
 	bool hashed, rough_rtt;
 	struct net_ooseq *oo; /* ooseq.c's; NULL before the first segment out of order */

@@ -90,10 +90,15 @@ void net_timer_forget(struct net_pcb *n)
 
 /* ---- when ---- */
 
+static nsec_t at_tick(uint32_t tick)
+{
+	return (nsec_t)tick * TCP_SLOW_INTERVAL * NSEC_PER_MSEC;
+}
+
 /* When something last came in; lwIP notes it in its ticks. */
 static nsec_t last_heard(const struct tcp_pcb *pcb)
 {
-	return (nsec_t)pcb->tmr * TCP_SLOW_INTERVAL * NSEC_PER_MSEC;
+	return at_tick(pcb->tmr);
 }
 
 /* With data under way the retransmission timer asks. */
@@ -104,7 +109,7 @@ static nsec_t keepalive_deadline(const struct net_pcb *n)
 
 	if (!open || !pcb->callback_arg || pcb->unsent || pcb->unacked)
 		return NSEC_NEVER;
-	return MAX(last_heard(pcb), n->asked_at) + KEEPALIVE_EVERY;
+	return MAX(last_heard(pcb), at_tick(n->tmr)) + KEEPALIVE_EVERY;
 }
 
 /* What follows from the state alone. */
@@ -227,7 +232,7 @@ static bool expire_keepalive(struct net_pcb *n)
 	/* When there is no memory for it, it counts all the same. */
 	(void)tcp_keepalive(pcb);
 	pcb->keep_cnt_sent++;
-	n->asked_at = net_g.now;
+	n->tmr = tcp_ticks;
 	return true;
 }
 

@@ -454,6 +454,7 @@ static int set(struct cli *cli, int fd, int argc, char **argv)
 	bool in_peer = false;
 	struct view v;
 	char *answer;
+	int e;
 
 	r = (struct request){ .len = 0 };
 	put(&r, "set", "1");
@@ -475,8 +476,10 @@ static int set(struct cli *cli, int fd, int argc, char **argv)
 		return cli_error(cli, 1015, "wg set: no answer");
 	read_view(answer, &v);
 	free(answer);
-	if (v.error != 0)
-		return cli_error(cli, 1043, "wg set: %s", strerror(v.error > 0 ? v.error : EPROTO));
+	e = v.error;
+	view_free(&v);
+	if (e != 0)
+		return cli_error(cli, 1043, "wg set: %s", strerror(e > 0 ? e : EPROTO));
 	return EXIT_OK;
 }
 

@@ -25,4 +25,8 @@ clang-check-%: | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
 clang-check-stock: | $(LWIP_STOCK_STAMP)
 	$(Q)clang $(CPPFLAGS) $(LWIP_STOCK_CPPFLAGS) $(CSTD) $(filter-out -Wno-format-truncation,$(WARN)) -Wno-missing-field-initializers -Werror -fsyntax-only $(STOCK_SHARED:%=netstack/%.c) netstack/stock/engine.c
 
-.PHONY: test-bins test test-long lint check-repro clang-check
+# Bugs by their shape, in some minutes: by hand, not part of make test.
+analyze: | $(foreach f,$(FOLDERS),$(DEPS_$(f)))
+	@test/analyze.sh $(CPPFLAGS) $(CPPFLAGS_test) $(CSTD)
+
+.PHONY: test-bins test test-long lint check-repro clang-check analyze
