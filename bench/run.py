@@ -63,6 +63,7 @@ CELLS = {
     "up1w64": ("up", 1, "--size", "64"), "up1w1k": ("up", 1, "--size", "1024"),
     "rr": ("rr", 1), "crr1": ("crr", 1), "crr16": ("crr", 16),
 }
+MANY = 32  # so many flows need a while to begin: their threads, and memory for what their sockets queue
 LONG_CELLS = {
     "down4": ("down", 4), "both32": ("both", 32), "up1w4k": ("up", 1, "--size", "4096"), "up1w16k": ("up", 1, "--size", "16384"),
     "rr16": ("rr", 16),
@@ -102,7 +103,7 @@ def measure_direct(tool, cells, seconds):
     out["rss_idle"] = {"mib": rss_mib(tool.pids())}
     for name, spec in cells.items():
         if tool.cells is None or name in tool.cells:
-            out[name] = measure(tool, spec, seconds)
+            out[name] = measure(tool, spec, seconds * (2 if spec[1] >= MANY else 1))
     if tool.cells is None:
         out["rr_load"] = rr_under_load(tool, seconds)
     out["rss_peak"] = {"mib": rss_mib(tool.pids(), "VmHWM")}
