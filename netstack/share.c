@@ -74,8 +74,11 @@ void net_share_give(struct net_if *nif, const struct ip_addr *ip)
 		return;
 	s->idle_since = net_g.now;
 	list_add_tail(&nif->idle_shares, &s->idle);
-	if (++nif->n_idle_shares > N_KEPT || s->rtt_min == NSEC_NEVER)
-		forget(nif, s->rtt_min == NSEC_NEVER ? s : container_of(list_first(&nif->idle_shares), struct net_share, idle));
+	nif->n_idle_shares++;
+	if (s->rtt_min == NSEC_NEVER)
+		forget(nif, s);
+	else if (nif->n_idle_shares > N_KEPT)
+		forget(nif, container_of(list_first(&nif->idle_shares), struct net_share, idle));
 }
 
 void net_share_forget(struct net_if *nif)
