@@ -37,6 +37,7 @@ static const struct {
 	{ ENFILE, ERR_FULL },
 	{ ENOBUFS, ERR_AGAIN },
 	{ EAGAIN, ERR_AGAIN },
+	{ ETOOMANYREFS, ERR_AGAIN }, /* descriptors on their way, not taken yet */
 	{ EINTR, ERR_AGAIN },
 	{ ETIMEDOUT, ERR_TIMEOUT },
 	{ EPIPE, ERR_CLOSED },
