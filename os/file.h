@@ -25,7 +25,7 @@ void os_file_sweep(const char *path);
 MUST_CHECK enum err os_write_all(int fd, const void *buf, size_t len);
 /** os_file_mode() - permission bits and owner; ERR_NOT_FOUND */
 MUST_CHECK enum err os_file_mode(const char *path, unsigned *ret_mode, unsigned *ret_uid);
-/** os_mkdir_p() - folders down to @path; those made get @mode */
+/** os_mkdir_p() - folders down to @path; those made get @mode. ERR_EXISTS: a part of it is there and no folder. */
 MUST_CHECK enum err os_mkdir_p(const char *path, unsigned mode);
 /** os_file_remove() - OK also when it was not there */
 enum err os_file_remove(const char *path);
