@@ -255,7 +255,7 @@ enum err os_file_mode(const char *path, unsigned *ret_mode, unsigned *ret_uid)
 
 	if (stat(path, &st) != 0)
 		return err_from_errno(errno);
-	*ret_mode = st.st_mode & 07777;
+	*ret_mode = S_ISREG(st.st_mode) ? st.st_mode & 07777 : 0;
 	*ret_uid = st.st_uid;
 	return OK;
 }
@@ -289,8 +289,8 @@ enum err os_mkdir_p(const char *path, unsigned mode)
 	if (r == ENOENT && denied)
 		r = denied;
 	if (r != 0)
-		return r == ENOTDIR ? ERR_EXISTS : err_from_errno(r);
-	return stat(part, &st) == 0 && S_ISDIR(st.st_mode) ? OK : ERR_EXISTS;
+		return err_from_errno(r);
+	return stat(part, &st) == 0 && S_ISDIR(st.st_mode) ? OK : ERR_NOT_FOLDER;
 }
 
 enum err os_file_remove(const char *path)

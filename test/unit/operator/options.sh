@@ -71,6 +71,20 @@ refused "there is no option '-é'" -- fs rm -ré web:x
 refused "--max-depth must be a number from 0 to 2147483647" -- fs find --max-depth 99999999999 web:x
 refused "there is no option '--zzz'; see 'nefia --help'" -- --zzz host list
 refused "--config needs a file" -- --config
+refused "--config needs a file" -- --config '' host list
+refused "--config needs a file" -- --config= host list
+
+# what is no file is not told to be closed to others: who does as told would close a folder of the system
+failed() { # failed TEXT -- WORD...
+	local text=$1
+	shift 2
+	"$B/nefia" "$@" >"$T/out" 2>&1 && { echo "'$*' succeeded"; bad=1; }
+	grep -qF "$text" "$T/out" && ! grep -q chmod "$T/out" || { echo "'$*': $(cat "$T/out"); expected '$text'"; bad=1; }
+}
+failed "/: is a folder" -- --config / host list
+failed "/dev/null:1:1: a mapping with version" -- --config /dev/null host list
+failed "/etc/passwd/x: a part of the path is no folder" -- --config /etc/passwd/x host list
+NEFIA_HOME=/etc/passwd/x failed "/etc/passwd/x: a part of the path is no folder" -- init
 
 # a user of a container: no HOME, and in no user database
 stranger() { env -i setpriv --reuid 64877 --regid 64877 --clear-groups -- "$B/nefia" "$@" </dev/null; }

@@ -228,8 +228,8 @@ static void a_folder_that_cannot_be_made_says_why(void **state)
 	assert_int_equal(system(cmd), 0);
 	assert_int_equal(make_as_user("ro/new"), ERR_PERMISSION);
 	assert_int_equal(make_as_user("ro/new/below/it"), ERR_PERMISSION);
-	assert_int_equal(make_as_user("ro/file"), ERR_EXISTS);
-	assert_int_equal(make_as_user("ro/file/below"), ERR_EXISTS);
+	assert_int_equal(make_as_user("ro/file"), ERR_NOT_FOLDER);
+	assert_int_equal(make_as_user("ro/file/below"), ERR_NOT_FOLDER);
 	assert_int_equal(make_as_user("ro/sub"), OK);
 	assert_int_equal(make_as_user("ro/sub/below/it/"), OK);
 	assert_int_equal(make_as_user("ro//sub/below"), OK);
