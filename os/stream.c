@@ -599,6 +599,11 @@ enum err os_seqpacket_pair(int ret_fds[2])
 		       err_from_errno(errno);
 }
 
+void os_recv_stop(int fd)
+{
+	shutdown(fd, SHUT_RD);
+}
+
 union fd_control {
 	char buf[CMSG_SPACE(OS_FDS_MAX * sizeof(int))];
 	struct cmsghdr align;

@@ -83,6 +83,8 @@ MUST_CHECK enum err os_send_fds(int fd, const void *buf, size_t len, const int *
 /** os_recv_fds() - one recvmsg; *ret_n 0 = end. Descriptors beyond @fds are closed. */
 MUST_CHECK enum err os_recv_fds(int fd, void *buf, size_t len, size_t *ret_n, int fds[OS_FDS_MAX],
 				size_t *ret_n_fds);
+/** os_recv_stop() - what the peer sends from now on fails there; what it has sent can be read, and then comes the end */
+void os_recv_stop(int fd);
 /** os_seqpacket_pair() - two ends that keep message borders */
 MUST_CHECK enum err os_seqpacket_pair(int ret_fds[2]);
 
