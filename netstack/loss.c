@@ -411,7 +411,7 @@ static void undo(struct net_sender *s)
 	s->phase = NET_OPEN;
 	s->may_be_spurious = false;
 	s->backoff = 0;
-	back = net_sent_revive(&s->log);
+	back = net_sent_revive(&s->log, s->lost_from, s->lost);
 	s->lost -= back;
 	s->in_flight += back;
 	net_g.stats.n_undone++;
