@@ -35,7 +35,8 @@ struct net_share {
 	struct net_share *next;
 	struct ip_addr ip;
 	uint32_t n;     /* connections and held SYNs */
-	nsec_t rtt_min; /* of all connections since the path last changed; NSEC_NEVER: not known */
+	uint16_t path;  /* on which @rtt_min was seen */
+	nsec_t rtt_min; /* of all connections; NSEC_NEVER: not known */
 	struct list idle; /* in its interface's list while @n is 0 */
 	nsec_t idle_since;
 };
@@ -63,11 +64,12 @@ struct net_state {
 	struct list held;  /* those whose reader is told a little later, the longest held first (held.c) */
 	struct list ready; /* connections with events to tell */
 	struct list dirty; /* control blocks with something to send (output.c) */
+	struct list hoards; /* of connections that may hold units out of order (ooseq.c) */
 	struct list time_wait;
 	uint32_t n_time_wait;
 	uint64_t hash_key[4];
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
-	uint64_t n_refused_seen; /* of the pool's refusals */
+	uint64_t n_refused_seen, n_empty_seen; /* of the pool's refusals */
 	size_t spilled_bytes;    /* received, on the heap (spill.c) */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_busy busy;
@@ -101,6 +103,7 @@ struct net_if {
 	uint32_t n_idle_shares;
 	const struct net_cc_ops *cc;
 	nsec_t rto_min;
+	uint16_t path;                /* its number, one more with each change */
 	struct net_hole holes[16];
 	unsigned next_hole;
 	bool blocked, closing;
@@ -134,6 +137,7 @@ struct net_tcp {
 	uint32_t turn_bytes;        /* what is left of its turn */
 	uint32_t line_bytes;        /* of tx_bytes, what counts */
 	enum err error;
+	uint16_t path;  /* on which window.c measured */
 	uint8_t events; /* bits of enum net_tcp_event to tell */
 	bool connected : 1, held : 1, eof : 1, want_write : 1, want_sent : 1, shut : 1, failed : 1;
 };
@@ -243,8 +247,6 @@ void net_window_note(struct net_tcp *c);
 size_t net_window_drained(struct net_tcp *c, size_t len);
 /** net_window_is_short() - is the other side so near that only our own queues delay anything? */
 bool net_window_is_short(const struct net_tcp *c);
-/** net_window_relieve() - if the pool refused units, give back what lies out of order */
-void net_window_relieve(void);
 
 /* room.c */
 /** net_room_take() - @n bytes were queued */
@@ -274,6 +276,10 @@ bool net_spill_wanted(size_t len);
 struct pbuf *net_spill_alloc(uint16_t len);
 /** net_spill() - a copy of @p on the heap when that is wanted, else NULL; @p stays its holder's */
 struct pbuf *net_spill(struct pbuf *p);
+
+/* ooseq.c */
+/** net_ooseq_relieve() - if the pool refused units, give back some of those that lie out of order */
+void net_ooseq_relieve(void);
 
 /* udp.c */
 /** net_udp_input() - to the socket of that port, if there is one */

@@ -132,6 +132,53 @@ static void idle_connections_cost_an_exchange_nothing(void **state)
 	assert_true(lots <= COST_MAX * few);
 }
 
+/* Return: ns for a unit that the pool refuses, and the turn that finds that out. */
+static double refusal(struct many *m)
+{
+	double start = cpu_ns();
+
+	for (size_t i = 0; i < N_EXCHANGES; i++) {
+		assert_null(pktbuf_alloc(m->p.pool, NULL));
+		net_flush();
+	}
+	return (cpu_ns() - start) / N_EXCHANGES;
+}
+
+/* Return: ns for a peer that comes from elsewhere, and the bytes that come after it. */
+static double path_change(struct many *m)
+{
+	double start = cpu_ns();
+
+	for (size_t i = 0; i < N_EXCHANGES; i++)
+		net_if_path_changed(m->p.b.nif);
+	return (cpu_ns() - start) / N_EXCHANGES;
+}
+
+/* A peer may make its share of the pool run out, or come from another address, with every packet. */
+static void idle_connections_cost_what_a_peer_may_do_nothing(void **state)
+{
+	static struct many m;
+	struct pktbuf *all = NULL, *pb;
+	double refused, moved;
+
+	begin(&m);
+	open_up_to(&m, N_IDLE);
+	moved = path_change(&m);
+	while ((pb = pktbuf_alloc(m.p.pool, NULL))) {
+		pb->next = all;
+		all = pb;
+	}
+	refused = refusal(&m);
+	while ((pb = all)) {
+		all = pb->next;
+		pktbuf_free(pb);
+	}
+	print_message("with %d connections: a refused unit %.0f ns, a path that changes %.0f ns\n", N_IDLE, refused, moved);
+	end(&m);
+	/* One look at each of them took 60 us and more. */
+	assert_true(refused < 5000 && moved < 5000);
+}
+
 static void an_idle_connection_is_small(void **state)
 {
 	static struct many m;
@@ -227,6 +274,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(idle_connections_cost_an_exchange_nothing),
+		cmocka_unit_test(idle_connections_cost_what_a_peer_may_do_nothing),
 		cmocka_unit_test(an_idle_connection_is_small),
 		cmocka_unit_test(ports_are_drawn_for_each_remote_end),
 		cmocka_unit_test(a_window_of_thousands_is_not_walked),
