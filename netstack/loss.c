@@ -46,6 +46,7 @@
 #define IDLE (15 * NSEC_PER_SEC)
 #define REORDER_MAX 8
 #define N_TRUE 16
+#define RENEGED_EVERY (100 * NSEC_PER_MSEC)
 
 err_t tcp_output_segment(struct tcp_seg *seg, struct tcp_pcb *pcb, struct netif *netif);
 
@@ -296,15 +297,16 @@ static void take_sacks(struct net_sender *s, struct reading *r)
 {
 	for (unsigned i = 0; i < n_blocks && net_sent_count(&s->log) > 0; i++) {
 		struct seq_range b = blocks[i], gap;
-		uint32_t from = SEQ_LT(b.from, s->una) ? s->una : b.from;
+		uint32_t from = b.from;
 
-		if (SEQ_GEQ(from, b.to))
+		/* That the first missing byte is there contradicts itself. */
+		if (SEQ_LEQ(b.from, s->una))
 			continue;
 		while (net_scoreboard_gap(&s->board, from, b.to, &gap)) {
 			take_gap(s, &b, &gap, r);
 			from = gap.to;
 		}
-		net_scoreboard_add(&s->board, SEQ_LT(b.from, s->una) ? s->una : b.from, b.to);
+		net_scoreboard_add(&s->board, b.from, b.to);
 	}
 }
 
@@ -321,13 +323,19 @@ static void mark_lost(struct net_sender *s, uint64_t i)
 	s->lost += size_of(e);
 }
 
-/* The other side gave up what it had told to have. */
+/* The first byte that is missing was told to be there: then all that was told is in doubt. */
+static bool has_reneged(const struct net_sender *s)
+{
+	return net_sent_count(&s->log) > 0 && net_sent_at(&s->log, s->log.head)->state == NET_SENT_SACKED;
+}
+
 static void forget_sacks(struct net_sender *s)
 {
 	for (uint64_t i = s->log.head; i != s->log.tail; i++)
 		if (net_sent_at(&s->log, i)->state == NET_SENT_SACKED)
 			mark_lost(s, i);
 	net_scoreboard_clear(&s->board);
+	s->reneged_at = net_g.now;
 }
 
 static nsec_t reorder_window(const struct net_sender *s)
@@ -441,6 +449,8 @@ static void on_timeout(struct net_pcb *n)
 	bool first = s->phase != NET_TIMEOUT;
 
 	s->rto_at = s->probe_at = s->reorder_at = 0;
+	if (has_reneged(s))
+		forget_sacks(s);
 	if (first || s->backoff == 0) {
 		s->may_be_spurious = first;
 		s->episode_from = n->pcb->lastack;
@@ -564,7 +574,8 @@ void net_loss_input(struct net_pcb *n)
 	if (s->phase != NET_OPEN && SEQ_GEQ(s->una, s->recover))
 		leave_phase(s);
 	if (net_sent_count(&s->log) > 0) {
-		if (net_sent_at(&s->log, s->log.head)->state == NET_SENT_SACKED)
+		/* All records are looked at, so not with every ACK that says so: the timeout comes too. */
+		if (has_reneged(s) && (!s->reneged_at || net_g.now - s->reneged_at >= RENEGED_EVERY))
 			forget_sacks(s);
 		r.ack.lost = s->lost_unsaid + (sack ? detect(s) : detect_by_duplicates(s, &r, n->pcb));
 		s->lost_unsaid = 0;
