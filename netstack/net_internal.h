@@ -27,6 +27,7 @@
 #define NET_SYN_HOLD (30 * NSEC_PER_SEC)
 #define NET_ECHO_RATE 10 /* answered a second, each source */
 #define NET_N_SHARES 256
+#define NET_N_SYNS 256
 
 struct net_cc_ops;
 
@@ -146,7 +147,8 @@ struct net_listener {
 	struct list link;
 	struct net_if *nif;
 	struct tcp_pcb *pcb;
-	struct list syns;
+	struct list syns;                      /* the longest held first */
+	struct net_syn *by_ends[NET_N_SYNS];
 	uint16_t port;
 	uint32_t n_max, n_used; /* held and open */
 	net_syn_fn on_syn;
@@ -155,6 +157,7 @@ struct net_listener {
 
 struct net_syn {
 	struct list link;
+	struct net_syn *next; /* in its place of by_ends */
 	struct net_listener *listener;
 	struct pktbuf *pb; /* the SYN itself */
 	struct endpoint local, remote;
