@@ -14,8 +14,8 @@
  *	timeout    nothing came for a retransmission timeout: all that was not SACKed is lost, the window is one segment. The
  *	           second time in a row SACKs are forgotten too, as RFC 2018 wants.
  *	           A large segment that timed out twice makes all of them small (hole.c).
- *	probe      nothing came for two round trips: one segment more, new or the last one again, so that its answer
- *	           shows what is missing instead of the timeout (RFC 8985 section 7). An ACK beyond what was sent again means that it
+ *	probe      what was sent last is two round trips old, and nothing came for one: one segment more, new or the last one
+ *	           again, so that its answer shows what is missing instead of the timeout (RFC 8985 section 7). An ACK beyond what was sent again means that it
  *	           had been lost, unless the other side says that it came twice (a duplicate SACK, RFC 2883). When the ACK came says
  *	           nothing: on a short path a receiver that did not run for a while answers both at once.
  *
@@ -529,10 +529,25 @@ static void fill_ack(struct net_pcb *n, struct reading *r)
 		s->app_limited_until = 0;
 }
 
+/*
+ * When the answer to what was sent last is overdue. RFC 8985 (7.2) counts from the last ACK, as if what follows it had just left; what
+ * left a round trip before that ACK has waited as long already, and what came after it in order would have been answered with it.
+ */
+static nsec_t probe_time(const struct net_sender *s)
+{
+	nsec_t sent = s->log.newest != NET_SENT_NONE ? net_sent_at(&s->log, s->log.newest)->at : net_g.now;
+
+	return sent + 2 * s->srtt + PROBE_SLACK + (net_sent_count(&s->log) == 1 ? ACK_DELAY : 0);
+}
+
+static void set_probe(struct net_sender *s, nsec_t at)
+{
+	s->probe_at = at < s->rto_at ? at : 0;
+}
+
 static void set_timers(struct net_pcb *n, bool news)
 {
 	struct net_sender *s = n->snd;
-	nsec_t wait;
 
 	if (net_sent_count(&s->log) == 0) {
 		s->rto_at = s->probe_at = s->reorder_at = 0;
@@ -545,11 +560,7 @@ static void set_timers(struct net_pcb *n, bool news)
 	s->probe_at = 0;
 	if (s->phase != NET_OPEN || s->probing || s->lost > 0)
 		return;
-	wait = s->srtt ? 2 * s->srtt + PROBE_SLACK : PROBE_FIRST;
-	if (net_sent_count(&s->log) == 1)
-		wait += ACK_DELAY;
-	if (net_g.now + wait < s->rto_at)
-		s->probe_at = net_g.now + wait;
+	set_probe(s, s->srtt ? MAX(probe_time(s), net_g.now + s->srtt + PROBE_SLACK) : net_g.now + PROBE_FIRST);
 }
 
 void net_loss_input(struct net_pcb *n)
@@ -765,7 +776,9 @@ bool net_loss_expire(struct net_pcb *n)
 			enter_recovery(n, prior);
 		net_output_push(n);
 	}
-	if (is_due(s->probe_at))
+	if (is_due(s->probe_at) && s->srtt && probe_time(s) > net_g.now)
+		set_probe(s, probe_time(s));
+	else if (is_due(s->probe_at))
 		probe(n);
 	if (is_due(s->pace_due))
 		net_output_push(n);
