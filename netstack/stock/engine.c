@@ -167,7 +167,7 @@ size_t net_window_drained(struct net_tcp *c, size_t len)
 	return len;
 }
 
-void net_window_relieve(void)
+void net_ooseq_relieve(void)
 {
 	/* What lies out of order stays there. */
 }
