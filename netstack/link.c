@@ -8,7 +8,6 @@
  * A turn of a short path is more than the first cache holds, so what leaves is fetched a segment ahead: the checksum, the first to
  * look at it, would wait for each line otherwise. What is no slot has other things behind it: they are fetched in vain.
  */
-
 #include "netstack/slot.h"
 
 #define WORTH 8 /* segments */
