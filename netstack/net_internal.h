@@ -192,6 +192,17 @@ void net_if_inject(struct net_if *nif, struct pktbuf *pb);
 struct pktbuf *net_unit_of(struct pbuf *p);
 
 /* tcp.c */
+/** net_tcp_append() - queue bytes that there is room for; @more: others follow at once. Return: how many were taken */
+size_t net_tcp_append(struct net_tcp *c, const void *buf, size_t len, bool more);
+/** net_tcp_wrote() - of @len bytes @done were queued: what is to follow from that */
+void net_tcp_wrote(struct net_tcp *c, size_t len, size_t done);
+/** net_seg_size() - payload of a full segment: not more than half of the largest window that the other side had */
+static inline uint16_t net_seg_size(const struct tcp_pcb *pcb)
+{
+	uint16_t half = (uint16_t)MIN(pcb->snd_wnd_max / 2, (tcpwnd_size_t)UINT16_MAX);
+
+	return half > 0 ? MIN(pcb->mss, half) : pcb->mss;
+}
 void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev);
 void net_tcp_fail(struct net_tcp *c, enum err e);
 struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx);
