@@ -14,10 +14,11 @@
  *	timeout    nothing came for a retransmission timeout: all that was not SACKed is lost, the window is one segment. The
  *	           second time in a row SACKs are forgotten too, as RFC 2018 wants.
  *	           A large segment that timed out twice makes all of them small (hole.c).
- *	probe      what was sent last is two round trips old, and nothing came for one and a little: one segment more, new or the last one
- *	           again, so that its answer shows what is missing instead of the timeout (RFC 8985 section 7). An ACK beyond what was sent again means that it
- *	           had been lost, unless the other side says that it came twice (a duplicate SACK, RFC 2883). When the ACK came says
- *	           nothing: on a short path a receiver that did not run for a while answers both at once.
+ *	probe      what was sent last is two round trips old, and nothing came for one and a little: one segment more, new or
+ *	           the last one again, so that its answer shows what is missing instead of the timeout (RFC 8985 section 7). An
+ *	           ACK beyond what was sent again means that it had been lost, unless the other side says that it came twice (a
+ *	           duplicate SACK, RFC 2883). When the ACK came says nothing: on a short path a receiver that did not run for a
+ *	           while answers both at once.
  *
  *	late       an answer to a segment sent again, sooner than any round trip takes, is the answer to its first sending:
  *	           the path reorders, or it only paused. The same is shown after a timeout by an answer to what was not sent
