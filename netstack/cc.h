@@ -48,7 +48,8 @@ struct net_cc_ops {
 
 /* CUBIC (RFC 9438) with HyStart++ (RFC 9406) */
 struct net_cubic {
-	float w_max, w_est, k; /* bytes, bytes, seconds */
+	float w_max, k; /* bytes, seconds */
+	double w_est;   /* bytes; an ACK gains hundredths of one, of a large window */
 	uint32_t old_cwnd, old_ssthresh;
 	float old_w_max;
 	nsec_t epoch; /* 0: not begun */

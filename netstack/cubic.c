@@ -124,10 +124,10 @@ uint32_t net_cubic_grow(struct net_cubic *c, uint32_t mss, uint32_t window, cons
 	t = (double)(a->now + a->srtt - c->epoch) / 1e9 - c->k;
 	target = MIN((double)CUBIC_C * mss * t * t * t + c->w_max, 1.5 * cwnd);
 	/* As Reno with this BETA would grow, and as fast as Reno itself beyond the place of the loss (4.3). */
-	c->w_est += (c->w_est < (float)c->old_cwnd ? RENO_ALPHA : 1) * (float)mss * (float)a->acked / (float)cwnd;
+	c->w_est += (c->w_est < c->old_cwnd ? (double)RENO_ALPHA : 1) * mss * a->acked / cwnd;
 	if (target > cwnd)
 		cwnd += (target - cwnd) * a->acked / cwnd;
-	cwnd = MAX(cwnd, (double)c->w_est);
+	cwnd = MAX(cwnd, c->w_est);
 	return (uint32_t)MIN(cwnd, (double)NET_CWND_MAX);
 }
 

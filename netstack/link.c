@@ -43,7 +43,8 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 	uint16_t size = net_seg_size(pcb);
 	size_t n = len / size;
 
-	if (n < WORTH || len > pcb->snd_buf || pcb->snd_queuelen + n > TCP_SND_QUEUELEN)
+	/* A slot holds a full segment: small ones would take many times their bytes. */
+	if (n < WORTH || size < TCP_MSS / 2 || len > pcb->snd_buf || pcb->snd_queuelen + n > TCP_SND_QUEUELEN)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
 		build(pcb, slots[i], pcb->snd_lbb + (uint32_t)(i * size), size, (i + 1) * size == len);

@@ -14,10 +14,11 @@
  *	timeout    nothing came for a retransmission timeout: all that was not SACKed is lost, the window is one segment. The
  *	           second time in a row SACKs are forgotten too, as RFC 2018 wants.
  *	           A large segment that timed out twice makes all of them small (hole.c).
- *	probe      what was sent last is two round trips old, and nothing came for one: one segment more, new or the last one
- *	           again, so that its answer shows what is missing instead of the timeout (RFC 8985 section 7). An ACK beyond what was sent again means that it
- *	           had been lost, unless the other side says that it came twice (a duplicate SACK, RFC 2883). When the ACK came says
- *	           nothing: on a short path a receiver that did not run for a while answers both at once.
+ *	probe      what was sent last is two round trips old, and nothing came for one and a little: one segment more, new or
+ *	           the last one again, so that its answer shows what is missing instead of the timeout (RFC 8985 section 7). An
+ *	           ACK beyond what was sent again means that it had been lost, unless the other side says that it came twice (a
+ *	           duplicate SACK, RFC 2883). When the ACK came says nothing: on a short path a receiver that did not run for a
+ *	           while answers both at once.
  *
  *	late       an answer to a segment sent again, sooner than any round trip takes, is the answer to its first sending:
  *	           the path reorders, or it only paused. The same is shown after a timeout by an answer to what was not sent
@@ -37,6 +38,7 @@
 #define DUP_THRESH 3
 #define ACK_DELAY (60 * NSEC_PER_MSEC) /* the other side may hold the answer to a single segment back */
 #define PROBE_SLACK (2 * NSEC_PER_MSEC)
+#define PROBE_SILENCE (10 * NSEC_PER_MSEC) /* beyond a round trip: what the other side's machine may do meanwhile */
 #define PROBE_FIRST (300 * NSEC_PER_MSEC) /* before there is a round trip time */
 #define RTO_FIRST NSEC_PER_SEC
 #define RTO_MIN (200 * NSEC_PER_MSEC)
@@ -531,7 +533,8 @@ static void fill_ack(struct net_pcb *n, struct reading *r)
 
 /*
  * When the answer to what was sent last is overdue. RFC 8985 (7.2) counts from the last ACK, as if what follows it had just left; what
- * left a round trip before that ACK has waited as long already, and what came after it in order would have been answered with it.
+ * left a round trip before that ACK has waited as long already. Where round trips are short, an ACK is late because a machine is busy,
+ * and so are those behind it: there a whole second round trip of silence is waited for all the same.
  */
 static nsec_t probe_time(const struct net_sender *s)
 {
@@ -548,6 +551,7 @@ static void set_probe(struct net_sender *s, nsec_t at)
 static void set_timers(struct net_pcb *n, bool news)
 {
 	struct net_sender *s = n->snd;
+	nsec_t silence;
 
 	if (net_sent_count(&s->log) == 0) {
 		s->rto_at = s->probe_at = s->reorder_at = 0;
@@ -560,7 +564,8 @@ static void set_timers(struct net_pcb *n, bool news)
 	s->probe_at = 0;
 	if (s->phase != NET_OPEN || s->probing || s->lost > 0)
 		return;
-	set_probe(s, s->srtt ? MAX(probe_time(s), net_g.now + s->srtt + PROBE_SLACK) : net_g.now + PROBE_FIRST);
+	silence = s->srtt + MIN(s->srtt, PROBE_SILENCE) + PROBE_SLACK;
+	set_probe(s, s->srtt ? MAX(probe_time(s), net_g.now + silence) : net_g.now + PROBE_FIRST);
 }
 
 void net_loss_input(struct net_pcb *n)

@@ -18,8 +18,20 @@
 #define FIRST (16u << 10)        /* never refused to who has nothing under way */
 #define WRITABLE_MIN (16u << 10) /* do not wake a writer for less */
 #define STUCK_AFTER (10 * NSEC_PER_MSEC)
+#define SMALL_SEGMENT 512
+#define N_SMALL_MAX 1024 /* of those, in the queue of a connection */
 
 /* ---- room ---- */
+
+/* A peer may ask for segments of a byte, or never open its window: they take memory by their number, so there are few. */
+static size_t room_by_number(const struct tcp_pcb *pcb)
+{
+	size_t size = net_seg_size(pcb), n = tcp_sndqueuelen(pcb);
+
+	if (size >= SMALL_SEGMENT)
+		return n + 64 < TCP_SND_QUEUELEN ? SIZE_MAX : 0;
+	return n < N_SMALL_MAX ? (N_SMALL_MAX - n) * size : 0;
+}
 
 /* By its own queue, and by memory. */
 static size_t own_room(const struct net_tcp *c)
@@ -28,12 +40,11 @@ static size_t own_room(const struct net_tcp *c)
 
 	if (!c->pcb || !c->connected || c->shut)
 		return 0;
-	if (tcp_sndqueuelen(c->pcb) + 64 >= TCP_SND_QUEUELEN)
-		return 0;
 	/* A whole turn at least, whatever the congestion window: smaller turns for some would not be fair. */
 	queue = MAX(net_pcb_queue_limit(c), net_window_is_short(c) ? (size_t)TURN : 0);
 	queue = MIN(queue, (size_t)net_g.cfg.snd_bytes_max);
 	room = MIN((size_t)c->pcb->snd_buf, queue - MIN(queue, c->tx_bytes));
+	room = MIN(room, room_by_number(c->pcb));
 	budget = net_g.cfg.mem_bytes_max > net_g.stats.mem_bytes ? net_g.cfg.mem_bytes_max - net_g.stats.mem_bytes : 0;
 	/* Over the budget a connection still gets a little, or nothing would ever drain. */
 	return MIN(room, MAX(budget, c->tx_bytes == 0 ? (size_t)FIRST : 0));
@@ -60,9 +71,11 @@ size_t net_tcp_writable(const struct net_tcp *c)
 	return MIN(own_room(c), shared_room(c));
 }
 
-static bool is_worth_waking(size_t room)
+static bool is_worth_waking(const struct net_tcp *c)
 {
-	return room >= MIN((size_t)WRITABLE_MIN, (size_t)net_g.cfg.snd_bytes_max / 2 + 1);
+	size_t room = net_tcp_writable(c);
+
+	return c->tx_bytes == 0 ? room > 0 : room >= MIN((size_t)WRITABLE_MIN, (size_t)net_g.cfg.snd_bytes_max / 2 + 1);
 }
 
 static bool is_worth_a_turn(const struct net_tcp *c)
@@ -157,7 +170,7 @@ void net_room_give_back(struct net_tcp *c, size_t n)
 	c->tx_bytes -= n;
 	net_g.stats.mem_bytes -= n;
 	recount(c);
-	if (c->want_write && !must_stand_in_line(c) && is_worth_waking(net_tcp_writable(c))) {
+	if (c->want_write && !must_stand_in_line(c) && is_worth_waking(c)) {
 		c->want_write = false;
 		net_tcp_raise(c, NET_TCP_WRITABLE);
 	} else if (c->want_write) {

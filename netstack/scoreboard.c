@@ -4,6 +4,36 @@
 
 #include "netstack/scoreboard.h"
 
+static uint32_t size_of(const struct seq_range *r)
+{
+	return r->to - r->from;
+}
+
+static void take_out(struct net_scoreboard *b, uint16_t i)
+{
+	b->bytes -= size_of(&b->ranges[i]);
+	b->n--;
+	memmove(b->ranges + i, b->ranges + i + 1, (size_t)(b->n - i) * sizeof(b->ranges[0]));
+}
+
+/*
+ * Room for a range of @bytes at *@at. When there is none the smallest goes, so that what is told again, as it is not here, is never
+ * much. Return: is there room?
+ */
+static bool make_room(struct net_scoreboard *b, uint32_t bytes, uint16_t *at)
+{
+	uint16_t least = 0;
+
+	for (uint16_t i = 1; i < b->n; i++)
+		if (size_of(&b->ranges[i]) < size_of(&b->ranges[least]))
+			least = i;
+	if (b->n == 0 || size_of(&b->ranges[least]) >= bytes)
+		return false;
+	take_out(b, least);
+	*at = (uint16_t)(*at - (least < *at));
+	return true;
+}
+
 static bool reserve(struct net_scoreboard *b)
 {
 	uint16_t cap = b->cap ? (uint16_t)(b->cap * 2) : 8;
@@ -26,7 +56,7 @@ static uint32_t sum(const struct net_scoreboard *b, uint16_t from, uint16_t to)
 	uint32_t n = 0;
 
 	for (uint16_t i = from; i < to; i++)
-		n += b->ranges[i].to - b->ranges[i].from;
+		n += size_of(&b->ranges[i]);
 	return n;
 }
 
@@ -59,7 +89,7 @@ uint32_t net_scoreboard_add(struct net_scoreboard *b, uint32_t from, uint32_t to
 	}
 	before = sum(b, first, end);
 	if (first == end) {
-		if (!reserve(b))
+		if (!reserve(b) && !make_room(b, to - from, &first))
 			return 0;
 		memmove(b->ranges + first + 1, b->ranges + first, (b->n - first) * sizeof(b->ranges[0]));
 		b->n++;
@@ -88,13 +118,6 @@ void net_scoreboard_trim(struct net_scoreboard *b, uint32_t una)
 		b->bytes -= una - b->ranges[0].from;
 		b->ranges[0].from = una;
 	}
-}
-
-bool net_scoreboard_has(const struct net_scoreboard *b, uint32_t from, uint32_t to)
-{
-	uint16_t i = find(b, from);
-
-	return i < b->n && SEQ_LEQ(b->ranges[i].from, from) && SEQ_GEQ(b->ranges[i].to, to);
 }
 
 bool net_scoreboard_gap(const struct net_scoreboard *b, uint32_t from, uint32_t to, struct seq_range *ret)
