@@ -50,6 +50,8 @@ struct net_busy {
 /* Turns to queue what is sent, on short paths (room.c). */
 struct net_line {
 	struct list waiting, holders;
+	struct list starved; /* they found no memory, and are told to try again at @again_at */
+	nsec_t again_at;
 	size_t bytes; /* under way of all holders */
 	size_t given; /* of turns, not yet used */
 };
@@ -251,6 +253,8 @@ void net_window_relieve(void);
 void net_room_take(struct net_tcp *c, size_t n);
 /** net_room_ask() - it has more than was writable: it is told when there is room */
 void net_room_ask(struct net_tcp *c);
+/** net_room_starve() - it had room, and found no memory: it is told to try again a little later */
+void net_room_starve(struct net_tcp *c);
 /** net_room_give_back() - @n bytes are acknowledged; raises events, its own and those of others */
 void net_room_give_back(struct net_tcp *c, size_t n);
 /** net_room_end_turn() - its callback has written what it had */

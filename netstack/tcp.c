@@ -443,7 +443,9 @@ size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
 	}
 	c->want_write = false;
 	list_del(&c->in_line);
-	if (done < len)
+	if (done < room)
+		net_room_starve(c);
+	else if (done < len)
 		net_room_ask(c);
 	c->want_sent = c->tx_bytes > 0;
 	if (done > 0)
