@@ -37,6 +37,7 @@ static const struct {
 	{ ENFILE, ERR_FULL },
 	{ ENOBUFS, ERR_AGAIN },
 	{ EAGAIN, ERR_AGAIN },
+	{ ETOOMANYREFS, ERR_AGAIN }, /* descriptors on their way, not taken yet */
 	{ EINTR, ERR_AGAIN },
 	{ ETIMEDOUT, ERR_TIMEOUT },
 	{ EPIPE, ERR_CLOSED },
@@ -51,6 +52,7 @@ static const struct {
 	{ EACCES, ERR_PERMISSION },
 	{ EPERM, ERR_PERMISSION },
 	{ EROFS, ERR_PERMISSION },
+	{ ENOTDIR, ERR_NOT_FOLDER },
 	{ ENOSPC, ERR_NO_SPACE },
 	{ EDQUOT, ERR_NO_SPACE },
 	{ EFBIG, ERR_NO_SPACE },

@@ -41,7 +41,8 @@
 	X(ERR_PAUSED, "paused after failures")                                                     \
 	X(ERR_LIST_LIMIT, "more is listed than the limit allows")                                   \
 	X(ERR_CANCELLED, "cancelled")                                                              \
-	X(ERR_INTERNAL, "internal error")
+	X(ERR_INTERNAL, "internal error")                                                          \
+	X(ERR_NOT_FOLDER, "a part of the path is no folder")
 
 enum err {
 #define ERR_ENUM(name, text) name,

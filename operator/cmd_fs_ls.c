@@ -15,7 +15,7 @@ struct look_flags {
 	bool recursive, all, itself, json, no_glob, follow, null;
 	bool detail; /* -l */
 	const char *name, *type;
-	int depth;
+	int depth; /* -1: as deep as it goes */
 };
 
 #define AT(field) offsetof(struct look_flags, field)
@@ -48,7 +48,7 @@ const struct cli_option fs_df_options[] = {
 const struct cli_option fs_find_options[] = {
 	{ "name", 0, "PATTERN", "only where the last part of the path fits it", option_text, AT(name) },
 	{ "type", 0, "f|d|l", "only files, folders or links", option_text, AT(type) },
-	{ "max-depth", 0, "N", "no deeper than so many folders", option_number, AT(depth) },
+	{ "max-depth", 0, "N", "no deeper than so many folders; 0: only what is named", option_number, AT(depth) },
 	{ "long", 'l', NULL, "mode, owner, size and time", option_flag, AT(detail) },
 	{ "null", '0', NULL, "a zero byte behind each, in place of a line's end", option_flag, AT(null) },
 	NO_GLOB_OPTION,
@@ -451,18 +451,19 @@ int cmd_fs_stat(struct cli *cli, int argc, char **argv)
 
 static void print_space(struct looking *l, const char *path, const struct ssh_fs_space *s)
 {
-	uint64_t used = s->size - s->free, of = used + s->avail;
+	double pct;
+	uint64_t used = fs_format_used(s, &pct);
 	char size[16], taken[16], avail[16];
 	json_t *o;
 
 	if (l->flags.json) {
 		o = json_pack("{s:s}", "host", l->run.client.host);
 		fs_name_set_json(o, "path", path);
-		json_object_set_new(o, "size", json_integer((json_int_t)s->size));
-		json_object_set_new(o, "used", json_integer((json_int_t)used));
-		json_object_set_new(o, "avail", json_integer((json_int_t)s->avail));
-		json_object_set_new(o, "files", json_integer((json_int_t)s->files));
-		json_object_set_new(o, "files_free", json_integer((json_int_t)s->files_free));
+		json_object_set_new(o, "size", fs_format_json(s->size));
+		json_object_set_new(o, "used", fs_format_json(used));
+		json_object_set_new(o, "avail", fs_format_json(s->avail));
+		json_object_set_new(o, "files", fs_format_json(s->files));
+		json_object_set_new(o, "files_free", fs_format_json(s->files_free));
 		fs_run_print_json(o);
 		return;
 	}
@@ -470,7 +471,7 @@ static void print_space(struct looking *l, const char *path, const struct ssh_fs
 		printf("%10s %10s %10s %5s  %s\n", "Size", "Used", "Avail", "Use%", "Path");
 	l->printed = true;
 	printf("%10s %10s %10s %4.0f%%  ", fs_format_bytes(s->size, size), fs_format_bytes(used, taken),
-	       fs_format_bytes(s->avail, avail), of ? 100.0 * (double)used / (double)of : 0);
+	       fs_format_bytes(s->avail, avail), pct);
 	fs_run_print(&l->run, path);
 	putchar('\n');
 }
@@ -536,7 +537,7 @@ static void on_found(void *ctx, const struct fs_event *ev)
 	char name[SSH_PATH_MAX + 1], path[2 * SSH_PATH_MAX + 2];
 	struct finding *f = ctx;
 
-	if (ev->type == SSH_F_OP_ENTRY && ev->data.len < sizeof(name)) {
+	if (ev->type == SSH_F_OP_ENTRY && ev->data.len < sizeof(name) && (f->l->flags.depth != 0 || ev->data.len == 0)) {
 		memcpy(name, ev->data.p, ev->data.len);
 		name[ev->data.len] = '\0';
 		/* "." stays in front, as find has it: what is given is what the lines begin with. */
@@ -555,7 +556,8 @@ static void on_found(void *ctx, const struct fs_event *ev)
 static void on_find_path(void *ctx, const char *path)
 {
 	struct looking *l = ctx;
-	const struct fs_request rq = { .op = SSH_OP_FIND, .path = path, .length = (uint64_t)l->flags.depth };
+	/* For the server 0 is no limit; what is below is left out where nothing but the start is wanted. */
+	const struct fs_request rq = { .op = SSH_OP_FIND, .path = path, .length = (uint64_t)(l->flags.depth ? MAX(l->flags.depth, 0) : 1) };
 	struct finding *f = path ? malloc(sizeof(*f)) : NULL;
 
 	if (!path)
@@ -573,7 +575,7 @@ static void on_find_path(void *ctx, const char *path)
 
 int cmd_fs_find(struct cli *cli, int argc, char **argv)
 {
-	static struct looking l;
+	static struct looking l = { .flags.depth = -1 };
 	int r = start(cli, &l, &argc, argv);
 
 	if (r != 0)

@@ -73,7 +73,7 @@ static const struct command wg_words[] = {
 	{ .name = "showconf", .fn = cmd_wg_show, .summary = "print what runs as a configuration",
 	  OPERANDS(0, 1, "[NAME]"), .options = wg_options },
 	{ .name = "set", .fn = cmd_wg_set, .summary = "change what runs", .in_order = true, .options = wg_options,
-	  OPERANDS(1, -1, "NAME [private-key FILE] [listen-port PORT]\n"
+	  OPERANDS(2, -1, "NAME [private-key FILE] [listen-port PORT]\n"
 			  "                [peer KEY [remove] [preshared-key FILE] [endpoint IP:PORT]\n"
 			  "                [persistent-keepalive SECONDS|off] [allowed-ips A/B,...]]...") },
 	{ .name = NULL },

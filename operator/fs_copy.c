@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "operator/fs_format.h"
 #include "operator/hub_client.h"
 #include "os/loop.h"
 
@@ -295,7 +296,7 @@ void fs_copy_report(struct fs_copy *c, const char *remote, const char *local, ui
 	o = json_pack("{s:s}", "host", c->run.client.host);
 	fs_name_set_json(o, "remote", remote);
 	fs_name_set_json(o, "local", local);
-	json_object_set_new(o, "bytes", json_integer((json_int_t)bytes));
+	json_object_set_new(o, "bytes", fs_format_json(bytes));
 	if (e != OK)
 		fs_name_set_json(o, "error", why);
 	fs_run_print_json(o);

@@ -82,6 +82,20 @@ const char *fs_format_seconds(uint64_t s, char ret[32])
 	return ret;
 }
 
+json_t *fs_format_json(uint64_t n)
+{
+	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+uint64_t fs_format_used(const struct ssh_fs_space *s, double *ret_pct)
+{
+	uint64_t used = s->size - MIN(s->free, s->size);
+	double of = (double)used + (double)s->avail;
+
+	*ret_pct = of > 0 ? 100 * (double)used / of : 0;
+	return used;
+}
+
 void fs_format_set_json(json_t *o, const struct ssh_attr *a)
 {
 	char mode[8];
@@ -92,7 +106,7 @@ void fs_format_set_json(json_t *o, const struct ssh_attr *a)
 		json_object_set_new(o, "mode", json_string(mode));
 	}
 	if (a->which & SSH_ATTR_SIZE)
-		json_object_set_new(o, "size", json_integer((json_int_t)a->size));
+		json_object_set_new(o, "size", fs_format_json(a->size));
 	if (a->which & SSH_ATTR_OWNER) {
 		json_object_set_new(o, "uid", json_integer(a->uid));
 		json_object_set_new(o, "gid", json_integer(a->gid));

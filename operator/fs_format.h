@@ -23,6 +23,10 @@ const char *fs_format_time(const struct ssh_attr *a, char ret[24]);
 const char *fs_format_bytes(uint64_t n, char ret[16]);
 /** fs_format_seconds() - "0:05", "12:34", "2:03:04", "5d 3h". Return: @ret. */
 const char *fs_format_seconds(uint64_t s, char ret[32]);
+/** fs_format_json() - a number that a server gave: what JSON's integers do not hold is the largest of them */
+json_t *fs_format_json(uint64_t n);
+/** fs_format_used() - of a file system, what is taken, and of what is there for us how much in percent; whatever the server says */
+uint64_t fs_format_used(const struct ssh_fs_space *s, double *ret_pct);
 /** fs_format_set_json() - type, size, mode, uid, gid, mtime, atime: those that are known */
 void fs_format_set_json(json_t *o, const struct ssh_attr *a);
 

@@ -3,7 +3,8 @@
  *
  * A worker is started by the first session and ends by itself when it was idle. It asks for a connection to the
  * host's SSH port; we dial through the tunnel, make a socket pair, give the worker one end and let a bridge carry
- * bytes between the other end and the virtual connection. A worker that crashed is replaced at the next session.
+ * bytes between the other end and the virtual connection. A worker that crashed is replaced at the next session; sessions that it
+ * had not taken go to the next one (ssh/handover.h), and a command that was on its way meets no more than a delay.
  *
  * The breaker (ssh/breaker.h) stands where the worker asks to dial: what rests is the way to the host, while sessions on
  * a connection that stands go on. A dial that is let go stays in the list until the worker has told how the login went.
@@ -17,6 +18,7 @@
 #include "operator/hub_internal.h"
 #include "ssh/frame.h"
 
+#define WORKERS_MAX 3 /* that one session is given to, one after the other: those before it died and had not looked at it */
 #define LOGIN_MAX (20 * NSEC_PER_SEC) /* the worker has told by then how it went */
 
 struct worker_dial {
@@ -122,6 +124,7 @@ void hub_bridges_abort(struct hub *h)
 
 /* ---- what the worker asks for ---- */
 
+static void hand_on(struct hub_host *hh);
 static void start_dial(struct worker_dial *d);
 
 /* Whole seconds, rounded up: a person who waits so long finds it over. */
@@ -306,17 +309,26 @@ static void free_worker(struct hub_host *hh, struct ssh_worker *w)
 	ssh_worker_free(w);
 }
 
-static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
+/* It ended; @why is NULL when it was idle. What it had not taken waits in @left. */
+static void bury(struct hub_host *hh, const char *why)
 {
-	struct hub_host *hh = ctx;
+	struct ssh_worker *w = hh->worker;
 
 	if (why)
 		log_warn("ssh worker ended host=%s reason=%s", hh->peer.name, why);
+	snprintf(hh->last_end, sizeof(hh->last_end), "%s", why ? why : "");
 	hub_agent_cancel(hh);
+	ssh_worker_leave(w, &hh->left);
 	hh->worker = NULL;
 	/* Killed during a login: the server's doing, as far as we know. */
 	end_attempts(hh, why ? ERR_PROTOCOL : ERR_CANCELLED);
 	free_worker(hh, w);
+}
+
+static void on_worker_end(void *ctx, struct ssh_worker *w, const char *why)
+{
+	bury(ctx, why);
+	hand_on(ctx);
 }
 
 /* ---- starting it ---- */
@@ -373,24 +385,49 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 	}
 	e = ssh_worker_start(hh->hub->loop, &cfg, &hh->worker);
 	hub_identities_wipe(ids, hh->n_ids);
-	if (e == ERR_UNSUPPORTED) {
-		/* A command would take that for a hub of another version. */
-		e = ERR_CLOSED;
-		snprintf(why, HUB_WHY_MAX, "the SSH worker cannot be started: pidfd_open is refused here (Linux 5.3 has it; a seccomp "
-			 "profile must allow it)");
-	} else if (e != OK) {
-		snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker%s%s: %s", cfg.program ? " " : "",
-			 cfg.program ? cfg.program : "", err_text(e));
+	if (e == OK || e == ERR_AGAIN)
+		return e;
+	snprintf(why, HUB_WHY_MAX, "cannot start the SSH worker%s%s: %s", cfg.program ? " " : "", cfg.program ? cfg.program : "",
+		 ssh_worker_start_text(e));
+	/* Whatever else it was, a command would take for the host's doing, or for a hub of another version. */
+	return ERR_CLOSED;
+}
+
+/* To the worker, or to a new one. That it died a moment ago is heard soon, and what was given to it comes back by bury(). */
+static enum err give(struct hub_host *hh, struct ssh_handed *s, char why[HUB_WHY_MAX])
+{
+	enum err e = hh->worker ? OK : start_worker(hh, why);
+
+	return e == OK ? ssh_worker_attach(hh->worker, s) : e;
+}
+
+/* All that workers left behind. Each is with a few at most, so this ends, whatever they do. */
+static void hand_on(struct hub_host *hh)
+{
+	struct list *it;
+
+	while ((it = list_first(&hh->left))) {
+		struct ssh_handed *s = container_of(it, struct ssh_handed, link);
+		char why[HUB_WHY_MAX];
+		enum err e = ERR_CLOSED;
+
+		list_del(it);
+		snprintf(why, sizeof(why), "none of %u SSH workers came so far as to begin, the last one: %s", s->n_workers,
+			 hh->last_end[0] ? hh->last_end : "it was idle");
+		if (s->n_workers < WORKERS_MAX)
+			e = give(hh, s, why);
+		if (e != OK)
+			ssh_handed_refuse(s, e == ERR_AGAIN ? ERR_CLOSED : e, why);
 	}
-	return e;
 }
 
 /*
  * The pair is made before a worker's own socket, and its numbers are free again for the worker's connection: a hub that is killed
  * closes from the highest number down, so the worker hears first that we ended, and does not blame the server.
  */
-static enum err attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
+enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
 {
+	struct ssh_handed *s;
 	int fds[2];
 	enum err e = os_socketpair(fds);
 
@@ -398,30 +435,17 @@ static enum err attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
 		snprintf(why, HUB_WHY_MAX, "cannot make a socket pair: %s", err_text(e));
 		return e;
 	}
-	if (!hh->worker && (e = start_worker(hh, why)) != OK) {
-		close(fds[0]);
-		close(fds[1]);
-		return e;
-	}
-	e = ssh_worker_attach(hh->worker, fds[0]); /* that end is the worker's, also when it does not take it */
-	if (e == OK) {
+	s = ssh_handed_new(fds[0]);
+	e = s ? give(hh, s, why) : ERR_NOMEM;
+	if (e != OK && !why[0])
+		snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
+	if (e == OK)
 		*ret_fd = fds[1];
-		return OK;
-	}
-	close(fds[1]);
-	snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
-	if (e != ERR_AGAIN) /* many sessions at once: it takes them one after the other */
-		hub_host_stop(hh);
+	else
+		close(fds[1]);
+	if (e != OK && s)
+		ssh_handed_free(s);
 	return e;
-}
-
-enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
-{
-	bool was_there = hh->worker != NULL;
-	enum err e = attach(hh, ret_fd, why);
-
-	/* One that died a moment ago may not have been noticed yet. */
-	return e != OK && was_there && !hh->worker ? attach(hh, ret_fd, why) : e;
 }
 
 void hub_host_stop(struct hub_host *hh)
@@ -431,8 +455,15 @@ void hub_host_stop(struct hub_host *hh)
 	hub_agent_cancel(hh);
 	hh->worker = NULL;
 	end_attempts(hh, ERR_CANCELLED);
-	if (w)
-		free_worker(hh, w);
+	if (!w)
+		return;
+	ssh_worker_leave(w, &hh->left);
+	list_for_each_safe(it, &hh->left) {
+		list_del(it);
+		ssh_handed_refuse(container_of(it, struct ssh_handed, link), ERR_CLOSED,
+				  "the host's entry was changed or removed, or the hub ends; nothing was done");
+	}
+	free_worker(hh, w);
 }
 
 bool hub_host_retry(struct hub_host *hh)

@@ -67,6 +67,8 @@ struct hub_host {
 	char *agent;        /* the socket of ssh-agent that the last command had; NULL = none */
 	struct breaker breaker;
 	struct ssh_worker *worker;
+	struct list left;    /* struct ssh_handed: sessions that wait for the next worker */
+	char last_end[160];  /* why the last worker ended; "" = it was idle */
 	uint64_t files_ended; /* file sessions of workers that are gone */
 };
 

@@ -104,7 +104,10 @@ static enum err open_log(const struct process *p, struct hub_failure *f)
 	if (e != OK)
 		return fail(f, "NEFIA_HOME", e);
 	e = os_log_open(&log);
-	return e == OK ? OK : fail(f, paths.log, e);
+	if (e != OK)
+		snprintf(f->message, sizeof(f->message), "%.300s: %s. The hub writes into that folder; NEFIA_HOME names another",
+			 paths.log, err_text(e));
+	return e;
 }
 
 static enum err open_loop(struct process *p, struct hub_failure *f)

@@ -184,6 +184,7 @@ static enum err add_host(struct hub *h, struct hub_host **ret)
 	}
 	hh->hub = h;
 	list_init(&hh->dials);
+	list_init(&hh->left);
 	list_init(&hh->asks);
 	h->hosts[h->n_hosts++] = hh;
 	*ret = hh;

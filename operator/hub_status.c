@@ -3,9 +3,12 @@
  *
  * Everything is looked up when it is asked for. What a worker or an agent said is told as theirs: numbers only, no words.
  */
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "base/version.h"
 #include "operator/hub_internal.h"
 #include "ssh/frame.h"
@@ -72,6 +75,16 @@ static json_t *gauges(const struct hub *h)
 	return o;
 }
 
+/* A folder's name may be any bytes, and JSON is UTF-8: whoever has such a one sees where it is not. */
+static json_t *socket_path(const struct hub *h)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s", h->uapi ? tunnel_uapi_path(h->uapi) : "");
+	text_make_utf8(path);
+	return json_string(path);
+}
+
 void hub_op_status(struct hub_conn *c, const json_t *req)
 {
 	struct hub *h = hub_conn_hub(c);
@@ -82,10 +95,9 @@ void hub_op_status(struct hub_conn *c, const json_t *req)
 		if (!h->hosts[i]->gone)
 			json_array_append_new(peers, peer_status(h, h->hosts[i]));
 	hub_conn_reply(c,
-		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:s, s:o, s:o, s:o}", "pid", (int)getpid(), "version",
+		       json_pack("{s:i, s:s, s:b, s:i, s:I, s:s, s:o, s:o, s:o, s:o}", "pid", (int)getpid(), "version",
 				 NEFIA_VERSION, "transient", h->opt.transient, "port", (int)tunnel_port(h->tunnel),
 				 "uptime_ms", (json_int_t)((os_now() - h->started) / NSEC_PER_MSEC), "aead",
-				 tunnel_aead(h->tunnel), "uapi", h->uapi ? tunnel_uapi_path(h->uapi) : "",
-				 "peers", peers, "udp", gauges(h), "rival", hub_rival_json(h)),
+				 tunnel_aead(h->tunnel), "uapi", socket_path(h), "peers", peers, "udp", gauges(h), "rival", hub_rival_json(h)),
 		       -1);
 }

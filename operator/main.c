@@ -35,10 +35,13 @@ static void usage(FILE *f)
 
 static int bad_option(const char *option)
 {
-	bool known = strcmp(option, "--config") == 0;
+	fprintf(stderr, "nefia: there is no option '%s'; see 'nefia --help'\n", option);
+	return EXIT_USAGE;
+}
 
-	fprintf(stderr, "nefia: %s%s%s; see 'nefia --help'\n", known ? "" : "there is no option '", option,
-		known ? " needs a file" : "'");
+static int needs_file(void)
+{
+	fprintf(stderr, "nefia: --config needs a file; see 'nefia --help'\n");
 	return EXIT_USAGE;
 }
 
@@ -136,8 +139,8 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "ssh-worker") == 0)
 		return ssh_worker_main(3);
 	for (; i < argc && argv[i][0] == '-'; i++) {
-		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
-			config = argv[++i];
+		if (strcmp(argv[i], "--config") == 0) {
+			config = i + 1 < argc ? argv[++i] : "";
 		} else if (strncmp(argv[i], "--config=", 9) == 0) {
 			config = argv[i] + 9;
 		} else if (strcmp(argv[i], "--batch") == 0) {
@@ -151,6 +154,8 @@ int main(int argc, char **argv)
 			return bad_option(argv[i]);
 		}
 	}
+	if (config && !*config)
+		return needs_file();
 	if (i == argc) {
 		usage(stderr);
 		return EXIT_USAGE;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/duration.h"
+#include "base/text.h"
 #include "operator/cmd.h"
 
 #define NAME_MAX_LEN 31
@@ -47,7 +48,7 @@ const char *option_number(const char *value, void *field)
 	long n = strtol(value, &end, 10);
 
 	if (end == value || *end || n < 0 || n > INT_MAX)
-		return "a number";
+		return "a number from 0 to 2147483647";
 	*(int *)field = (int)n;
 	return NULL;
 }
@@ -144,10 +145,21 @@ static size_t name_len(const char *arg)
 	return arg[1] == '-' ? strcspn(arg, "=") : MIN(strlen(arg), 2);
 }
 
-/* Flags of one letter may stand together. */
+/* The same for people: a letter is one character, however many bytes that has. */
+static size_t shown_len(const char *arg)
+{
+	const char *end;
+
+	if (arg[1] == '-')
+		return name_len(arg);
+	text_next(arg + 1, &end);
+	return (size_t)(end - arg);
+}
+
+/* Flags of one letter may stand together; a '-' among them would make a long option of the rest. */
 static bool is_bundle(const struct cli_option *o, const char *arg)
 {
-	return arg[1] != '-' && !o->arg && o->parse == option_flag && arg[2] != '=';
+	return arg[1] != '-' && !o->arg && o->parse == option_flag && arg[2] != '=' && arg[2] != '-';
 }
 
 /* The option at argv[*i]; *i ends at its last word. */
@@ -158,7 +170,7 @@ static int parse_one(const struct cli *cli, int argc, char **argv, int *i, void 
 	const struct cli_option *o = find(cli->cmd->options, argv[*i], len);
 	const char *must;
 
-	snprintf(name, sizeof(name), "%.*s", (int)MIN(len, sizeof(name) - 1), argv[*i]);
+	snprintf(name, sizeof(name), "%.*s", (int)MIN(shown_len(argv[*i]), sizeof(name) - 1), argv[*i]);
 	value = argv[*i][len] ? argv[*i] + len : NULL;
 	if (!o)
 		return unknown(cli, name);

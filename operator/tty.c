@@ -40,17 +40,25 @@ static void on_deadly(int signum)
 	raise(signum); /* SA_RESETHAND: what it does by itself */
 }
 
+/* What whoever started us has ignored (nohup) does not end us. */
+static void catch_deadly(void)
+{
+	struct sigaction sa = { .sa_handler = on_deadly, .sa_flags = (int)SA_RESETHAND }, before;
+
+	for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
+		if (sigaction(deadly[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+			sigaction(deadly[i], &sa, NULL);
+}
+
 enum err tty_raw(void)
 {
-	struct sigaction sa = { .sa_handler = on_deadly, .sa_flags = (int)SA_RESETHAND };
 	struct termios raw;
 
 	if (!is_saved) {
 		if (tcgetattr(STDIN_FILENO, &saved) != 0)
 			return err_from_errno(errno);
 		is_saved = 1;
-		for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
-			sigaction(deadly[i], &sa, NULL);
+		catch_deadly();
 		atexit(tty_restore);
 	}
 	raw = saved;

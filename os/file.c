@@ -255,31 +255,42 @@ enum err os_file_mode(const char *path, unsigned *ret_mode, unsigned *ret_uid)
 
 	if (stat(path, &st) != 0)
 		return err_from_errno(errno);
-	*ret_mode = st.st_mode & 07777;
+	*ret_mode = S_ISREG(st.st_mode) ? st.st_mode & 07777 : 0;
 	*ret_uid = st.st_uid;
 	return OK;
+}
+
+/* 0: it is there, whatever it is; else an errno. */
+static int make_folder(const char *path, unsigned mode)
+{
+	return mkdir(path, mode) == 0 || errno == EEXIST ? 0 : errno;
 }
 
 enum err os_mkdir_p(const char *path, unsigned mode)
 {
 	char part[PATH_MAX];
 	struct stat st;
+	int r = 0, denied = 0;
 
 	if (snprintf(part, sizeof(part), "%s", path) >= PATH_MAX)
 		return ERR_TOO_LONG;
-	for (char *p = part; *p; p++) {
-		if (*p != '/' || p == part)
-			continue;
-		*p = '\0';
-		if (mkdir(part, mode) != 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-			return err_from_errno(errno);
-		*p = '/';
+	for (char *slash = strchr(part + (part[0] == '/'), '/'); r == 0 && slash; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		r = make_folder(part, mode);
+		*slash = '/';
+		/* What is needed may be there already where nothing may be made; if it is not, this is why. */
+		if (r == EACCES || r == EROFS) {
+			denied = r;
+			r = 0;
+		}
 	}
-	if (mkdir(part, mode) == 0)
-		return OK;
-	if (errno != EEXIST)
-		return err_from_errno(errno);
-	return stat(part, &st) == 0 && S_ISDIR(st.st_mode) ? OK : ERR_EXISTS;
+	if (r == 0)
+		r = make_folder(part, mode);
+	if (r == ENOENT && denied)
+		r = denied;
+	if (r != 0)
+		return err_from_errno(r);
+	return stat(part, &st) == 0 && S_ISDIR(st.st_mode) ? OK : ERR_NOT_FOLDER;
 }
 
 enum err os_file_remove(const char *path)

@@ -23,9 +23,9 @@ MUST_CHECK enum err os_file_append(const char *path, const char *line, size_t le
 void os_file_sweep(const char *path);
 /** os_write_all() - all of it, waiting where @fd is non-blocking and full; ERR_CLOSED: its reader is gone */
 MUST_CHECK enum err os_write_all(int fd, const void *buf, size_t len);
-/** os_file_mode() - permission bits and owner; ERR_NOT_FOUND */
+/** os_file_mode() - permission bits and owner; ERR_NOT_FOUND. Of what keeps nothing (devices, pipes), and of folders, the bits are 0. */
 MUST_CHECK enum err os_file_mode(const char *path, unsigned *ret_mode, unsigned *ret_uid);
-/** os_mkdir_p() - folders down to @path; those made get @mode */
+/** os_mkdir_p() - folders down to @path; those made get @mode. ERR_NOT_FOLDER: a part of it is something else. */
 MUST_CHECK enum err os_mkdir_p(const char *path, unsigned mode);
 /** os_file_remove() - OK also when it was not there */
 enum err os_file_remove(const char *path);

@@ -283,7 +283,7 @@ enum err ssh_question_decode(struct bytes msg, struct ssh_question *ret)
 		q.counts.n_sessions = ssh_read_u32(&r);
 		q.counts.n_file_sessions = ssh_read_u32(&r);
 		q.counts.n_files_ended = ssh_read_u32(&r);
-	} else if (q.kind != SSH_C_DIAL && q.kind != SSH_C_IDLE) {
+	} else if (q.kind != SSH_C_DIAL && q.kind != SSH_C_IDLE && q.kind != SSH_C_TAKEN) {
 		return ERR_PROTOCOL;
 	}
 	if (r.bad)

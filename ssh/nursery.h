@@ -17,14 +17,20 @@
 
 struct ssh_nursery;
 struct ssh_birth;
-/* The process is there, to be adopted (os_child_adopt()); or @pid is 0: it could not be made. */
-typedef void (*ssh_birth_fn)(void *ctx, pid_t pid, int pidfd);
+/*
+ * The process is there, to be adopted (os_child_adopt()); or @pid is 0 and @e says why. ERR_CLOSED: the nursery ended meanwhile;
+ * ERR_PERMISSION: its sandbox is refused here; ERR_FULL: no more processes or descriptors are allowed; ERR_NOMEM.
+ */
+typedef void (*ssh_birth_fn)(void *ctx, enum err e, pid_t pid, int pidfd);
 
 /** ssh_nursery_new() - no process yet; @program and @is_guest as in struct ssh_worker_config; NULL without memory */
 struct ssh_nursery *ssh_nursery_new(struct os_loop *loop, const char *program, bool is_guest);
 /** ssh_nursery_free() - after the workers; NULL is fine */
 void ssh_nursery_free(struct ssh_nursery *n);
-/** ssh_nursery_fork() - a worker with @fd (copied) as its way to us; exactly one call of @fn, from the loop, unless dropped */
+/**
+ * ssh_nursery_fork() - a worker with @fd (copied) as its way to us; exactly one call of @fn, from the loop, unless dropped
+ * Return: OK; ERR_AGAIN: it has as many before it as its socket holds; ERR_FULL as above, or whatever else a start fails with.
+ */
 MUST_CHECK enum err ssh_nursery_fork(struct ssh_nursery *n, int fd, ssh_birth_fn fn, void *ctx, struct ssh_birth **ret);
 /** ssh_birth_drop() - nobody waits for it any more: the process is ended as soon as we know it */
 void ssh_birth_drop(struct ssh_birth *b);

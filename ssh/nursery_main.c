@@ -1,6 +1,7 @@
 /*
  * ssh/nursery_main.c - the nursery's process: warm up, wait for the hub's word, fork. See nursery.c for the messages.
  */
+#include <errno.h>
 #include <unistd.h>
 
 #include "base/endian.h"
@@ -13,7 +14,7 @@
 /* False: the hub has gone. */
 static bool serve_one(int ctl)
 {
-	uint8_t msg[8] = { 0 };
+	uint8_t msg[12] = { 0 };
 	int fds[OS_FDS_MAX], pidfd = -1;
 	size_t len = 0, n_fds = 0;
 	enum err e = os_recv_fds(ctl, msg, 4, &len, fds, &n_fds);
@@ -28,6 +29,8 @@ static bool serve_one(int ctl)
 		close(ctl);
 		_exit(ssh_worker_run(fds[0]));
 	}
+	if (pid < 0)
+		put_le32(msg + 8, ssh_worker_start_error(err_from_errno(errno)));
 	close(fds[0]);
 	put_le32(msg + 4, pid > 0 ? (uint32_t)pid : 0);
 	e = os_send_fds(ctl, msg, sizeof(msg), &pidfd, pid > 0 ? 1 : 0);

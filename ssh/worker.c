@@ -21,6 +21,7 @@
 #include "os/stream.h"
 #include "ssh/agent.h"
 #include "ssh/fs_session.h"
+#include "ssh/handover.h"
 #include "ssh/host_key.h"
 #include "ssh/known_hosts.h"
 #include "ssh/nursery.h"
@@ -55,12 +56,13 @@ struct ssh_worker {
 	struct os_watch *watch;
 	struct os_timer end_timer, question_timer;
 	struct list questions;  /* struct question: host keys that wait for known_hosts */
-	char why[128];
+	char why[160];
 	bool ended;
+	bool is_gone;           /* its end of the socket is closed */
 	bool has_asked;         /* anything: it understood its configuration */
 	unsigned n_dials;       /* asked for and not answered */
 	unsigned n_questions;   /* host keys that it may still ask about: one for each connection that it got */
-	uint32_t n_sessions;    /* given to it, ever */
+	struct ssh_handover sessions; /* given to it and not taken yet */
 	nsec_t minute;
 	unsigned n_this_minute; /* dials */
 	struct ssh_counts counts;
@@ -88,7 +90,7 @@ static void end(struct ssh_worker *w, const char *why)
 static void on_exit_child(void *ctx, int exit_code, int term_signal)
 {
 	struct ssh_worker *w = ctx;
-	char why[128];
+	char why[sizeof(w->why)];
 
 	if (exit_code < 0 && !term_signal)
 		snprintf(why, sizeof(why), w->has_asked ? "it ended, why is not known" :
@@ -108,6 +110,15 @@ static void on_exit_child(void *ctx, int exit_code, int term_signal)
 	end(w, why);
 }
 
+/* It is heard no more. How it ended comes to on_exit_child() or on_born(), also of one that would live on. */
+static void gone(struct ssh_worker *w)
+{
+	os_watch_set(w->watch, 0);
+	if (w->child)
+		os_child_kill(w->child, SIGKILL);
+	w->is_gone = true;
+}
+
 /* ---- to the worker ---- */
 
 static void waiting_free(struct ssh_worker *w, struct waiting *m)
@@ -125,7 +136,13 @@ static enum err send_now(struct ssh_worker *w, const struct ssh_buf *b, const in
 	return os_send_fds(w->ctl, b->p + b->off, ssh_buf_used(b), fd, *fd >= 0 ? 1 : 0);
 }
 
-/* In order, as far as it takes them. */
+static void watch(struct ssh_worker *w)
+{
+	if (!w->ended && !w->is_gone)
+		os_watch_set(w->watch, OS_READ | (w->n_queued || ssh_handover_waits(&w->sessions) ? OS_WRITE : 0));
+}
+
+/* In order, as far as it takes them; sessions are bound to no order with the rest. */
 static void flush(struct ssh_worker *w)
 {
 	struct list *it;
@@ -138,10 +155,11 @@ static void flush(struct ssh_worker *w)
 		if (e == OK)
 			waiting_free(w, m);
 	}
+	if (e == OK)
+		e = ssh_handover_push(&w->sessions, w->ctl);
 	if (e != OK && e != ERR_AGAIN)
 		end(w, "it does not listen any more");
-	if (!w->ended)
-		os_watch_set(w->watch, OS_READ | (w->n_queued ? OS_WRITE : 0));
+	watch(w);
 }
 
 /* Takes @b and @fd (-1: none). What a busy worker has no room for waits; one that never takes it is as good as dead. */
@@ -154,7 +172,7 @@ static void send_buf(struct ssh_worker *w, struct ssh_buf *b, int fd)
 		*m = (struct waiting){ .b = *b, .fd = fd };
 		list_add_tail(&w->queue, &m->link);
 		w->n_queued++;
-		os_watch_set(w->watch, OS_READ | OS_WRITE);
+		watch(w);
 		return;
 	}
 	if (e != OK)
@@ -315,48 +333,69 @@ static void pass_dial(struct ssh_worker *w, uint32_t id)
 	w->cfg.on_dial(w->cfg.ctx, w, id);
 }
 
+static void answer_question(struct ssh_worker *w, const struct ssh_question *q)
+{
+	if (q->kind == SSH_C_DIAL)
+		pass_dial(w, q->id);
+	else if (q->kind == SSH_C_OUTCOME && w->cfg.on_outcome)
+		w->cfg.on_outcome(w->cfg.ctx, w, q->id, q->outcome);
+	else if (q->kind == SSH_C_HOST_KEY)
+		answer_host_key(w, q);
+	else if (q->kind == SSH_C_AGENT)
+		pass_to_agent(w, q);
+	else if (q->kind == SSH_C_SECRET)
+		answer_secret(w, q);
+	else if (q->kind == SSH_C_COUNTS)
+		w->counts = q->counts;
+	else if (q->kind == SSH_C_TAKEN && ssh_handover_taken(&w->sessions, q->id) != OK)
+		end(w, "it took more sessions than it was given");
+	else if (q->kind == SSH_C_IDLE && q->id == w->sessions.n_sent && !ssh_handover_waits(&w->sessions))
+		end(w, NULL); /* idle, and no session is on the way to it */
+}
+
+static uint8_t received[SSH_CONTROL_MAX];
+
+/* OK with @ret, which is valid until the next, and *ret_n bytes in all; ERR_AGAIN: nothing; ERR_CLOSED: no more will come; ERR_PROTOCOL. */
+static enum err receive(struct ssh_worker *w, struct ssh_question *ret, size_t *ret_n)
+{
+	int fds[OS_FDS_MAX];
+	size_t n_fds = 0;
+	enum err e;
+
+	/* A reset says that it died without having read all of ours. It comes before what the worker said, and is no end of that. */
+	do
+		e = os_recv_fds(w->ctl, received, sizeof(received), ret_n, fds, &n_fds);
+	while (e == ERR_RESET);
+	if (e == ERR_AGAIN)
+		return e;
+	for (size_t i = 0; i < n_fds; i++)
+		close(fds[i]); /* it has none to give */
+	if (e != OK || *ret_n == 0)
+		return ERR_CLOSED;
+	return ssh_question_decode((struct bytes){ received, *ret_n }, ret);
+}
+
 static void on_ready(void *ctx, int events)
 {
-	static uint8_t buf[SSH_CONTROL_MAX];
 	struct ssh_worker *w = ctx;
-	int fds[OS_FDS_MAX];
-	size_t n = 0, n_fds = 0;
 	struct ssh_question q = { 0 };
+	size_t n = 0;
 	enum err e;
 
 	if (events & OS_WRITE)
 		flush(w);
 	if (w->ended)
 		return;
-	e = os_recv_fds(w->ctl, buf, sizeof(buf), &n, fds, &n_fds);
-
-	if (e == ERR_AGAIN)
-		return;
-	for (size_t i = 0; i < n_fds; i++)
-		close(fds[i]); /* it has none to give */
-	if (e != OK || n == 0) {
-		os_watch_set(w->watch, 0); /* on_exit_child() tells why */
-		return;
-	}
-	w->has_asked = true;
-	if (ssh_question_decode((struct bytes){ buf, n }, &q) != OK)
+	e = receive(w, &q, &n);
+	w->has_asked |= n > 0;
+	if (e == OK)
+		answer_question(w, &q);
+	else if (e == ERR_PROTOCOL)
 		end(w, "it sent a malformed message");
-	else if (q.kind == SSH_C_DIAL)
-		pass_dial(w, q.id);
-	else if (q.kind == SSH_C_OUTCOME && w->cfg.on_outcome)
-		w->cfg.on_outcome(w->cfg.ctx, w, q.id, q.outcome);
-	else if (q.kind == SSH_C_HOST_KEY)
-		answer_host_key(w, &q);
-	else if (q.kind == SSH_C_AGENT)
-		pass_to_agent(w, &q);
-	else if (q.kind == SSH_C_SECRET)
-		answer_secret(w, &q);
-	else if (q.kind == SSH_C_COUNTS)
-		w->counts = q.counts;
-	else if (q.kind == SSH_C_IDLE && q.id == w->n_sessions)
-		end(w, NULL); /* idle, and no session is on the way to it */
+	else if (e == ERR_CLOSED)
+		gone(w);
 	if (q.kind == SSH_C_SECRET)
-		explicit_bzero(buf, n);
+		explicit_bzero(received, n);
 }
 
 void ssh_worker_dialed(struct ssh_worker *w, uint32_t dial_id, enum err e, const char *why, int fd)
@@ -390,15 +429,36 @@ void ssh_worker_retire(struct ssh_worker *w)
 		send_buf(w, &b, -1);
 }
 
-enum err ssh_worker_attach(struct ssh_worker *w, int fd)
+enum err ssh_worker_attach(struct ssh_worker *w, struct ssh_handed *s)
 {
-	uint8_t kind = SSH_C_SESSION;
-	/* Behind what waits already. */
-	enum err e = w->ended ? ERR_CLOSED : w->n_queued ? ERR_AGAIN : os_send_fds(w->ctl, &kind, 1, &fd, 1);
+	enum err e = OK;
 
-	close(fd);
-	w->n_sessions += e == OK;
-	return e;
+	if (w->ended)
+		ssh_handover_keep(&w->sessions, s);
+	else
+		e = ssh_handover_give(&w->sessions, w->ctl, s);
+	if (e == ERR_CLOSED)
+		gone(w);
+	watch(w);
+	return e == ERR_CLOSED ? OK : e;
+}
+
+void ssh_worker_leave(struct ssh_worker *w, struct list *ret)
+{
+	struct ssh_question q;
+	size_t n = 0;
+	enum err e = OK;
+
+	w->ended = true;
+	os_watch_set(w->watch, 0);
+	os_recv_stop(w->ctl);
+	while (e == OK || e == ERR_PROTOCOL) {
+		e = receive(w, &q, &n);
+		if (e == OK && q.kind == SSH_C_TAKEN && ssh_handover_taken(&w->sessions, q.id) != OK)
+			break;
+	}
+	explicit_bzero(received, sizeof(received));
+	ssh_handover_leave(&w->sessions, ret);
 }
 
 /* ---- start ---- */
@@ -480,16 +540,37 @@ enum err ssh_worker_spawn(struct os_loop *loop, const struct ssh_program *from, 
 	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, fd }, .n_fds = 4, .orphan = from->is_guest };
 
 	worker_env(env);
-	return os_child_spawn(loop, &sp, fn, ctx, ret);
+	return ssh_worker_start_error(os_child_spawn(loop, &sp, fn, ctx, ret));
 }
 
-static void on_born(void *ctx, pid_t pid, int pidfd)
+const char *ssh_worker_start_text(enum err e)
+{
+	switch (e) {
+	case ERR_FULL:
+		return "no more processes or descriptors are allowed (ulimit -u, ulimit -n; pids.max of its cgroup)";
+	case ERR_CLOSED:
+		return "the process that it was to come from ended";
+	case ERR_PERMISSION:
+		return "its sandbox is refused here: prctl and seccomp must be allowed";
+	case ERR_UNSUPPORTED:
+		return "pidfd_open is refused here (Linux 5.3 has it; a seccomp profile must allow it)";
+	default:
+		return err_text(e);
+	}
+}
+
+static void on_born(void *ctx, enum err e, pid_t pid, int pidfd)
 {
 	struct ssh_worker *w = ctx;
+	char why[sizeof(w->why)];
 
 	w->birth = NULL;
-	if (pid == 0 || os_child_adopt(w->loop, pid, pidfd, w->cfg.is_guest, on_exit_child, w, &w->child) != OK)
-		end(w, "it could not be started");
+	if (e == OK)
+		e = os_child_adopt(w->loop, pid, pidfd, w->cfg.is_guest, on_exit_child, w, &w->child);
+	if (e == OK)
+		return;
+	snprintf(why, sizeof(why), "it could not be started: %s", ssh_worker_start_text(e));
+	end(w, why);
 }
 
 static enum err give_birth(struct ssh_worker *w, int child_fd)
@@ -524,6 +605,7 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
 	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
 	list_init(&w->queue);
+	ssh_handover_init(&w->sessions);
 	os_timer_init(&w->end_timer, loop, on_end_timer, w);
 	os_timer_init(&w->question_timer, loop, on_questions, w);
 	list_init(&w->questions);
@@ -535,13 +617,16 @@ enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *
 	}
 	if (e == OK)
 		e = os_watch_new(loop, w->ctl, on_ready, w, &w->watch);
-	if (e == OK)
-		e = send_config(w, cfg);
+	/* It died meanwhile, or what it was to come from: that comes to on_end() like any other death. */
+	if (e == OK && (e = send_config(w, cfg)) == ERR_CLOSED) {
+		gone(w);
+		e = OK;
+	}
 	if (e != OK) {
 		ssh_worker_free(w);
 		return e;
 	}
-	os_watch_set(w->watch, OS_READ);
+	watch(w);
 	*ret = w;
 	return OK;
 }
@@ -561,6 +646,7 @@ void ssh_worker_free(struct ssh_worker *w)
 	os_child_free(w->child);
 	if (w->ctl >= 0)
 		close(w->ctl);
+	ssh_handover_fini(&w->sessions);
 	for (size_t i = 0; i < w->n_ids; i++)
 		free(w->ids[i]);
 	free(w);

@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/types.h"
 #include "os/loop.h"
+#include "ssh/handover.h"
 
 struct ssh_worker;
 
@@ -69,9 +70,16 @@ void ssh_worker_agent_said(struct ssh_worker *w, uint32_t dial_id, enum err e, s
 const struct ssh_counts *ssh_worker_counts(const struct ssh_worker *w);
 /** ssh_worker_retire() - the host goes down: nothing new on its connections, idle ones are closed now */
 void ssh_worker_retire(struct ssh_worker *w);
-/** ssh_worker_attach() - give it a command's session socket (given away) */
-MUST_CHECK enum err ssh_worker_attach(struct ssh_worker *w, int fd);
-/** ssh_worker_free() - kill it when it still runs */
+/**
+ * ssh_worker_attach() - give it a command's session; when it has gone, on_end() comes, where ssh_worker_leave() has it
+ * Return: OK; ERR_AGAIN: it has as many before it as its socket holds, and @s stays the caller's.
+ */
+MUST_CHECK enum err ssh_worker_attach(struct ssh_worker *w, struct ssh_handed *s);
+/** ssh_worker_leave() - the sessions that it can never take any more, to the end of @ret; then only ssh_worker_free() is left */
+void ssh_worker_leave(struct ssh_worker *w, struct list *ret);
+/** ssh_worker_start_text() - of ssh_worker_start(): why there is none, for people */
+const char *ssh_worker_start_text(enum err e);
+/** ssh_worker_free() - kill it when it still runs. Sessions that it has not taken are closed. */
 void ssh_worker_free(struct ssh_worker *w);
 
 /** ssh_worker_main() - the process itself; @ctl_fd is descriptor 3. Return: its exit code. */

@@ -4,6 +4,8 @@
  * The hub is trusted, and so it is only looked at whether a message is whole; a message of a kind that is not known is a newer
  * hub's and is passed over. Identities and passphrases come this way, so each message is wiped after its use.
  */
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,11 +19,17 @@
 
 /* ---- asked and told ---- */
 
+/* A hub that is busy is waited for: all that we do needs it. */
 void ssh_process_tell(void *ctx, const struct ssh_buf *msg)
 {
 	struct ssh_process *p = ctx;
+	struct pollfd room = { p->ctl, POLLOUT, 0 };
+	enum err e;
 
-	if (os_send_fds(p->ctl, msg->p + msg->off, ssh_buf_used(msg), NULL, 0) != OK)
+	while ((e = os_send_fds(p->ctl, msg->p + msg->off, ssh_buf_used(msg), NULL, 0)) == ERR_AGAIN)
+		if (poll(&room, 1, -1) < 0 && errno != EINTR)
+			break;
+	if (e != OK)
 		p->over = true;
 }
 
@@ -179,12 +187,27 @@ static void take_secret(struct ssh_process *p, struct ssh_reader *r)
 	explicit_bzero(passphrase, sizeof(passphrase));
 }
 
+/* The hub gives what we do not say to have to the next worker: it must know before we look. */
+static void tell_taken(struct ssh_process *p)
+{
+	struct ssh_buf b = { 0 };
+	uint8_t type = SSH_C_TAKEN;
+
+	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, p->n_sessions) == OK)
+		ssh_process_tell(p, &b);
+	else
+		p->over = true;
+	ssh_buf_fini(&b);
+}
+
 static void take_session(struct ssh_process *p, int *fd)
 {
-	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, &p->setup) : NULL;
+	struct ssh_job *j;
 
 	p->n_sessions++;
 	p->idle_told = false;
+	tell_taken(p);
+	j = *fd >= 0 && !p->over ? ssh_job_new(*fd, &p->setup) : NULL;
 	if (!j)
 		return;
 	*fd = -1;

@@ -26,11 +26,48 @@ check "in words" contains "$ERR" "Error: [E1032]"
 start_sshd
 expect 0 "sshd is back" nefia exec --target web -- true
 
-# kill -9 of the worker, then of the hub
-for w in $(ps -o pid= --ppid "$HUB_PID"); do kill -9 "$w"; done
-# What begins between the two deaths (4 ms were seen) is told E1037: the worker is missed, the process it would come from not yet.
-check "both deaths are noticed" wait_until 5 grep -q "the process that workers come from ended" "$T/hub.log"
-expect 0 "a killed worker is replaced" nefia exec --target web -- true
+# kill -9 of the worker and of the process that workers come from, while a command is on its way to the hub: whichever death the hub
+# hears of first, the command finds another worker, and is run once. The hub stands still meanwhile, so that all of it is there at once.
+children() { ps -o pid= --ppid "$HUB_PID"; }
+command_waits() { [ "$(ss -xlH src "$NEFIA_HOME/run/hub.sock" | awk '{ print $3 }')" -gt 0 ]; }
+for order in "" -r; do
+	: >"$T/ran"
+	kill -STOP "$HUB_PID"
+	nefia exec --target web -- "echo once >>$T/ran" >"$T/out" 2>"$T/err" </dev/null &
+	EXEC_PID=$!
+	check "the command is on its way" wait_until 5 command_waits
+	check "there are two to kill" equal "$(children | wc -l)" 2
+	for p in $(children | sort -n $order); do kill -9 "$p"; done
+	kill -CONT "$HUB_PID"
+	wait "$EXEC_PID"
+	check "it finds another worker: $(cat "$T/err")" equal $? 0
+	check "and was run once" equal "$(cat "$T/ran")" once
+done
+
+# the same with the worker dead for good, and the other while the next is to be born
+for w in $(children | sort -n | tail -1); do kill -9 "$w"; done
+check "the death is noticed" wait_until 5 grep -q "ssh worker ended host=web reason=killed by signal 9" "$T/hub.log"
+NURSERY=$(children)
+kill -STOP "$NURSERY"
+nefia exec --target web -- true >"$T/out" 2>"$T/err" </dev/null &
+EXEC_PID=$!
+sleep 0.2
+kill -9 "$NURSERY"
+wait "$EXEC_PID"
+check "a birth that failed is tried again: $(cat "$T/err")" equal $? 0
+
+# a command that began is not run again
+: >"$T/ran"
+nefia exec --target web -- "echo once >>$T/ran; sleep 60" >"$T/out" 2>"$T/err" </dev/null &
+EXEC_PID=$!
+check "it began" wait_until 5 test -s "$T/ran"
+for p in $(children); do kill -9 "$p"; done
+wait "$EXEC_PID"
+check "its worker is missed" equal $? 255
+check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
+check "and it was run once" equal "$(cat "$T/ran")" once
+
+# kill -9 of the hub
 kill -9 "$HUB_PID"
 wait "$HUB_PID" 2>/dev/null
 expect 0 "a killed hub leaves nothing in the way" nefia exec --target web -- true

@@ -96,6 +96,8 @@ expect 0 "find --name --type" nefia fs find --name '*.txt' --type f "web:$R"
 check "as find has it" equal "$(sort <<<"$OUT")" "$(find "$R" -name '*.txt' -type f | sort)"
 expect 0 "find --max-depth" nefia fs find --max-depth 1 "web:$R"
 check "as find has it" equal "$(sort <<<"$OUT")" "$(find "$R" -maxdepth 1 | sort)"
+expect 0 "find --max-depth 0" nefia fs find --max-depth 0 "web:$R"
+check "as find has it" equal "$OUT" "$(find "$R" -maxdepth 0)"
 expect 2 "find of a type that there is not" nefia fs find --type x "web:$R"
 
 # Patterns.

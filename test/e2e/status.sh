@@ -32,4 +32,15 @@ start_hub
 stop_pid "$AGENT_PID" KILL
 expect 0 "ping of a dead agent" nefia vpn status --ping
 check "unreachable" contains "$OUT" "ping: unreachable"
+
+# a socket in a folder whose name is no text
+"$NEFIA" hub stop >/dev/null || fail "hub stop"
+mkdir -m 700 "$T/"$'wg\xff'
+"$NEFIA" hub --uapi-dir "$T/"$'wg\xff' >>"$T/hub.log" 2>&1 &
+HUB_PID=$!
+PIDS="$PIDS $HUB_PID"
+check "the hub is there" wait_until 5 test -S "$NEFIA_HOME/run/hub.sock"
+check "and its socket" wait_until 5 test -S "$T/"$'wg\xff/nefia.sock'
+expect 0 "its status" nefia vpn status --live --json
+check "is JSON" contains "$OUT" '"magic_dns"'
 done_all

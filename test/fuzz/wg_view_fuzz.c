@@ -1,11 +1,8 @@
-/*
- * What a hub or agent answers to get=1, as `nefia wg` reads and prints it. Its reader is the command's own (static), so the
- * command is compiled in here in place of the library's.
- */
-#include "operator/cmd_wg.c"
+/* What a hub or agent answers to get=1, as `nefia wg` reads and prints it. */
+#include "operator/wg_view.h"
 #include "test/fuzz/fuzz.h"
 
-static void print_to_nowhere(struct view *v)
+static void print_to_nowhere(struct wg_view *v)
 {
 	static FILE *null;
 	FILE *out = stdout;
@@ -13,8 +10,8 @@ static void print_to_nowhere(struct view *v)
 	if (!null)
 		null = fopen("/dev/null", "we");
 	stdout = null;
-	print_conf(v);
-	print_show(v, "nefia");
+	wg_view_print_conf(v);
+	wg_view_print(v, "nefia");
 	fflush(null);
 	stdout = out;
 }
@@ -22,14 +19,14 @@ static void print_to_nowhere(struct view *v)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *answer = fuzz_text(data, size);
-	struct view v;
+	struct wg_view v;
 
-	read_view(answer, &v);
-	ASSERT(v.error >= -1);
+	wg_view_read(answer, &v);
+	ASSERT(v.error >= 0 && v.error < 4096);
 	for (size_t i = 0; i < v.n_peers; i++)
 		ASSERT(strlen(v.peers[i].key) < KEY_STR_MAX && strlen(v.peers[i].endpoint) < ENDPOINT_STR_MAX);
 	print_to_nowhere(&v);
-	view_free(&v);
+	wg_view_free(&v);
 	free(answer);
 	return 0;
 }

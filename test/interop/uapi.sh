@@ -65,8 +65,11 @@ check "removed" "$NEFIA" wg set nefia peer "$other" remove
 check "it is gone" equal "$(wg show nefia peers)" "$agent"
 expect 2 "an unknown setting" nefia wg set nefia peer "$other" colour blue
 expect 2 "a bad key" nefia wg set nefia peer nonsense
-expect 1 "a value that is refused" nefia wg set nefia listen-port 99999
+expect 2 "a value that is none" nefia wg set nefia listen-port 99999
+check "it is named" contains "$ERR" "'99999' is not a port"
+expect 1 "a port that somebody has" nefia wg set nefia listen-port "$AGENT_PORT_web"
 check "its code" contains "$ERR" "[E1043]"
+check "and why" contains "$ERR" "Address already in use"
 expect 1 "nobody there" nefia wg show nobody
 check "its code" contains "$ERR" "[E1013]"
 nefia exec --target web -- true || fail "exec after all this"

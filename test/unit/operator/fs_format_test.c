@@ -70,6 +70,33 @@ static void json_has_what_is_known(void **state)
 	json_decref(o);
 }
 
+/* A server may say anything. */
+static void numbers_of_a_server(void **state)
+{
+	const struct ssh_attr huge = { .which = SSH_ATTR_SIZE, .size = UINT64_MAX };
+	static const struct {
+		struct ssh_fs_space s;
+		uint64_t used;
+		double pct;
+	} rows[] = {
+		{ { .size = 100, .free = 40, .avail = 20 }, 60, 75 },
+		{ { .size = 100, .free = 200, .avail = 20 }, 0, 0 },
+		{ { .size = UINT64_MAX, .free = 0, .avail = UINT64_MAX }, UINT64_MAX, 50 },
+		{ { .size = 0 }, 0, 0 },
+	};
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		double pct;
+
+		assert_int_equal(fs_format_used(&rows[i].s, &pct), rows[i].used);
+		assert_true(pct == rows[i].pct);
+	}
+	fs_format_set_json(o, &huge);
+	assert_true(json_integer_value(json_object_get(o, "size")) == INT64_MAX);
+	json_decref(o);
+}
+
 static void chmod_reads_what_chmod_reads(void **state)
 {
 	static const struct {
@@ -100,7 +127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(modes_are_shown_as_by_ls), cmocka_unit_test(sizes_have_three_digits),
 		cmocka_unit_test(times_are_short),	    cmocka_unit_test(json_has_what_is_known),
-		cmocka_unit_test(chmod_reads_what_chmod_reads),
+		cmocka_unit_test(numbers_of_a_server),	    cmocka_unit_test(chmod_reads_what_chmod_reads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,8 +46,45 @@ refused "--target SELECTOR is missing" -- exec -- true
 refused "-p must be a number from 1 to 1000" -- exec -p 0 -t web -- true
 refused "expected: bash, zsh or fish" -- completion
 refused "'x' is one argument too many" -- version x
+
+# what is set by wg is looked at before anybody is asked; what is in a key's file is shown to nobody
+refused "expected: nefia wg set" -- wg set nobody
+refused "'65536' is not a port: 0 to 65535" -- wg set nobody listen-port 65536
+refused "is not a port" -- wg set nobody listen-port $'1\nfoo=bar'
+KEY=$(head -c 32 /dev/zero | base64)
+refused "'70000' is not off, or seconds" -- wg set nobody peer "$KEY" persistent-keepalive 70000
+refused "'web.example:1' is not ADDRESS:PORT, in numbers" -- wg set nobody peer "$KEY" endpoint web.example:1
+refused "'192.0.2.1:0' is not ADDRESS:PORT" -- wg set nobody peer "$KEY" endpoint 192.0.2.1:0
+refused "'10.0.0.0/33' is not ADDRESS/LENGTH" -- wg set nobody peer "$KEY" allowed-ips 10.0.0.0/33
+refused "'nonsense' is not a key" -- wg set nobody peer nonsense
+refused "cannot read the key file $T/none: not found" -- wg set nobody private-key "$T/none"
+refused "cannot read the key file $T: is a folder" -- wg set nobody private-key "$T"
+echo "${KEY}x secret" >"$T/almost"
+refused "there is no key in $T/almost" -- wg set nobody private-key "$T/almost"
+! grep -q AAAA "$T/err" || { echo "it shows what is in a key's file: $(cat "$T/err")"; bad=1; }
+
+# flags that stand together are letters, not another option; a letter is shown whole
+refused "-r takes no value" -- fs rm -r- web:x
+refused "-r takes no value" -- fs rm -r-force web:x
+refused "there is no option '-é'" -- fs rm -é web:x
+refused "there is no option '-é'" -- fs rm -ré web:x
+refused "--max-depth must be a number from 0 to 2147483647" -- fs find --max-depth 99999999999 web:x
 refused "there is no option '--zzz'; see 'nefia --help'" -- --zzz host list
 refused "--config needs a file" -- --config
+refused "--config needs a file" -- --config '' host list
+refused "--config needs a file" -- --config= host list
+
+# what is no file is not told to be closed to others: who does as told would close a folder of the system
+failed() { # failed TEXT -- WORD...
+	local text=$1
+	shift 2
+	"$B/nefia" "$@" >"$T/out" 2>&1 && { echo "'$*' succeeded"; bad=1; }
+	grep -qF "$text" "$T/out" && ! grep -q chmod "$T/out" || { echo "'$*': $(cat "$T/out"); expected '$text'"; bad=1; }
+}
+failed "/: is a folder" -- --config / host list
+failed "/dev/null:1:1: a mapping with version" -- --config /dev/null host list
+failed "/etc/passwd/x: a part of the path is no folder" -- --config /etc/passwd/x host list
+NEFIA_HOME=/etc/passwd/x failed "/etc/passwd/x: a part of the path is no folder" -- init
 
 # a user of a container: no HOME, and in no user database
 stranger() { env -i setpriv --reuid 64877 --regid 64877 --clear-groups -- "$B/nefia" "$@" </dev/null; }

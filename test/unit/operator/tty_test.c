@@ -108,6 +108,26 @@ static void modes_are_encoded(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* As under nohup. */
+static void what_was_ignored_stays_ignored(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct sigaction hup, term;
+
+		signal(SIGHUP, SIG_IGN);
+		dup2(slave, STDIN_FILENO);
+		if (tty_raw() != OK || sigaction(SIGHUP, NULL, &hup) != 0 || sigaction(SIGTERM, NULL, &term) != 0)
+			_exit(1);
+		tty_restore();
+		_exit(hup.sa_handler == SIG_IGN && term.sa_handler != SIG_DFL ? 0 : 2);
+	}
+	waitpid(pid, &status, 0);
+	assert_int_equal(status, 0);
+}
+
 /* A process that has it raw and dies by @signum (0: exits) leaves it as it was. */
 static void dies_by(int signum)
 {
@@ -158,6 +178,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(escapes_are_found_however_they_are_cut),
 		cmocka_unit_test_setup_teardown(modes_are_encoded, open_pty, close_pty),
+		cmocka_unit_test_setup_teardown(what_was_ignored_stays_ignored, open_pty, close_pty),
 		cmocka_unit_test_setup_teardown(the_terminal_is_as_it_was, open_pty, close_pty),
 	};
 

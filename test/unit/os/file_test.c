@@ -1,3 +1,4 @@
+#include <grp.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -198,6 +199,45 @@ static void what_cannot_be_locked_says_why(void **state)
 	assert_int_equal(os_lock_take("/nefia.lock", 1, &lock), ERR_PERMISSION);
 }
 
+/* As a user who may not do everything. Return: what os_mkdir_p() says of @below in the folder. */
+static enum err make_as_user(const char *below)
+{
+	char whole[160];
+	int status;
+	pid_t pid;
+
+	snprintf(whole, sizeof(whole), "%s/%s", dir, below);
+	pid = fork();
+	if (pid == 0) {
+		if (getuid() == 0 && (setgroups(0, NULL) != 0 || setgid(64999) != 0 || setuid(64999) != 0))
+			_exit(99);
+		_exit((int)os_mkdir_p(whole, 0700));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return (enum err)WEXITSTATUS(status);
+}
+
+static void a_folder_that_cannot_be_made_says_why(void **state)
+{
+	char cmd[400];
+
+	/* The folder in which ours is may be others'. */
+	snprintf(cmd, sizeof(cmd), "chmod 755 '%s' && cd '%s' && mkdir ro ro/sub && touch ro/file && chmod 777 ro/sub && chmod 555 ro", dir,
+		 dir);
+	assert_int_equal(system(cmd), 0);
+	assert_int_equal(make_as_user("ro/new"), ERR_PERMISSION);
+	assert_int_equal(make_as_user("ro/new/below/it"), ERR_PERMISSION);
+	assert_int_equal(make_as_user("ro/file"), ERR_NOT_FOLDER);
+	assert_int_equal(make_as_user("ro/file/below"), ERR_NOT_FOLDER);
+	assert_int_equal(make_as_user("ro/sub"), OK);
+	assert_int_equal(make_as_user("ro/sub/below/it/"), OK);
+	assert_int_equal(make_as_user("ro//sub/below"), OK);
+	assert_int_equal(os_mkdir_p("", 0700), ERR_NOT_FOUND);
+	snprintf(cmd, sizeof(cmd), "chmod 755 '%s/ro'", dir);
+	assert_int_equal(system(cmd), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +248,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_lock_is_waited_for, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(a_lock_is_not_inherited_by_programs, make_folder, remove_folder),
 		cmocka_unit_test_setup_teardown(what_cannot_be_locked_says_why, make_folder, remove_folder),
+		cmocka_unit_test_setup_teardown(a_folder_that_cannot_be_made_says_why, make_folder, remove_folder),
 	};
 
 	return RUN_TESTS(tests);

@@ -142,6 +142,17 @@ static void outcomes(void **state)
 	}
 }
 
+static void sessions_taken(void **state)
+{
+	const uint8_t msg[5] = { SSH_C_TAKEN, 1, 2, 0, 0 };
+	struct ssh_question q;
+
+	assert_int_equal(ssh_question_decode((struct bytes){ msg, sizeof(msg) }, &q), OK);
+	assert_true(q.kind == SSH_C_TAKEN && q.id == 513);
+	for (size_t len = 0; len < sizeof(msg); len++)
+		assert_int_equal(ssh_question_decode((struct bytes){ msg, len }, &q), ERR_PROTOCOL);
+}
+
 static void counts(void **state)
 {
 	const uint8_t msg[17] = { SSH_C_COUNTS, 1, 0, 0, 0, 2, 1, 0, 0, 3, 0, 0, 0, 0xff, 0xff, 0xff, 0xff };
@@ -160,6 +171,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(outcomes),
+		cmocka_unit_test(sessions_taken),
 		cmocka_unit_test(counts),
 		cmocka_unit_test(frames_survive_every_split),
 		cmocka_unit_test(lengths_out_of_range_are_refused),

@@ -218,7 +218,7 @@ static void start(struct run *r, const struct expected *want, unsigned i)
 	assert_int_equal(pipe(r->report), 0);
 	assert_int_equal(os_socketpair(pair), OK);
 	assert_int_equal(ssh_worker_start(loop, &cfg, &r->worker), OK);
-	assert_int_equal(ssh_worker_attach(r->worker, pair[0]), OK);
+	assert_int_equal(ssh_worker_attach(r->worker, ssh_handed_new(pair[0])), OK);
 	r->fd = pair[1];
 	ask(r);
 	assert_int_equal(os_watch_new(loop, r->fd, on_session, r, &r->watch), OK);
@@ -447,6 +447,7 @@ static void a_busy_worker_is_waited_for(void **state)
 	char known[128], ended[128] = "", long_why[300];
 	struct ssh_worker_config cfg = { .host = "busy", .user = "u", .vpn_addr = "10.99.0.2", .ids = &identity, .n_ids = 1,
 					 .known_hosts = known, .on_dial = on_no_dial, .on_end = on_some_end, .ctx = ended };
+	struct ssh_handed *s = NULL;
 	struct ssh_worker *w;
 	enum err e = OK;
 	int pair[2], n = 0;
@@ -462,10 +463,12 @@ static void a_busy_worker_is_waited_for(void **state)
 	kill(pid, SIGSTOP);
 	while (e == OK && n++ < 10000) {
 		assert_int_equal(os_socketpair(pair), OK);
-		e = ssh_worker_attach(w, pair[0]);
+		s = ssh_handed_new(pair[0]);
+		e = ssh_worker_attach(w, s);
 		close(pair[1]);
 	}
 	assert_int_equal(e, ERR_AGAIN);
+	ssh_handed_free(s); /* not the worker's */
 	for (int i = 0; i < 60; i++)
 		ssh_worker_dialed(w, 1000 + (uint32_t)i, ERR_REFUSED, long_why, -1);
 	assert_int_equal(os_socketpair(pair), OK);
@@ -480,7 +483,7 @@ static void a_busy_worker_is_waited_for(void **state)
 	assert_int_equal(recv(pair[1], long_why, 1, MSG_DONTWAIT), 0);
 	close(pair[1]);
 	assert_int_equal(os_socketpair(pair), OK);
-	assert_int_equal(ssh_worker_attach(w, pair[0]), OK);
+	assert_int_equal(ssh_worker_attach(w, ssh_handed_new(pair[0])), OK);
 	close(pair[1]);
 	ssh_worker_free(w);
 	os_loop_free(loop);
