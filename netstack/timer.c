@@ -43,7 +43,8 @@
 
 err_t tcp_close_shutdown_fin(struct tcp_pcb *pcb);
 
-static struct heap timers;
+static struct heap timers; /* with a place for each control block */
+static size_t n_places;
 
 static nsec_t time_wait_of(const struct net_pcb *n)
 {
@@ -79,9 +80,19 @@ void net_timer_registered(struct net_pcb *n, bool time_wait)
 	net_timer_arm(n);
 }
 
+enum err net_timer_take_place(void)
+{
+	enum err e = heap_reserve(&timers, n_places + 1);
+
+	n_places += e == OK;
+	return e;
+}
+
 void net_timer_forget(struct net_pcb *n)
 {
 	heap_remove(&timers, &n->timer);
+	if (--n_places == 0)
+		heap_fini(&timers);
 	if (!list_empty(&n->tw)) {
 		list_del(&n->tw);
 		net_g.n_time_wait--;

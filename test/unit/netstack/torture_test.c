@@ -24,6 +24,15 @@ static struct {
 } mem;
 static bool is_warm;
 
+static void begin_failing(nsec_t now, unsigned fail, bool lasts)
+{
+	mem.n = mem.n_failed = 0;
+	mem.fail = fail;
+	mem.lasts = lasts;
+	mem.now = now;
+	mem.is_on = true;
+}
+
 static bool fails(void)
 {
 	if (!mem.is_on || mem.exempt)
@@ -246,11 +255,7 @@ static unsigned run(const struct scene *s, unsigned fail, bool lasts)
 	w.p.loss_ppm = s->loss_ppm;
 	w.p.reorder_ppm = s->reorder_ppm;
 	assert_int_equal(net_tcp_listen(w.p.b.nif, 22, 4, on_syn, &w, &w.l), OK);
-	mem.n = mem.n_failed = 0;
-	mem.fail = fail;
-	mem.lasts = lasts;
-	mem.now = w.p.now;
-	mem.is_on = true;
+	begin_failing(w.p.now, fail, lasts);
 	in_time = play(&w);
 	check_ends(&w, in_time);
 	net_tcp_close(w.a.c);
@@ -270,51 +275,52 @@ static unsigned run(const struct scene *s, unsigned fail, bool lasts)
 	return mem.n;
 }
 
-/* What the stack takes once a process and keeps, it has from here on. */
-static int warm(void **state)
-{
-	run(&(const struct scene){ .name = "warm", .how = WHOLE }, 0, false);
-	is_warm = true;
-	return 0;
-}
-
-static const struct scene *failed_scene;
+static const char *failed_name;
 static unsigned failed_at;
 static bool failed_lasting, is_broken;
 
 static int say_where(void **state)
 {
 	mem.is_on = false;
-	if (failed_scene)
-		print_message("%s: allocation %u%s\n", failed_scene->name, failed_at, failed_lasting ? " and those after it" : "");
-	is_broken = failed_scene != NULL;
+	if (failed_name && !is_broken)
+		print_message("%s: allocation %u%s\n", failed_name, failed_at, failed_lasting ? " and those after it" : "");
+	is_broken = failed_name != NULL;
 	return 0;
 }
 
-static void torture(const struct scene *s)
+/* @n_kinds: 1 fails each once, 2 with those after it too. */
+static void torture_by(const char *name, unsigned (*fn)(unsigned fail, bool lasts), int n_kinds)
 {
 	unsigned n, n_runs = 0;
 
 	if (is_broken)
 		skip(); /* the stack is as the failure left it */
-	n = run(s, 0, false);
-	for (int lasts = 0; lasts < 2; lasts++)
+	failed_name = name;
+	n = fn(0, false);
+	for (int lasts = 0; lasts < n_kinds; lasts++)
 		for (unsigned i = 1; i <= n; i++, n_runs++) {
-			failed_scene = s;
 			failed_at = i;
 			failed_lasting = lasts;
-			run(s, i, lasts);
+			fn(i, lasts);
 		}
-	failed_scene = NULL;
-	print_message("%s: %u allocations, %u runs\n", s->name, n, n_runs);
+	failed_name = NULL;
+	print_message("%s: %u allocations, %u runs\n", name, n, n_runs);
+}
+
+static const struct scene *scene;
+
+static unsigned run_scene(unsigned fail, bool lasts)
+{
+	return run(scene, fail, lasts);
 }
 
 #define SCENE(id, ...) \
 	static void id(void **state) \
 	{ \
-		static const struct scene scene = { .name = #id, __VA_ARGS__ }; \
+		static const struct scene this = { .name = #id, __VA_ARGS__ }; \
 \
-		torture(&scene); \
+		scene = &this; \
+		torture_by(#id, run_scene, 2); \
 	}
 SCENE(whole, .how = WHOLE)
 SCENE(whole_over_ipv6, .how = WHOLE, .v6 = true)
@@ -326,6 +332,72 @@ SCENE(nobody_listens, .how = NOBODY)
 SCENE(held_and_accepted, .how = HOLD)
 SCENE(cut_short, .how = CUT, .reorder_ppm = 100000)
 SCENE(interface_closed, .how = NO_INTERFACE, .reorder_ppm = 100000)
+
+/* ---- many at once: what is one for all of them grows ---- */
+
+#define CROWD 40
+
+static struct crowd {
+	struct netpair p;
+	struct net_listener *l;
+	struct net_tcp *of[2 * CROWD];
+	size_t n, n_dialed, n_connected, n_failed;
+} crowd;
+
+static void on_crowd(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	crowd.n_connected += ev == NET_TCP_CONNECTED && ctx;
+	crowd.n_failed += ev == NET_TCP_ERROR && ctx;
+}
+
+static void on_crowd_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	crowd.n += net_syn_accept(syn, on_crowd, NULL, &crowd.of[crowd.n]) == OK;
+}
+
+static unsigned come_together(unsigned fail, bool lasts)
+{
+	struct endpoint to = { ip_addr_v4(10, 99, 0, 2), 22, 0 };
+	long before;
+
+	net_rest();
+	before = mem.n_live;
+	memset(&crowd, 0, sizeof(crowd));
+	netpair_init(&crowd.p, 5);
+	assert_int_equal(net_tcp_listen(crowd.p.b.nif, 22, CROWD, on_crowd_syn, NULL, &crowd.l), OK);
+	begin_failing(crowd.p.now, fail, lasts);
+	for (int i = 0; i < CROWD; i++) {
+		bool ok = net_tcp_dial(crowd.p.a.nif, &to, on_crowd, &crowd, &crowd.of[crowd.n]) == OK;
+
+		crowd.n += ok;
+		crowd.n_dialed += ok;
+	}
+	netpair_run(&crowd.p, 20 * NSEC_PER_SEC, NULL, NULL);
+	mem.is_on = false;
+	assert_int_equal(crowd.n_connected + crowd.n_failed, crowd.n_dialed);
+	assert_true(crowd.n_dialed - crowd.n_failed + mem.n_failed >= CROWD);
+	for (size_t i = 0; i < crowd.n; i++)
+		net_tcp_abort(crowd.of[i]);
+	net_listener_close(crowd.l);
+	netpair_fini(&crowd.p);
+	net_rest();
+	assert_true(mem.n_live == before || !is_warm);
+	return mem.n;
+}
+
+static void a_crowd(void **state)
+{
+	torture_by("a_crowd", come_together, 1);
+}
+
+/* What the stack takes once a process and keeps, it has from here on. */
+static int warm(void **state)
+{
+	run(&(const struct scene){ .name = "warm", .how = WHOLE }, 0, false);
+	come_together(0, false);
+	is_warm = true;
+	return 0;
+}
 
 /* ---- what is opened ---- */
 
@@ -351,11 +423,7 @@ static unsigned open_and_send(unsigned fail, bool lasts)
 	net_rest();
 	before = mem.n_live;
 	netpair_init(&p, 5);
-	mem.n = mem.n_failed = 0;
-	mem.fail = fail;
-	mem.lasts = lasts;
-	mem.now = p.now;
-	mem.is_on = true;
+	begin_failing(p.now, fail, lasts);
 	n_ok += net_if_open(&cfg, &nif) == OK;
 	n_ok += net_tcp_listen(p.b.nif, 22, 4, on_syn, NULL, &l) == OK;
 	n_ok += net_udp_open(p.a.nif, 0, on_datagram, NULL, &from) == OK;
@@ -379,21 +447,7 @@ static unsigned open_and_send(unsigned fail, bool lasts)
 
 static void opened(void **state)
 {
-	static const struct scene scene = { .name = "opened" };
-	unsigned n;
-
-	if (is_broken)
-		skip();
-	n = open_and_send(0, false);
-	for (int lasts = 0; lasts < 2; lasts++)
-		for (unsigned i = 1; i <= n; i++) {
-			failed_scene = &scene;
-			failed_at = i;
-			failed_lasting = lasts;
-			open_and_send(i, lasts);
-		}
-	failed_scene = NULL;
-	print_message("opened: %u allocations\n", n);
+	torture_by("opened", open_and_send, 2);
 }
 
 /* ---- in front of the real ones (ld --wrap) ---- */
@@ -484,7 +538,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(whole),	       TEST(whole_over_ipv6), TEST(whole_with_loss), TEST(closed_at_once),
 		TEST(aborted),	       TEST(refused),	      TEST(nobody_listens),  TEST(held_and_accepted),
-		TEST(cut_short),       TEST(interface_closed), TEST(opened),
+		TEST(cut_short),       TEST(interface_closed), TEST(a_crowd),
+		TEST(opened),
 	};
 	return cmocka_run_group_tests(tests, warm, NULL);
 }
