@@ -53,12 +53,12 @@ static void sift_down(struct heap *h, size_t i)
 	place(h, i, node);
 }
 
-static enum err reserve(struct heap *h)
+enum err heap_reserve(struct heap *h, size_t n)
 {
-	size_t cap = h->cap ? h->cap * 2 : 16;
+	size_t cap = MAX(h->cap ? h->cap * 2 : (size_t)16, n);
 	struct heap_node **nodes;
 
-	if (h->n < h->cap)
+	if (n <= h->cap)
 		return OK;
 	nodes = realloc(h->nodes, cap * sizeof(*nodes));
 	if (!nodes)
@@ -71,7 +71,7 @@ static enum err reserve(struct heap *h)
 enum err heap_set(struct heap *h, struct heap_node *node, uint64_t key)
 {
 	if (node->index == HEAP_NONE) {
-		if (reserve(h) != OK)
+		if (heap_reserve(h, h->n + 1) != OK)
 			return ERR_NOMEM;
 		place(h, h->n++, node);
 	}

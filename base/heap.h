@@ -30,6 +30,8 @@ static inline void heap_node_init(struct heap_node *node)
 
 void heap_init(struct heap *h);
 void heap_fini(struct heap *h);
+/** heap_reserve() - room for @n nodes in all: heap_set() does not fail up to there */
+MUST_CHECK enum err heap_reserve(struct heap *h, size_t n);
 /** heap_set() - insert @node, or move it, under @key. ERR_NOMEM: as it was. */
 MUST_CHECK enum err heap_set(struct heap *h, struct heap_node *node, uint64_t key);
 /** heap_remove() - a node that is not in is left alone */

@@ -117,6 +117,9 @@ bool net_output_probe(struct net_pcb *n);
 /* ---- timer.c ---- */
 /** net_timer_registered() - it went to the list of connections, or to that of TIME_WAIT */
 void net_timer_registered(struct net_pcb *n, bool time_wait);
+/** net_timer_take_place() - for a control block that is to be made: its timers need no memory later */
+MUST_CHECK enum err net_timer_take_place(void);
+/** net_timer_forget() - it ends, and gives its place back */
 void net_timer_forget(struct net_pcb *n);
 /** net_timer_arm() - after anything that may have set a time */
 void net_timer_arm(struct net_pcb *n);

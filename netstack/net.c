@@ -59,6 +59,7 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	list_init(&net_g.time_wait);
 	list_init(&net_g.line.waiting);
 	list_init(&net_g.line.holders);
+	list_init(&net_g.line.starved);
 	rng_bytes(cfg->rng, net_g.isn_key, sizeof(net_g.isn_key));
 	rng_bytes(cfg->rng, net_g.hash_key, sizeof(net_g.hash_key));
 	for (size_t i = 0; i < ARRAY_SIZE(net_g.hash_key); i++)

@@ -52,6 +52,8 @@ struct net_busy {
 /* Turns to queue what is sent, on short paths (room.c). */
 struct net_line {
 	struct list waiting, holders;
+	struct list starved; /* they found no memory, and are told to try again at @again_at */
+	nsec_t again_at;
 	size_t bytes; /* under way of all holders */
 	size_t given; /* of turns, not yet used */
 };
@@ -194,8 +196,8 @@ struct pktbuf *net_unit_of(struct pbuf *p);
 /* tcp.c */
 /** net_tcp_append() - queue bytes that there is room for; @more: others follow at once. Return: how many were taken */
 size_t net_tcp_append(struct net_tcp *c, const void *buf, size_t len, bool more);
-/** net_tcp_wrote() - of @len bytes @done were queued: what is to follow from that */
-void net_tcp_wrote(struct net_tcp *c, size_t len, size_t done);
+/** net_tcp_wrote() - of @len bytes, with room for @room, @done were queued: what is to follow from that */
+void net_tcp_wrote(struct net_tcp *c, size_t len, size_t room, size_t done);
 /** net_seg_size() - payload of a full segment: not more than half of the largest window that the other side had */
 static inline uint16_t net_seg_size(const struct tcp_pcb *pcb)
 {
@@ -269,6 +271,8 @@ bool net_window_is_short(const struct net_tcp *c);
 void net_room_take(struct net_tcp *c, size_t n);
 /** net_room_ask() - it has more than was writable: it is told when there is room */
 void net_room_ask(struct net_tcp *c);
+/** net_room_starve() - it had room, and found no memory: it is told to try again a little later */
+void net_room_starve(struct net_tcp *c);
 /** net_room_give_back() - @n bytes are acknowledged; raises events, its own and those of others */
 void net_room_give_back(struct net_tcp *c, size_t n);
 /** net_room_end_turn() - its callback has written what it had */

@@ -10,6 +10,8 @@
  *
  * Nobody waits for the slow: what the other side's window does not let go is not counted, and neither is what was not
  * acknowledged for STUCK_AFTER, until it is.
+ *
+ * Who has room and finds no memory for it is starved: no ACK need be to come that would wake it, and turns would come without end.
  */
 #include "netstack/net_internal.h"
 
@@ -20,6 +22,7 @@
 #define STUCK_AFTER (10 * NSEC_PER_MSEC)
 #define SMALL_SEGMENT 512
 #define N_SMALL_MAX 1024 /* of those, in the queue of a connection */
+#define STARVED_FOR (10 * NSEC_PER_MSEC)
 
 /* ---- room ---- */
 
@@ -153,6 +156,14 @@ void net_room_ask(struct net_tcp *c)
 		list_add_tail(&net_g.line.waiting, &c->in_line);
 }
 
+void net_room_starve(struct net_tcp *c)
+{
+	c->want_write = true;
+	if (list_empty(&net_g.line.starved))
+		net_g.line.again_at = net_g.now + STARVED_FOR;
+	list_add_tail(&net_g.line.starved, &c->in_line);
+}
+
 void net_room_take(struct net_tcp *c, size_t n)
 {
 	size_t of_turn = MIN(n, c->turn_bytes);
@@ -191,16 +202,31 @@ void net_room_leave(struct net_tcp *c)
 nsec_t net_room_deadline(void)
 {
 	struct list *first = list_first(&net_g.line.holders);
+	nsec_t at = list_empty(&net_g.line.starved) ? NSEC_NEVER : net_g.line.again_at;
 
 	if (!first || list_empty(&net_g.line.waiting))
-		return NSEC_NEVER;
-	return container_of(first, struct net_tcp, holds)->moved_at + STUCK_AFTER;
+		return at;
+	return nsec_min(at, container_of(first, struct net_tcp, holds)->moved_at + STUCK_AFTER);
+}
+
+static void feed_starved(void)
+{
+	struct list *first;
+
+	while (net_g.now >= net_g.line.again_at && (first = list_first(&net_g.line.starved))) {
+		struct net_tcp *c = container_of(first, struct net_tcp, in_line);
+
+		list_del(first);
+		c->want_write = false;
+		net_tcp_raise(c, NET_TCP_WRITABLE);
+	}
 }
 
 void net_room_expire(void)
 {
 	struct net_tcp *c;
 
+	feed_starved();
 	while ((c = stuck_holder()))
 		count(c, 0);
 	give_turns();

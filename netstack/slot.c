@@ -157,7 +157,7 @@ size_t net_tcp_commit(struct net_tcp *c, size_t len)
 		done += took;
 	}
 	use_spare(linked);
-	net_tcp_wrote(c, len, done);
+	net_tcp_wrote(c, len, len, done);
 	/* Much leaves while the caches hold it, not after others have read as much. */
 	if (linked > 0)
 		net_pcb_send(c->pcb);

@@ -443,11 +443,13 @@ size_t net_tcp_append(struct net_tcp *c, const void *buf, size_t len, bool more)
 	return done;
 }
 
-void net_tcp_wrote(struct net_tcp *c, size_t len, size_t done)
+void net_tcp_wrote(struct net_tcp *c, size_t len, size_t room, size_t done)
 {
 	c->want_write = false;
 	list_del(&c->in_line);
-	if (done < len)
+	if (done < room)
+		net_room_starve(c);
+	else if (done < len)
 		net_room_ask(c);
 	c->want_sent = c->tx_bytes > 0;
 	if (done > 0)
@@ -457,9 +459,9 @@ void net_tcp_wrote(struct net_tcp *c, size_t len, size_t done)
 size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
 {
 	/* Asked once: a writer relies on the room that it was told of, whatever is counted while it is used. */
-	size_t done = net_tcp_append(c, buf, MIN(len, net_tcp_writable(c)), false);
+	size_t room = MIN(len, net_tcp_writable(c)), done = net_tcp_append(c, buf, room, false);
 
-	net_tcp_wrote(c, len, done);
+	net_tcp_wrote(c, len, room, done);
 	return done;
 }
 

@@ -43,7 +43,8 @@
 
 err_t tcp_close_shutdown_fin(struct tcp_pcb *pcb);
 
-static struct heap timers;
+static struct heap timers; /* with a place for each control block */
+static size_t n_places;
 
 static nsec_t time_wait_of(const struct net_pcb *n)
 {
@@ -79,9 +80,19 @@ void net_timer_registered(struct net_pcb *n, bool time_wait)
 	net_timer_arm(n);
 }
 
+enum err net_timer_take_place(void)
+{
+	enum err e = heap_reserve(&timers, n_places + 1);
+
+	n_places += e == OK;
+	return e;
+}
+
 void net_timer_forget(struct net_pcb *n)
 {
 	heap_remove(&timers, &n->timer);
+	if (--n_places == 0)
+		heap_fini(&timers);
 	if (!list_empty(&n->tw)) {
 		list_del(&n->tw);
 		net_g.n_time_wait--;
@@ -130,24 +141,34 @@ static nsec_t state_deadline(const struct net_pcb *n)
 	}
 }
 
-static bool has_to_retry(const struct tcp_pcb *pcb)
-{
-	return pcb->refused_data || pcb->flags & TF_CLOSEPEND;
-}
-
 static bool is_closed_out(const struct tcp_pcb *pcb)
 {
 	return pcb->persist_backoff > 0 && pcb->unsent && !pcb->unacked && pcb->state >= ESTABLISHED;
+}
+
+/* Something is to arrive, and neither an ACK nor a timer will come for it: there was no memory to send it, or to note that it left. */
+static bool is_starved(const struct net_pcb *n)
+{
+	const struct tcp_pcb *pcb = n->pcb;
+	bool waits = !n->nif || n->nif->blocked || !list_empty(&n->turn) || is_closed_out(pcb) || (n->snd && n->snd->pace_due);
+
+	return pcb->state >= ESTABLISHED && pcb->state != TIME_WAIT && (pcb->unsent || pcb->unacked) && !waits &&
+	       !(n->snd && n->snd->rto_at);
+}
+
+static bool has_to_retry(const struct net_pcb *n)
+{
+	return n->pcb->refused_data || n->pcb->flags & TF_CLOSEPEND || is_starved(n);
 }
 
 static void note_times(struct net_pcb *n)
 {
 	struct tcp_pcb *pcb = n->pcb;
 
-	if (!(pcb->flags & TF_ACK_DELAY) && !has_to_retry(pcb))
+	if (!(pcb->flags & TF_ACK_DELAY) && !has_to_retry(n))
 		n->ack_at = 0;
 	else if (!n->ack_at)
-		n->ack_at = net_g.now + (has_to_retry(pcb) ? RETRY : ACK_LATE);
+		n->ack_at = net_g.now + (has_to_retry(n) ? RETRY : ACK_LATE);
 	if (!is_closed_out(pcb))
 		n->persist_at = 0;
 	else if (!n->persist_at)

@@ -172,13 +172,16 @@ static void on_dialed(void *ctx, enum err e, int fd);
 static void take_accepted(struct conn *c)
 {
 	const struct forward_end *to = &c->forward->spec.target;
-	char target[FORWARD_END_STR_MAX + 5], text[FORWARD_END_STR_MAX];
+	char target[FORWARD_END_STR_MAX + 5];
 
 	c->phase = DIALING;
 	c->forward->n_waiting--;
 	sweep_by(c);
 	forward_remote_refill(c->forward);
-	snprintf(target, sizeof(target), "%s%s", forward_end_is_path(to) ? "unix:" : "", forward_end_format(to, text));
+	if (forward_end_is_path(to))
+		snprintf(target, sizeof(target), "unix:%s", to->host);
+	else
+		forward_end_format(to, target);
 	if (os_dial_start(c->run->loop, target, os_loop_now(c->run->loop) + DIAL_MAX, on_dialed, c, &c->dial) != OK)
 		fail(c, ERR_REFUSED, "the target cannot be dialled");
 }

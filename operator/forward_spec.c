@@ -74,6 +74,12 @@ static enum err read_host(const struct part *part, char ret[FORWARD_HOST_MAX])
 	return OK;
 }
 
+/* What goes with a port is no path. */
+static enum err read_name(const struct part *part, char ret[FORWARD_HOST_MAX])
+{
+	return part->len > 0 && part->p[0] == '/' ? ERR_FORMAT : read_host(part, ret);
+}
+
 static bool is_path(const struct part *part)
 {
 	return part->len > 1 && part->p[0] == '/';
@@ -98,7 +104,7 @@ static enum err read_listen(const struct part *parts, size_t n, struct forward_e
 	if (n < 1 || n > 2)
 		return ERR_FORMAT;
 	if (n == 2)
-		e = read_host(&parts[0], ret->host);
+		e = read_name(&parts[0], ret->host);
 	if (e == OK)
 		e = read_port(&parts[n - 1], true, &ret->port);
 	if (e == OK)
@@ -118,10 +124,12 @@ enum err forward_spec_parse(const char *arg, bool with_target, struct forward_sp
 		e = ERR_FORMAT;
 	if (e == OK)
 		e = read_listen(parts, n - n_target, &s.listen);
-	if (e == OK && n_target > 0)
-		e = read_host(&parts[n - n_target], s.target.host);
+	if (e == OK && n_target == 1)
+		e = read_host(&parts[n - 1], s.target.host);
 	if (e == OK && n_target == 2)
-		e = is_path(&parts[n - 2]) ? ERR_FORMAT : read_port(&parts[n - 1], false, &s.target.port);
+		e = read_name(&parts[n - 2], s.target.host);
+	if (e == OK && n_target == 2)
+		e = read_port(&parts[n - 1], false, &s.target.port);
 	if (e == OK)
 		*ret = s;
 	return e;
@@ -136,9 +144,9 @@ const char *forward_end_format(const struct forward_end *e, char buf[FORWARD_END
 {
 	bool has_colon = strchr(e->host, ':');
 
-	if (forward_end_is_path(e))
-		snprintf(buf, FORWARD_END_STR_MAX, "%s", e->host);
-	else
-		snprintf(buf, FORWARD_END_STR_MAX, "%s%s%s:%u", has_colon ? "[" : "", e->host, has_colon ? "]" : "", e->port);
+	int n = snprintf(buf, FORWARD_END_STR_MAX, "%s%s%s", has_colon ? "[" : "", e->host, has_colon ? "]" : "");
+
+	if (!forward_end_is_path(e))
+		snprintf(buf + n, FORWARD_END_STR_MAX - (size_t)n, ":%u", e->port);
 	return buf;
 }

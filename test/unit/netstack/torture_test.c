@@ -1,0 +1,545 @@
+/*
+ * test/unit/netstack/torture_test.c - every allocation of a connection's life fails, one after the other.
+ *
+ * A case is run once to count its allocations: of the heap, of lwIP's memory (whether its cache would have had the bytes or not),
+ * of packet units. Then it is run again for each of them, which fails once; and again with all that follow in the next two
+ * seconds failing as well. A connection that both ends had must deliver every byte and its end all the same; one that came to
+ * nothing must have been told of; and afterwards no connection, no queued byte and no allocation may be left. Under the sanitizers
+ * (where lwIP's memory has no cache) the same is looked at for what was used after it was freed.
+ *
+ * The linker puts the functions at the end of this file before the real ones (test/module.mk).
+ */
+#include "test/lib/netpair.h"
+
+#define BYTES 24000u
+#define SHORTAGE (2 * NSEC_PER_SEC)
+#define LIMIT (900 * NSEC_PER_SEC)
+#define MIDDLE (2500 * NSEC_PER_USEC) /* of such a transfer */
+
+static struct {
+	bool is_on, lasts, exempt;
+	unsigned n, fail, n_failed; /* allocations so far; which one fails, from 1 on */
+	nsec_t now, until;
+	long n_live;
+} mem;
+static bool is_warm;
+
+static void begin_failing(nsec_t now, unsigned fail, bool lasts)
+{
+	mem.n = mem.n_failed = 0;
+	mem.fail = fail;
+	mem.lasts = lasts;
+	mem.now = now;
+	mem.is_on = true;
+}
+
+static bool fails(void)
+{
+	if (!mem.is_on || mem.exempt)
+		return false;
+	if (++mem.n == mem.fail)
+		mem.until = mem.now + SHORTAGE;
+	else if (!mem.lasts || mem.n < mem.fail || mem.now >= mem.until || mem.fail == 0)
+		return false;
+	mem.n_failed++;
+	return true;
+}
+
+struct end {
+	struct net_tcp *c;
+	struct world *w;
+	size_t to_send, sent, got;
+	uint8_t salt;
+	bool is_client, connected, shut, eof, failed;
+};
+
+struct world {
+	struct netpair p;
+	const struct scene *scene;
+	struct end a, b;
+	struct net_listener *l;
+	struct net_syn *held;
+	bool syn_gone;
+};
+
+/* What happens, from the dial on, and how much of it is waited for. */
+struct scene {
+	const char *name;
+	enum { WHOLE, CLOSE_AT_ONCE, ABORT, REFUSE, NOBODY, HOLD, CUT, NO_INTERFACE } how;
+	uint32_t loss_ppm, reorder_ppm;
+	bool v6;
+};
+
+static uint8_t pattern(uint8_t salt, size_t i)
+{
+	return (uint8_t)(salt + i * 131 + (i >> 8) * 7);
+}
+
+static void take(struct end *e, const struct end *from)
+{
+	uint8_t buf[2000];
+	size_t n;
+
+	while ((n = net_tcp_read(e->c, buf, sizeof(buf))) > 0)
+		for (size_t i = 0; i < n; i++, e->got++)
+			assert_int_equal(buf[i], pattern(from->salt, e->got));
+	e->eof |= net_tcp_at_eof(e->c);
+}
+
+static void give(struct end *e)
+{
+	uint8_t buf[2000];
+
+	while (e->sent < e->to_send) {
+		size_t n = MIN(sizeof(buf), e->to_send - e->sent), done;
+
+		for (size_t i = 0; i < n; i++)
+			buf[i] = pattern(e->salt, e->sent + i);
+		done = net_tcp_write(e->c, buf, n);
+		e->sent += done;
+		if (done < n)
+			return;
+	}
+	if (!e->shut)
+		net_tcp_shutdown(e->c);
+	e->shut = true;
+}
+
+static void on_event(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	struct end *e = ctx;
+	struct world *w = e->w;
+
+	e->connected |= ev == NET_TCP_CONNECTED;
+	e->failed |= ev == NET_TCP_ERROR;
+	if (e->failed)
+		return;
+	take(e, e->is_client ? &w->b : &w->a);
+	if (e->is_client && w->scene->how == ABORT && e->got > 0) {
+		net_tcp_abort(c);
+		e->c = NULL;
+		return;
+	}
+	if (e->connected && !e->shut)
+		give(e);
+	if (e->is_client && w->scene->how == CLOSE_AT_ONCE && e->shut) {
+		net_tcp_close(c);
+		e->c = NULL;
+	}
+}
+
+static void on_gone(void *ctx)
+{
+	struct world *w = ctx;
+
+	w->held = NULL;
+	w->syn_gone = true;
+}
+
+static void accept(struct world *w, struct net_syn *syn)
+{
+	if (net_syn_accept(syn, on_event, &w->b, &w->b.c) != OK)
+		w->b.c = NULL;
+}
+
+static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	struct world *w = ctx;
+
+	if (w->scene->how == REFUSE || w->b.c) {
+		net_syn_refuse(syn);
+	} else if (w->scene->how == HOLD) {
+		w->held = syn;
+		net_syn_set_gone(syn, on_gone, w);
+	} else {
+		accept(w, syn);
+	}
+}
+
+static bool is_over(const struct end *e)
+{
+	return !e->c || e->failed || (e->eof && e->shut);
+}
+
+static bool done(void *ctx)
+{
+	struct world *w = ctx;
+
+	mem.now = w->p.now;
+	return is_over(&w->a) && is_over(&w->b) && !w->held;
+}
+
+static bool is_middle(void *ctx)
+{
+	struct world *w = ctx;
+
+	mem.now = w->p.now;
+	return w->b.got > BYTES / 4;
+}
+
+/* ---- one run ---- */
+
+static void check_ends(const struct world *w, bool in_time)
+{
+	const struct scene *s = w->scene;
+
+	if (s->how == CUT || s->how == NO_INTERFACE)
+		return;
+	if (!in_time)
+		print_message("got %zu of %zu at the client, %zu of %zu at the server; connected %d %d, shut %d %d, ended %d %d\n", w->a.got,
+			      w->b.sent, w->b.got, w->a.sent, w->a.connected, w->b.connected, w->a.shut, w->b.shut, w->a.eof, w->b.eof);
+	assert_true(in_time);
+	if (s->how == REFUSE || s->how == NOBODY)
+		assert_true(!w->a.connected && (w->a.failed || mem.n_failed));
+	if (!w->a.connected || !w->b.connected) {
+		assert_true(s->how == REFUSE || s->how == NOBODY || mem.n_failed > 0);
+		return;
+	}
+	if (s->how == ABORT)
+		return;
+	assert_false(w->a.failed || w->b.failed);
+	assert_int_equal(w->b.got, BYTES);
+	assert_true(w->b.eof);
+	if (s->how != CLOSE_AT_ONCE) {
+		assert_int_equal(w->a.got, BYTES);
+		assert_true(w->a.eof);
+	}
+}
+
+static bool play(struct world *w)
+{
+	const struct scene *s = w->scene;
+	struct endpoint to = { ip_addr_v4(10, 99, 0, 2), s->how == NOBODY ? 23 : 22, 0 };
+
+	if (s->v6)
+		to.ip = (struct ip_addr){ IP_V6, { 0xfd, [15] = 2 } };
+	if (net_tcp_dial(w->p.a.nif, &to, on_event, &w->a, &w->a.c) != OK)
+		return true; /* nothing came of it */
+	if (s->how == HOLD) {
+		netpair_run(&w->p, 50 * NSEC_PER_MSEC, NULL, NULL);
+		if (w->held) {
+			accept(w, w->held);
+			w->held = NULL;
+		}
+	}
+	if (s->how == CUT || s->how == NO_INTERFACE)
+		netpair_run(&w->p, 5 * NSEC_PER_SEC, is_middle, w);
+	if (s->how == NO_INTERFACE) {
+		struct net_if_config cfg = { .addrs = { { ip_addr_v4(10, 99, 0, 2), 24 } }, .n_addrs = 1 };
+
+		net_if_close(w->p.b.nif);
+		w->l = NULL;
+		mem.is_on = false;
+		netpair_reopen(&w->p, &w->p.b, &cfg);
+		mem.is_on = true;
+		netpair_run(&w->p, MIDDLE, NULL, NULL);
+	}
+	return netpair_run(&w->p, s->how == CUT ? 0 : LIMIT, done, w);
+}
+
+/* Return: how many allocations there were; @fail: the one that fails, none with 0. */
+static unsigned run(const struct scene *s, unsigned fail, bool lasts)
+{
+	static struct world w;
+	struct net_stats st;
+	bool in_time;
+	long before;
+
+	net_rest();
+	before = mem.n_live;
+	memset(&w, 0, sizeof(w));
+	w.scene = s;
+	w.a = (struct end){ .w = &w, .to_send = BYTES, .salt = 3, .is_client = true };
+	w.b = (struct end){ .w = &w, .to_send = s->how == CLOSE_AT_ONCE ? 0 : BYTES, .salt = 90 };
+	netpair_init(&w.p, 5);
+	w.p.loss_ppm = s->loss_ppm;
+	w.p.reorder_ppm = s->reorder_ppm;
+	assert_int_equal(net_tcp_listen(w.p.b.nif, 22, 4, on_syn, &w, &w.l), OK);
+	begin_failing(w.p.now, fail, lasts);
+	in_time = play(&w);
+	check_ends(&w, in_time);
+	net_tcp_close(w.a.c);
+	net_tcp_close(w.b.c);
+	net_listener_close(w.l);
+	mem.is_on = false;
+	netpair_run(&w.p, s->how == CUT ? 0 : 10 * NSEC_PER_SEC, NULL, NULL);
+	net_get_stats(&st);
+	assert_int_equal(st.n_syn_held, 0);
+	if (s->how != CUT) {
+		assert_int_equal(st.n_tcp, 0);
+		assert_int_equal(st.mem_bytes, 0);
+	}
+	netpair_fini(&w.p);
+	net_rest();
+	assert_true(mem.n_live == before || !is_warm);
+	return mem.n;
+}
+
+static const char *failed_name;
+static unsigned failed_at;
+static bool failed_lasting, is_broken;
+
+static int say_where(void **state)
+{
+	mem.is_on = false;
+	if (failed_name && !is_broken)
+		print_message("%s: allocation %u%s\n", failed_name, failed_at, failed_lasting ? " and those after it" : "");
+	is_broken = failed_name != NULL;
+	return 0;
+}
+
+/* @n_kinds: 1 fails each once, 2 with those after it too. */
+static void torture_by(const char *name, unsigned (*fn)(unsigned fail, bool lasts), int n_kinds)
+{
+	unsigned n, n_runs = 0;
+
+	if (is_broken)
+		skip(); /* the stack is as the failure left it */
+	failed_name = name;
+	n = fn(0, false);
+	for (int lasts = 0; lasts < n_kinds; lasts++)
+		for (unsigned i = 1; i <= n; i++, n_runs++) {
+			failed_at = i;
+			failed_lasting = lasts;
+			fn(i, lasts);
+		}
+	failed_name = NULL;
+	print_message("%s: %u allocations, %u runs\n", name, n, n_runs);
+}
+
+static const struct scene *scene;
+
+static unsigned run_scene(unsigned fail, bool lasts)
+{
+	return run(scene, fail, lasts);
+}
+
+#define SCENE(id, ...) \
+	static void id(void **state) \
+	{ \
+		static const struct scene this = { .name = #id, __VA_ARGS__ }; \
+\
+		scene = &this; \
+		torture_by(#id, run_scene, 2); \
+	}
+SCENE(whole, .how = WHOLE)
+SCENE(whole_over_ipv6, .how = WHOLE, .v6 = true)
+SCENE(whole_with_loss, .how = WHOLE, .loss_ppm = 60000, .reorder_ppm = 100000)
+SCENE(closed_at_once, .how = CLOSE_AT_ONCE, .loss_ppm = 30000)
+SCENE(aborted, .how = ABORT)
+SCENE(refused, .how = REFUSE)
+SCENE(nobody_listens, .how = NOBODY)
+SCENE(held_and_accepted, .how = HOLD)
+SCENE(cut_short, .how = CUT, .reorder_ppm = 100000)
+SCENE(interface_closed, .how = NO_INTERFACE, .reorder_ppm = 100000)
+
+/* ---- many at once: what is one for all of them grows ---- */
+
+#define CROWD 40
+
+static struct crowd {
+	struct netpair p;
+	struct net_listener *l;
+	struct net_tcp *of[2 * CROWD];
+	size_t n, n_dialed, n_connected, n_failed;
+} crowd;
+
+static void on_crowd(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
+{
+	crowd.n_connected += ev == NET_TCP_CONNECTED && ctx;
+	crowd.n_failed += ev == NET_TCP_ERROR && ctx;
+}
+
+static void on_crowd_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	crowd.n += net_syn_accept(syn, on_crowd, NULL, &crowd.of[crowd.n]) == OK;
+}
+
+static unsigned come_together(unsigned fail, bool lasts)
+{
+	struct endpoint to = { ip_addr_v4(10, 99, 0, 2), 22, 0 };
+	long before;
+
+	net_rest();
+	before = mem.n_live;
+	memset(&crowd, 0, sizeof(crowd));
+	netpair_init(&crowd.p, 5);
+	assert_int_equal(net_tcp_listen(crowd.p.b.nif, 22, CROWD, on_crowd_syn, NULL, &crowd.l), OK);
+	begin_failing(crowd.p.now, fail, lasts);
+	for (int i = 0; i < CROWD; i++) {
+		bool ok = net_tcp_dial(crowd.p.a.nif, &to, on_crowd, &crowd, &crowd.of[crowd.n]) == OK;
+
+		crowd.n += ok;
+		crowd.n_dialed += ok;
+	}
+	netpair_run(&crowd.p, 20 * NSEC_PER_SEC, NULL, NULL);
+	mem.is_on = false;
+	assert_int_equal(crowd.n_connected + crowd.n_failed, crowd.n_dialed);
+	assert_true(crowd.n_dialed - crowd.n_failed + mem.n_failed >= CROWD);
+	for (size_t i = 0; i < crowd.n; i++)
+		net_tcp_abort(crowd.of[i]);
+	net_listener_close(crowd.l);
+	netpair_fini(&crowd.p);
+	net_rest();
+	assert_true(mem.n_live == before || !is_warm);
+	return mem.n;
+}
+
+static void a_crowd(void **state)
+{
+	torture_by("a_crowd", come_together, 1);
+}
+
+/* What the stack takes once a process and keeps, it has from here on. */
+static int warm(void **state)
+{
+	run(&(const struct scene){ .name = "warm", .how = WHOLE }, 0, false);
+	come_together(0, false);
+	is_warm = true;
+	return 0;
+}
+
+/* ---- what is opened ---- */
+
+static void on_datagram(void *ctx, struct net_udp *u, const struct endpoint *from, struct bytes data)
+{
+}
+
+static void on_echo(void *ctx, const struct ip_addr *from, uint16_t id, uint16_t seq, struct bytes data)
+{
+}
+
+static unsigned open_and_send(unsigned fail, bool lasts)
+{
+	static struct netpair p;
+	struct endpoint to = { ip_addr_v4(10, 99, 0, 2), 53, 0 };
+	struct net_if_config cfg = { .addrs = { { ip_addr_v4(10, 98, 0, 1), 24 } }, .n_addrs = 1 };
+	struct net_if *nif = NULL;
+	struct net_udp *from = NULL, *at = NULL;
+	struct net_listener *l = NULL;
+	long before;
+	unsigned n_ok = 0;
+
+	net_rest();
+	before = mem.n_live;
+	netpair_init(&p, 5);
+	begin_failing(p.now, fail, lasts);
+	n_ok += net_if_open(&cfg, &nif) == OK;
+	n_ok += net_tcp_listen(p.b.nif, 22, 4, on_syn, NULL, &l) == OK;
+	n_ok += net_udp_open(p.a.nif, 0, on_datagram, NULL, &from) == OK;
+	n_ok += net_udp_open(p.b.nif, 53, on_datagram, NULL, &at) == OK;
+	n_ok += from && net_udp_send(from, &to, "question", 8) == OK;
+	net_echo_listen(p.a.nif, on_echo, NULL);
+	n_ok += net_echo_send(p.a.nif, &to.ip, 1, 1, "ping", 4) == OK;
+	netpair_run(&p, 10 * NSEC_PER_MSEC, NULL, NULL);
+	mem.is_on = false;
+	assert_true(n_ok == 6 || mem.n_failed > 0);
+	net_udp_close(from);
+	net_udp_close(at);
+	net_listener_close(l);
+	if (nif)
+		net_if_close(nif);
+	netpair_fini(&p);
+	net_rest();
+	assert_int_equal(mem.n_live, before);
+	return mem.n;
+}
+
+static void opened(void **state)
+{
+	torture_by("opened", open_and_send, 2);
+}
+
+/* ---- in front of the real ones (ld --wrap) ---- */
+
+void *__real_malloc(size_t len);
+void *__wrap_malloc(size_t len);
+void *__real_calloc(size_t n, size_t len);
+void *__wrap_calloc(size_t n, size_t len);
+void *__real_realloc(void *p, size_t len);
+void *__wrap_realloc(void *p, size_t len);
+void *__real_aligned_alloc(size_t align, size_t len);
+void *__wrap_aligned_alloc(size_t align, size_t len);
+void __real_free(void *p);
+void __wrap_free(void *p);
+void *__real_net_lwip_malloc(size_t len);
+void *__wrap_net_lwip_malloc(size_t len);
+void *__real_net_lwip_calloc(size_t n, size_t len);
+void *__wrap_net_lwip_calloc(size_t n, size_t len);
+struct pktbuf *__real_pktbuf_alloc(struct pktpool *pool, struct pktowner *owner);
+struct pktbuf *__wrap_pktbuf_alloc(struct pktpool *pool, struct pktowner *owner);
+const char *__real_wirewatch_packet(struct wirewatch *w, int side, const uint8_t *p, size_t len);
+const char *__wrap_wirewatch_packet(struct wirewatch *w, int side, const uint8_t *p, size_t len);
+
+static void *live(void *p)
+{
+	mem.n_live += p != NULL;
+	return p;
+}
+
+void *__wrap_malloc(size_t len)
+{
+	/* The path's packets are not the product's. */
+	return len != sizeof(struct netlink_pkt) && fails() ? NULL : live(__real_malloc(len));
+}
+
+void *__wrap_calloc(size_t n, size_t len)
+{
+	return fails() ? NULL : live(__real_calloc(n, len));
+}
+
+void *__wrap_realloc(void *p, size_t len)
+{
+	if (fails())
+		return NULL;
+	return p ? __real_realloc(p, len) : live(__real_realloc(p, len));
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t len)
+{
+	return fails() ? NULL : live(__real_aligned_alloc(align, len));
+}
+
+void __wrap_free(void *p)
+{
+	mem.n_live -= p != NULL;
+	__real_free(p);
+}
+
+void *__wrap_net_lwip_malloc(size_t len)
+{
+	return fails() ? NULL : __real_net_lwip_malloc(len);
+}
+
+void *__wrap_net_lwip_calloc(size_t n, size_t len)
+{
+	return fails() ? NULL : __real_net_lwip_calloc(n, len);
+}
+
+struct pktbuf *__wrap_pktbuf_alloc(struct pktpool *pool, struct pktowner *owner)
+{
+	return fails() ? NULL : __real_pktbuf_alloc(pool, owner);
+}
+
+/* Nor is the memory of who watches. */
+const char *__wrap_wirewatch_packet(struct wirewatch *w, int side, const uint8_t *p, size_t len)
+{
+	const char *why;
+
+	mem.exempt = true;
+	why = __real_wirewatch_packet(w, side, p, len);
+	mem.exempt = false;
+	return why;
+}
+
+int main(void)
+{
+#define TEST(id) cmocka_unit_test_teardown(id, say_where)
+	const struct CMUnitTest tests[] = {
+		TEST(whole),	       TEST(whole_over_ipv6), TEST(whole_with_loss), TEST(closed_at_once),
+		TEST(aborted),	       TEST(refused),	      TEST(nobody_listens),  TEST(held_and_accepted),
+		TEST(cut_short),       TEST(interface_closed), TEST(a_crowd),
+		TEST(opened),
+	};
+	return cmocka_run_group_tests(tests, warm, NULL);
+}
