@@ -65,6 +65,7 @@ for p in $(children); do kill -9 "$p"; done
 wait "$EXEC_PID"
 check "its worker is missed" equal $? 255
 check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
+check "nor is it said that it was not" contains "$(cat "$T/err")" "what was begun may have been done"
 check "and it was run once" equal "$(cat "$T/ran")" once
 
 # kill -9 of the hub
