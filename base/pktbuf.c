@@ -32,7 +32,7 @@ struct pktpool {
 	size_t n_slabs, slabs_cap;
 	struct pktbuf *free;
 	uint32_t n_max, n_used, n_peak;
-	uint64_t n_refused;
+	uint64_t n_refused, n_empty;
 };
 
 struct pktpool *pktpool_new(uint32_t n_max)
@@ -158,21 +158,29 @@ static void show(struct pktbuf *pb)
 	ASAN_UNPOISON_MEMORY_REGION(pb->data, PKTBUF_DATA);
 }
 
-static bool over_share(const struct pktpool *pool, const struct pktowner *owner)
+uint32_t pktpool_share(const struct pktpool *pool, const struct pktowner *owner)
 {
-	uint32_t left;
+	uint32_t left = pool->n_max - (pool->n_used - owner->n_units);
 
-	if (!owner || owner->n_units < OWNER_MIN_UNITS)
-		return false;
-	left = pool->n_max - (pool->n_used - owner->n_units);
-	return owner->n_units >= left / 2;
+	return MAX(left / 2, (uint32_t)OWNER_MIN_UNITS);
+}
+
+/* Return: is there one for @owner? */
+static bool reserve(struct pktpool *pool, const struct pktowner *owner)
+{
+	bool over = owner && owner->n_units >= pktpool_share(pool, owner);
+
+	if (pool->n_used < pool->n_max && (over || pool->free || grow(pool)))
+		return !over;
+	pool->n_empty++;
+	return false;
 }
 
 struct pktbuf *pktbuf_alloc(struct pktpool *pool, struct pktowner *owner)
 {
 	struct pktbuf *pb;
 
-	if (pool->n_used >= pool->n_max || over_share(pool, owner) || (!pool->free && !grow(pool))) {
+	if (!reserve(pool, owner)) {
 		pool->n_refused++;
 		return NULL;
 	}
@@ -216,5 +224,5 @@ void pktbuf_disown_all(struct pktpool *pool, struct pktowner *owner)
 void pktpool_get_stats(const struct pktpool *pool, struct pktpool_stats *ret)
 {
 	*ret = (struct pktpool_stats){ pool->n_max, pool->n_used, pool->n_peak,
-					(uint32_t)pool->n_slabs * SLAB_UNITS, pool->n_refused };
+					(uint32_t)pool->n_slabs * SLAB_UNITS, pool->n_refused, pool->n_empty };
 }

@@ -37,17 +37,19 @@ _Static_assert(sizeof(struct pktbuf) == PKTBUF_UNIT, "one unit");
 struct pktpool_stats {
 	uint32_t n_max, n_used, n_peak, n_held; /* n_held: in memory, used or free */
 	uint64_t n_refused; /* allocations refused: pool empty or owner over its share */
+	uint64_t n_empty;   /* of these, because there was no unit for anybody */
 };
 
 /** pktpool_new() - a pool of at most @n_max units; memory is taken as it is first used. NULL: no memory. */
 struct pktpool *pktpool_new(uint32_t n_max);
 /** pktpool_free() - every unit must have come back */
 void pktpool_free(struct pktpool *pool);
+/** pktpool_share() - how many units @owner may hold now: half of what the others left free, and always at least 64 */
+uint32_t pktpool_share(const struct pktpool *pool, const struct pktowner *owner);
 /**
  * pktbuf_alloc() - one unit charged to @owner (or NULL)
  *
- * An owner is refused when it holds more than its fair share: half of what the others left free, and always
- * at least 64 units. Return: the unit with off = len = 0, or NULL.
+ * An owner is refused when it holds its fair share. Return: the unit with off = len = 0, or NULL.
  */
 struct pktbuf *pktbuf_alloc(struct pktpool *pool, struct pktowner *owner);
 void pktbuf_free(struct pktbuf *pb);

@@ -4,8 +4,12 @@
  * lwIP would answer a SYN at once. Here the packet itself is kept until the owner of the port accepts it (it is then given
  * to lwIP as if it had just come) or refuses it (a reset leaves). So the owner can first see whether what the
  * connection is for can be had at all.
+ *
+ * Thousands may be held, so that each SYN is looked up among them by its ends. The key of the hash is secret.
  */
+#include <sodium.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/endian.h"
 #include "netstack/net_internal.h"
@@ -31,8 +35,27 @@ static void send_reset(struct net_if *nif, const struct endpoint *local, const s
 	tcp_rst_netif(&nif->lw, 0, seq + 1, &lip, &rip, local->port, remote->port);
 }
 
+/* ---- those that are held ---- */
+
+static struct net_syn **syn_at(struct net_listener *l, const struct endpoint *remote, const struct endpoint *local)
+{
+	uint8_t key[2 * 16 + 2] = { 0 };
+	struct net_syn **at;
+	uint64_t hash;
+
+	memcpy(key, remote->ip.b, remote->ip.family == IP_V4 ? 4 : 16);
+	memcpy(key + 16, local->ip.b, local->ip.family == IP_V4 ? 4 : 16);
+	put_be16(key + 32, remote->port);
+	crypto_shorthash((uint8_t *)&hash, key, sizeof(key), net_g.isn_key);
+	at = &l->by_ends[hash % NET_N_SYNS];
+	while (*at && !(endpoint_equal(&(*at)->remote, remote) && endpoint_equal(&(*at)->local, local)))
+		at = &(*at)->next;
+	return at;
+}
+
 static void syn_free(struct net_syn *syn)
 {
+	*syn_at(syn->listener, &syn->remote, &syn->local) = syn->next;
 	list_del(&syn->link);
 	syn->listener->n_used--;
 	net_share_give(syn->listener->nif, &syn->remote.ip);
@@ -40,17 +63,6 @@ static void syn_free(struct net_syn *syn)
 	if (syn->pb)
 		pktbuf_free(syn->pb);
 	free(syn);
-}
-
-static bool is_held(struct net_listener *l, const struct endpoint *remote, const struct endpoint *local)
-{
-	list_for_each(it, &l->syns) {
-		struct net_syn *syn = container_of(it, struct net_syn, link);
-
-		if (endpoint_equal(&syn->remote, remote) && endpoint_equal(&syn->local, local))
-			return true;
-	}
-	return false;
 }
 
 static bool is_full(const struct net_listener *l, const struct ip_addr *peer)
@@ -72,7 +84,7 @@ bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_pa
 	pcb = net_pcb_find(nif, &local, &remote);
 	if (pcb && pcb->state != TIME_WAIT)
 		return false;
-	if (is_held(l, &remote, &local)) {
+	if (*syn_at(l, &remote, &local)) {
 		pktbuf_free(pb);
 		return true;
 	}
@@ -90,6 +102,7 @@ bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_pa
 				 .remote = remote,
 				 .seq = get_be32(pkt->l4 + 4),
 				 .until = net_g.now + NET_SYN_HOLD };
+	*syn_at(l, &remote, &local) = syn;
 	list_add_tail(&l->syns, &syn->link);
 	l->n_used++;
 	net_g.stats.n_syn_held++;

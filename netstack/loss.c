@@ -14,8 +14,8 @@
  *	timeout    nothing came for a retransmission timeout: all that was not SACKed is lost, the window is one segment. The
  *	           second time in a row SACKs are forgotten too, as RFC 2018 wants.
  *	           A large segment that timed out twice makes all of them small (hole.c).
- *	probe      nothing came for two round trips: one segment more, new or the last one again, so that its answer
- *	           shows what is missing instead of the timeout (RFC 8985 section 7). An ACK beyond what was sent again means that it
+ *	probe      what was sent last is two round trips old, and nothing came for one: one segment more, new or the last one
+ *	           again, so that its answer shows what is missing instead of the timeout (RFC 8985 section 7). An ACK beyond what was sent again means that it
  *	           had been lost, unless the other side says that it came twice (a duplicate SACK, RFC 2883). When the ACK came says
  *	           nothing: on a short path a receiver that did not run for a while answers both at once.
  *
@@ -46,6 +46,7 @@
 #define IDLE (15 * NSEC_PER_SEC)
 #define REORDER_MAX 8
 #define N_TRUE 16
+#define RENEGED_EVERY (100 * NSEC_PER_MSEC)
 
 err_t tcp_output_segment(struct tcp_seg *seg, struct tcp_pcb *pcb, struct netif *netif);
 
@@ -296,15 +297,16 @@ static void take_sacks(struct net_sender *s, struct reading *r)
 {
 	for (unsigned i = 0; i < n_blocks && net_sent_count(&s->log) > 0; i++) {
 		struct seq_range b = blocks[i], gap;
-		uint32_t from = SEQ_LT(b.from, s->una) ? s->una : b.from;
+		uint32_t from = b.from;
 
-		if (SEQ_GEQ(from, b.to))
+		/* That the first missing byte is there contradicts itself. */
+		if (SEQ_LEQ(b.from, s->una))
 			continue;
 		while (net_scoreboard_gap(&s->board, from, b.to, &gap)) {
 			take_gap(s, &b, &gap, r);
 			from = gap.to;
 		}
-		net_scoreboard_add(&s->board, SEQ_LT(b.from, s->una) ? s->una : b.from, b.to);
+		net_scoreboard_add(&s->board, b.from, b.to);
 	}
 }
 
@@ -321,13 +323,19 @@ static void mark_lost(struct net_sender *s, uint64_t i)
 	s->lost += size_of(e);
 }
 
-/* The other side gave up what it had told to have. */
+/* The first byte that is missing was told to be there: then all that was told is in doubt. */
+static bool has_reneged(const struct net_sender *s)
+{
+	return net_sent_count(&s->log) > 0 && net_sent_at(&s->log, s->log.head)->state == NET_SENT_SACKED;
+}
+
 static void forget_sacks(struct net_sender *s)
 {
 	for (uint64_t i = s->log.head; i != s->log.tail; i++)
 		if (net_sent_at(&s->log, i)->state == NET_SENT_SACKED)
 			mark_lost(s, i);
 	net_scoreboard_clear(&s->board);
+	s->reneged_at = net_g.now;
 }
 
 static nsec_t reorder_window(const struct net_sender *s)
@@ -411,7 +419,7 @@ static void undo(struct net_sender *s)
 	s->phase = NET_OPEN;
 	s->may_be_spurious = false;
 	s->backoff = 0;
-	back = net_sent_revive(&s->log);
+	back = net_sent_revive(&s->log, s->lost_from, s->lost);
 	s->lost -= back;
 	s->in_flight += back;
 	net_g.stats.n_undone++;
@@ -441,6 +449,8 @@ static void on_timeout(struct net_pcb *n)
 	bool first = s->phase != NET_TIMEOUT;
 
 	s->rto_at = s->probe_at = s->reorder_at = 0;
+	if (has_reneged(s))
+		forget_sacks(s);
 	if (first || s->backoff == 0) {
 		s->may_be_spurious = first;
 		s->episode_from = n->pcb->lastack;
@@ -519,10 +529,25 @@ static void fill_ack(struct net_pcb *n, struct reading *r)
 		s->app_limited_until = 0;
 }
 
+/*
+ * When the answer to what was sent last is overdue. RFC 8985 (7.2) counts from the last ACK, as if what follows it had just left; what
+ * left a round trip before that ACK has waited as long already, and what came after it in order would have been answered with it.
+ */
+static nsec_t probe_time(const struct net_sender *s)
+{
+	nsec_t sent = s->log.newest != NET_SENT_NONE ? net_sent_at(&s->log, s->log.newest)->at : net_g.now;
+
+	return sent + 2 * s->srtt + PROBE_SLACK + (net_sent_count(&s->log) == 1 ? ACK_DELAY : 0);
+}
+
+static void set_probe(struct net_sender *s, nsec_t at)
+{
+	s->probe_at = at < s->rto_at ? at : 0;
+}
+
 static void set_timers(struct net_pcb *n, bool news)
 {
 	struct net_sender *s = n->snd;
-	nsec_t wait;
 
 	if (net_sent_count(&s->log) == 0) {
 		s->rto_at = s->probe_at = s->reorder_at = 0;
@@ -535,11 +560,7 @@ static void set_timers(struct net_pcb *n, bool news)
 	s->probe_at = 0;
 	if (s->phase != NET_OPEN || s->probing || s->lost > 0)
 		return;
-	wait = s->srtt ? 2 * s->srtt + PROBE_SLACK : PROBE_FIRST;
-	if (net_sent_count(&s->log) == 1)
-		wait += ACK_DELAY;
-	if (net_g.now + wait < s->rto_at)
-		s->probe_at = net_g.now + wait;
+	set_probe(s, s->srtt ? MAX(probe_time(s), net_g.now + s->srtt + PROBE_SLACK) : net_g.now + PROBE_FIRST);
 }
 
 void net_loss_input(struct net_pcb *n)
@@ -564,7 +585,8 @@ void net_loss_input(struct net_pcb *n)
 	if (s->phase != NET_OPEN && SEQ_GEQ(s->una, s->recover))
 		leave_phase(s);
 	if (net_sent_count(&s->log) > 0) {
-		if (net_sent_at(&s->log, s->log.head)->state == NET_SENT_SACKED)
+		/* All records are looked at, so not with every ACK that says so: the timeout comes too. */
+		if (has_reneged(s) && (!s->reneged_at || net_g.now - s->reneged_at >= RENEGED_EVERY))
 			forget_sacks(s);
 		r.ack.lost = s->lost_unsaid + (sack ? detect(s) : detect_by_duplicates(s, &r, n->pcb));
 		s->lost_unsaid = 0;
@@ -754,7 +776,9 @@ bool net_loss_expire(struct net_pcb *n)
 			enter_recovery(n, prior);
 		net_output_push(n);
 	}
-	if (is_due(s->probe_at))
+	if (is_due(s->probe_at) && s->srtt && probe_time(s) > net_g.now)
+		set_probe(s, probe_time(s));
+	else if (is_due(s->probe_at))
 		probe(n);
 	if (is_due(s->pace_due))
 		net_output_push(n);

@@ -38,6 +38,7 @@ struct net_sender {
 	uint32_t rack_end;
 	/* timers; 0: off */
 	nsec_t rto_at, probe_at, reorder_at, pace_due, idle_since;
+	nsec_t reneged_at; /* SACKs were last forgotten; 0: never */
 	/* pacing: when what was sent has left */
 	nsec_t pace_at;
 	/* delivery rate */

@@ -10,7 +10,7 @@
 
 #include "base/types.h"
 #include "netstack/lwip/lwipopts.h"
-#include "netstack/net.h"
+#include "netstack/slot.h"
 
 #define STEP 64
 #define N_STEPS 28 /* up to 1,792 bytes */
@@ -59,6 +59,10 @@ void net_lwip_free(void *p)
 
 	if (!b)
 		return;
+	if (b->step == MEM_OF_SLOT) {
+		net_slot_free_seg((struct net_slot_mark *)b);
+		return;
+	}
 	if (!CACHE || b->step == N_STEPS || cached_bytes + b->step * STEP > CACHE_BYTES) {
 		free(b);
 		return;
@@ -88,4 +92,5 @@ void net_rest(void)
 			free(b);
 		}
 	cached_bytes = 0;
+	net_slot_rest();
 }

@@ -4,7 +4,7 @@ DEPS_netstack := $(LWIP_STAMP)
 LIBS_netstack := -lm
 
 # lwIP's TCP as shipped behind the same net.h (netstack/stock/engine.c): `make stock` links the programs with it, as a baseline.
-STOCK_SHARED := net netif tcp room listen share convert filter checksum udp echo held
+STOCK_SHARED := net netif tcp room listen share convert filter checksum udp echo held slot
 STOCK_OBJS := $(STOCK_SHARED:%=$(B)/obj/stock/netstack/%.o) $(B)/obj/stock/netstack/stock/engine.o
 $(STOCK_OBJS): $(B)/obj/stock/%.o: %.c $(FLAGS_FILE) | $(LWIP_STOCK_STAMP)
 	$(call say,CC,$< (stock))

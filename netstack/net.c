@@ -55,6 +55,7 @@ enum err net_init(const struct net_config *cfg, nsec_t now)
 	list_init(&net_g.held);
 	list_init(&net_g.ready);
 	list_init(&net_g.dirty);
+	list_init(&net_g.hoards);
 	list_init(&net_g.time_wait);
 	list_init(&net_g.line.waiting);
 	list_init(&net_g.line.holders);
@@ -115,7 +116,7 @@ void net_flush(void)
 	/* Readers first: one ACK then carries the window that they opened. */
 	net_tcp_tell_all();
 	net_output_all();
-	net_window_relieve();
+	net_ooseq_relieve();
 	net_leave();
 }
 

@@ -131,6 +131,23 @@ bool net_tcp_at_eof(const struct net_tcp *c);
 /** net_tcp_write() - queue bytes (copied); fewer than @len are taken when the queue is full: wait for WRITABLE */
 size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len);
 size_t net_tcp_writable(const struct net_tcp *c);
+
+#define NET_RESERVE_MAX 192
+/* Memory of the stack to read into, for readv(). */
+struct net_reserve {
+	struct iovec iov[NET_RESERVE_MAX];
+	int n;
+	size_t len; /* of all */
+};
+/**
+ * net_tcp_reserve() - memory for up to @len of the bytes that are writable; read there, they need not be copied
+ *
+ * The stack's, and valid until the next call of this or of net_tcp_commit() for whatever connection. To reserve and not to
+ * commit costs nothing. Return: ERR_AGAIN: nothing is writable, wait for WRITABLE; ERR_NOMEM
+ */
+MUST_CHECK enum err net_tcp_reserve(struct net_tcp *c, size_t len, struct net_reserve *ret);
+/** net_tcp_commit() - write the first @len bytes of what was reserved last. Return: how many were taken; fewer: no memory. */
+size_t net_tcp_commit(struct net_tcp *c, size_t len);
 /** net_tcp_shutdown() - no more will be written: FIN after what is queued; reading goes on */
 void net_tcp_shutdown(struct net_tcp *c);
 /** net_tcp_close() - give the handle back; what is queued is still delivered, then FIN. No event after. */

@@ -27,6 +27,7 @@
 #define NET_SYN_HOLD (30 * NSEC_PER_SEC)
 #define NET_ECHO_RATE 10 /* answered a second, each source */
 #define NET_N_SHARES 256
+#define NET_N_SYNS 256
 
 struct net_cc_ops;
 
@@ -35,7 +36,8 @@ struct net_share {
 	struct net_share *next;
 	struct ip_addr ip;
 	uint32_t n;     /* connections and held SYNs */
-	nsec_t rtt_min; /* of all connections since the path last changed; NSEC_NEVER: not known */
+	uint16_t path;  /* on which @rtt_min was seen */
+	nsec_t rtt_min; /* of all connections; NSEC_NEVER: not known */
 	struct list idle; /* in its interface's list while @n is 0 */
 	nsec_t idle_since;
 };
@@ -63,11 +65,12 @@ struct net_state {
 	struct list held;  /* those whose reader is told a little later, the longest held first (held.c) */
 	struct list ready; /* connections with events to tell */
 	struct list dirty; /* control blocks with something to send (output.c) */
+	struct list hoards; /* of connections that may hold units out of order (ooseq.c) */
 	struct list time_wait;
 	uint32_t n_time_wait;
 	uint64_t hash_key[4];
 	struct net_tcp *telling; /* whose callback runs; NULL once it closed itself */
-	uint64_t n_refused_seen; /* of the pool's refusals */
+	uint64_t n_refused_seen, n_empty_seen; /* of the pool's refusals */
 	size_t spilled_bytes;    /* received, on the heap (spill.c) */
 	unsigned n_busy;         /* depth of calls that hold an interface */
 	struct net_busy busy;
@@ -101,6 +104,7 @@ struct net_if {
 	uint32_t n_idle_shares;
 	const struct net_cc_ops *cc;
 	nsec_t rto_min;
+	uint16_t path;                /* its number, one more with each change */
 	struct net_hole holes[16];
 	unsigned next_hole;
 	bool blocked, closing;
@@ -134,6 +138,7 @@ struct net_tcp {
 	uint32_t turn_bytes;        /* what is left of its turn */
 	uint32_t line_bytes;        /* of tx_bytes, what counts */
 	enum err error;
+	uint16_t path;  /* on which window.c measured */
 	uint8_t events; /* bits of enum net_tcp_event to tell */
 	bool connected : 1, held : 1, eof : 1, want_write : 1, want_sent : 1, shut : 1, failed : 1;
 };
@@ -142,7 +147,8 @@ struct net_listener {
 	struct list link;
 	struct net_if *nif;
 	struct tcp_pcb *pcb;
-	struct list syns;
+	struct list syns;                      /* the longest held first */
+	struct net_syn *by_ends[NET_N_SYNS];
 	uint16_t port;
 	uint32_t n_max, n_used; /* held and open */
 	net_syn_fn on_syn;
@@ -151,6 +157,7 @@ struct net_listener {
 
 struct net_syn {
 	struct list link;
+	struct net_syn *next; /* in its place of by_ends */
 	struct net_listener *listener;
 	struct pktbuf *pb; /* the SYN itself */
 	struct endpoint local, remote;
@@ -185,6 +192,17 @@ void net_if_inject(struct net_if *nif, struct pktbuf *pb);
 struct pktbuf *net_unit_of(struct pbuf *p);
 
 /* tcp.c */
+/** net_tcp_append() - queue bytes that there is room for; @more: others follow at once. Return: how many were taken */
+size_t net_tcp_append(struct net_tcp *c, const void *buf, size_t len, bool more);
+/** net_tcp_wrote() - of @len bytes @done were queued: what is to follow from that */
+void net_tcp_wrote(struct net_tcp *c, size_t len, size_t done);
+/** net_seg_size() - payload of a full segment: not more than half of the largest window that the other side had */
+static inline uint16_t net_seg_size(const struct tcp_pcb *pcb)
+{
+	uint16_t half = (uint16_t)MIN(pcb->snd_wnd_max / 2, (tcpwnd_size_t)UINT16_MAX);
+
+	return half > 0 ? MIN(pcb->mss, half) : pcb->mss;
+}
 void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev);
 void net_tcp_fail(struct net_tcp *c, enum err e);
 struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx);
@@ -243,8 +261,6 @@ void net_window_note(struct net_tcp *c);
 size_t net_window_drained(struct net_tcp *c, size_t len);
 /** net_window_is_short() - is the other side so near that only our own queues delay anything? */
 bool net_window_is_short(const struct net_tcp *c);
-/** net_window_relieve() - if the pool refused units, give back what lies out of order */
-void net_window_relieve(void);
 
 /* room.c */
 /** net_room_take() - @n bytes were queued */
@@ -274,6 +290,10 @@ bool net_spill_wanted(size_t len);
 struct pbuf *net_spill_alloc(uint16_t len);
 /** net_spill() - a copy of @p on the heap when that is wanted, else NULL; @p stays its holder's */
 struct pbuf *net_spill(struct pbuf *p);
+
+/* ooseq.c */
+/** net_ooseq_relieve() - if the pool refused units, give back some of those that lie out of order */
+void net_ooseq_relieve(void);
 
 /* udp.c */
 /** net_udp_input() - to the socket of that port, if there is one */

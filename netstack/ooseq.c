@@ -14,6 +14,11 @@
  * What comes a second time when it is no longer here is told as such with the next ACK (RFC 2883): the sender learns that it
  * was late, not lost.
  *
+ * What lies here occupies units of the pool, and the segment that fills a gap needs one: when units were refused, the peer that
+ * holds most loses what it has out of order (its sender still has it; RFC 2018 section 8 allows it), or nobody would ever go on.
+ * When the refused were over their own share, only who is near his is asked: nobody loses by what another hoards. One look is at
+ * N_RELIEVED connections, the next at those behind them: a peer can be refused with every packet, and have thousands.
+ *
  * Limits: the window bounds the bytes, N_ENTRIES the list, spill.c the memory of all lists. A segment of a few bytes is
  * copied to the heap, or it would hold a unit of 2 KiB each; when units run short, so is every one.
  */
@@ -24,6 +29,8 @@
 
 #define N_ENTRIES 8192
 #define SMALL 512
+#define N_RELIEVED 64
+#define N_LOOKS 256 /* at buffers of a connection */
 
 /* An entry, where it begins, and where the run of bytes does of which it is part. */
 struct place {
@@ -34,6 +41,8 @@ struct place {
 struct net_ooseq {
 	struct place recent, last;
 	uint32_t n, counted_at; /* entries, and rcv_nxt when they were counted */
+	struct tcp_pcb *pcb;
+	struct list hoard; /* net_g.hoards: it may hold units of the pool */
 };
 
 static uint32_t from_of(const struct tcp_seg *seg)
@@ -158,13 +167,20 @@ static void swallow(struct tcp_seg *in, struct tcp_seg **at)
 
 static struct net_ooseq *state_of(struct net_pcb *n)
 {
+	if (n->oo)
+		return n->oo;
+	n->oo = calloc(1, sizeof(*n->oo));
 	if (!n->oo)
-		n->oo = calloc(1, sizeof(*n->oo));
+		return NULL;
+	n->oo->pcb = n->pcb;
+	list_init(&n->oo->hoard);
 	return n->oo;
 }
 
 void net_ooseq_fini(struct net_pcb *n)
 {
+	if (n->oo)
+		list_del(&n->oo->hoard);
 	free(n->oo);
 	n->oo = NULL;
 }
@@ -224,6 +240,8 @@ static struct tcp_seg *put(struct net_ooseq *o, struct tcp_seg *in, struct tcp_s
 	behind = *at;
 	if (!insert(in, at, prev))
 		return NULL;
+	if (list_empty(&o->hoard))
+		list_add_tail(&net_g.hoards, &o->hoard);
 	if (*at == behind)
 		return prev;
 	o->n++;
@@ -284,4 +302,78 @@ void net_lwip_outside(void *arg, uint32_t from, uint16_t len)
 	}
 	tcp_send_empty_ack(pcb);
 	memcpy(pcb->rcv_sacks, kept, sizeof(kept));
+}
+
+/* ---- when units run short ---- */
+
+/* Whose units lie there? What lies in front was copied to the heap (spill.c) when it came late; far behind it nobody looks. */
+static const struct pktowner *holder(const struct tcp_pcb *pcb)
+{
+	int n_looks = N_LOOKS;
+
+	for (const struct tcp_seg *seg = pcb->ooseq; seg; seg = seg->next)
+		for (struct pbuf *p = seg->p; p; p = p->next) {
+			const struct pktbuf *pb = net_unit_of(p);
+
+			if (pb || --n_looks == 0)
+				return pb ? pb->owner : NULL;
+		}
+	return NULL;
+}
+
+/* Was anything refused since the last look? *@ret_all: for want of units at all. */
+static bool units_were_refused(bool *ret_all)
+{
+	struct pktpool_stats s;
+
+	if (!net_g.cfg.pool)
+		return false;
+	pktpool_get_stats(net_g.cfg.pool, &s);
+	if (s.n_refused == net_g.n_refused_seen)
+		return false;
+	*ret_all = s.n_empty != net_g.n_empty_seen;
+	net_g.n_refused_seen = s.n_refused;
+	net_g.n_empty_seen = s.n_empty;
+	return true;
+}
+
+/* The next few that hold units, and whose they are; those that hold none leave the list until something comes out of order again. */
+static size_t next_hoards(struct net_ooseq *ret[N_RELIEVED], const struct pktowner *ret_whose[N_RELIEVED])
+{
+	struct list *first;
+	size_t n = 0;
+
+	for (int i = 0; i < N_RELIEVED && (first = list_first(&net_g.hoards)); i++) {
+		struct net_ooseq *o = container_of(first, struct net_ooseq, hoard);
+
+		list_del(first);
+		ret[n] = o;
+		ret_whose[n] = holder(o->pcb);
+		n += ret_whose[n] != NULL;
+	}
+	return n;
+}
+
+void net_ooseq_relieve(void)
+{
+	const struct pktowner *whose[N_RELIEVED], *most = NULL;
+	struct net_ooseq *some[N_RELIEVED];
+	bool all;
+	size_t n;
+
+	if (!units_were_refused(&all))
+		return;
+	n = next_hoards(some, whose);
+	for (size_t i = 0; i < n; i++)
+		if ((all || whose[i]->n_units >= pktpool_share(net_g.cfg.pool, whose[i]) / 2) &&
+		    (!most || whose[i]->n_units > most->n_units))
+			most = whose[i];
+	for (size_t i = 0; i < n; i++) {
+		if (whose[i] != most) {
+			list_add_tail(&net_g.hoards, &some[i]->hoard);
+			continue;
+		}
+		tcp_free_ooseq(some[i]->pcb); /* and the SACKs that tell of it */
+		net_g.stats.n_reneged++;
+	}
 }

@@ -30,13 +30,27 @@ static uint32_t sum(const struct net_scoreboard *b, uint16_t from, uint16_t to)
 	return n;
 }
 
+/* The first range that does not end at or below @seq. */
+static uint16_t find(const struct net_scoreboard *b, uint32_t seq)
+{
+	uint16_t low = 0, high = b->n;
+
+	while (low < high) {
+		uint16_t mid = (uint16_t)((low + high) / 2);
+
+		if (SEQ_LEQ(b->ranges[mid].to, seq))
+			low = (uint16_t)(mid + 1);
+		else
+			high = mid;
+	}
+	return low;
+}
+
 uint32_t net_scoreboard_add(struct net_scoreboard *b, uint32_t from, uint32_t to)
 {
-	uint16_t first = 0, end;
+	uint16_t first = find(b, from - 1), end; /* one that ends where it begins is part of it */
 	uint32_t before;
 
-	while (first < b->n && SEQ_LT(b->ranges[first].to, from))
-		first++;
 	for (end = first; end < b->n && SEQ_LEQ(b->ranges[end].from, to); end++) {
 		if (SEQ_LT(b->ranges[end].from, from))
 			from = b->ranges[end].from;
@@ -68,27 +82,12 @@ void net_scoreboard_trim(struct net_scoreboard *b, uint32_t una)
 		gone++;
 	b->bytes -= sum(b, 0, gone);
 	b->n = (uint16_t)(b->n - gone);
-	memmove(b->ranges, b->ranges + gone, b->n * sizeof(b->ranges[0]));
+	if (gone > 0)
+		memmove(b->ranges, b->ranges + gone, b->n * sizeof(b->ranges[0]));
 	if (b->n > 0 && SEQ_LT(b->ranges[0].from, una)) {
 		b->bytes -= una - b->ranges[0].from;
 		b->ranges[0].from = una;
 	}
-}
-
-/* The first range that does not end at or below @seq. */
-static uint16_t find(const struct net_scoreboard *b, uint32_t seq)
-{
-	uint16_t low = 0, high = b->n;
-
-	while (low < high) {
-		uint16_t mid = (uint16_t)((low + high) / 2);
-
-		if (SEQ_LEQ(b->ranges[mid].to, seq))
-			low = (uint16_t)(mid + 1);
-		else
-			high = mid;
-	}
-	return low;
 }
 
 bool net_scoreboard_has(const struct net_scoreboard *b, uint32_t from, uint32_t to)

@@ -59,24 +59,19 @@ static void unlink_record(struct net_sent_log *l, struct net_sent *s)
 		net_sent_at(l, s->newer)->older = s->older;
 }
 
-/* Behind the last one that is not newer; mostly that is the end. */
-static void link_record(struct net_sent_log *l, uint64_t i)
+/* In front of @newer; NET_SENT_NONE: at the end. */
+static void link_record(struct net_sent_log *l, uint64_t i, uint64_t newer)
 {
 	struct net_sent *s = net_sent_at(l, i);
-	uint64_t after = l->newest;
+	uint64_t *to_older = newer == NET_SENT_NONE ? &l->newest : &net_sent_at(l, newer)->older;
 
-	while (after != NET_SENT_NONE && net_sent_at(l, after)->at > s->at)
-		after = net_sent_at(l, after)->older;
-	s->older = after;
-	s->newer = after == NET_SENT_NONE ? l->oldest : net_sent_at(l, after)->newer;
-	if (after == NET_SENT_NONE)
+	s->older = *to_older;
+	s->newer = newer;
+	*to_older = i;
+	if (s->older == NET_SENT_NONE)
 		l->oldest = i;
 	else
-		net_sent_at(l, after)->newer = i;
-	if (s->newer == NET_SENT_NONE)
-		l->newest = i;
-	else
-		net_sent_at(l, s->newer)->older = i;
+		net_sent_at(l, s->older)->newer = i;
 }
 
 /* ---- records ---- */
@@ -89,7 +84,7 @@ struct net_sent *net_sent_push(struct net_sent_log *l, uint32_t from, uint32_t t
 		return NULL;
 	s = net_sent_at(l, l->tail);
 	*s = (struct net_sent){ .from = from, .to = to, .at = now, .state = NET_SENT_FLIGHT };
-	link_record(l, l->tail++);
+	link_record(l, l->tail++, NET_SENT_NONE);
 	return s;
 }
 
@@ -126,19 +121,38 @@ void net_sent_set(struct net_sent_log *l, uint64_t i, enum net_sent_state state)
 		unlink_record(l, s);
 	s->state = state;
 	if (state == NET_SENT_FLIGHT)
-		link_record(l, i);
+		link_record(l, i, NET_SENT_NONE);
 }
 
-uint32_t net_sent_revive(struct net_sent_log *l)
+/* Did record @i leave before @other did? What left in one instant left in order. */
+static bool left_before(const struct net_sent_log *l, uint64_t i, uint64_t other)
 {
+	nsec_t at = net_sent_at(l, i)->at, at_other = net_sent_at(l, other)->at;
+
+	return at != at_other ? at < at_other : i < other;
+}
+
+/*
+ * What was sent once left in order of sequence numbers, so one pass finds all places. It begins at the oldest: lost is what is older
+ * than something that arrived, so little stands in front of it.
+ */
+uint32_t net_sent_revive(struct net_sent_log *l, uint64_t from, uint32_t lost)
+{
+	uint64_t place = l->oldest;
 	uint32_t bytes = 0;
 
-	for (uint64_t i = l->head; i != l->tail; i++) {
+	for (uint64_t i = from; lost > 0 && i != l->tail; i++) {
 		struct net_sent *s = net_sent_at(l, i);
 
-		if (s->state != NET_SENT_LOST || s->resent)
+		if (s->state != NET_SENT_LOST)
 			continue;
-		net_sent_set(l, i, NET_SENT_FLIGHT);
+		lost -= s->to - s->from;
+		if (s->resent)
+			continue;
+		while (place != NET_SENT_NONE && left_before(l, place, i))
+			place = net_sent_at(l, place)->newer;
+		s->state = NET_SENT_FLIGHT;
+		link_record(l, i, place);
 		bytes += s->to - s->from;
 	}
 	return bytes;

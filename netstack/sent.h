@@ -53,7 +53,13 @@ void net_sent_pop(struct net_sent_log *l);
 uint64_t net_sent_find(const struct net_sent_log *l, uint32_t seq);
 /** net_sent_set() - the state of record @i; one that goes into the network again is the newest there */
 void net_sent_set(struct net_sent_log *l, uint64_t i, enum net_sent_state state);
-/** net_sent_revive() - lost ones that were not sent again are back in the network, at the time they were sent */
-uint32_t net_sent_revive(struct net_sent_log *l);
+/**
+ * net_sent_revive() - lost ones that were not sent again are back in the network, at the time they were sent
+ * @from: no record before it is lost
+ * @lost: bytes of all that are; when they were seen it ends
+ *
+ * Return: bytes that are back
+ */
+uint32_t net_sent_revive(struct net_sent_log *l, uint64_t from, uint32_t lost);
 
 #endif

@@ -426,21 +426,25 @@ bool net_tcp_at_eof(const struct net_tcp *c)
 
 /* ---- writing ---- */
 
-size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
+size_t net_tcp_append(struct net_tcp *c, const void *buf, size_t len, bool more)
 {
 	const uint8_t *p = buf;
-	/* Asked once: a writer relies on the room that it was told of, whatever is counted while it is used. */
-	size_t room = MIN(len, net_tcp_writable(c)), done = 0;
+	size_t done = 0;
 
-	while (done < room) {
-		size_t n = MIN(room - done, (size_t)32768);
+	while (done < len) {
+		size_t n = MIN(len - done, (size_t)32768);
 
 		/* PSH on the last of it alone: the other side's reader may wait for that (held.c). */
-		if (tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY | (done + n < room ? TCP_WRITE_FLAG_MORE : 0)) != ERR_OK)
+		if (tcp_write(c->pcb, p + done, (u16_t)n, TCP_WRITE_FLAG_COPY | (more || done + n < len ? TCP_WRITE_FLAG_MORE : 0)) != ERR_OK)
 			break;
 		net_room_take(c, n);
 		done += n;
 	}
+	return done;
+}
+
+void net_tcp_wrote(struct net_tcp *c, size_t len, size_t done)
+{
 	c->want_write = false;
 	list_del(&c->in_line);
 	if (done < len)
@@ -448,6 +452,14 @@ size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
 	c->want_sent = c->tx_bytes > 0;
 	if (done > 0)
 		net_pcb_wake(c->pcb);
+}
+
+size_t net_tcp_write(struct net_tcp *c, const void *buf, size_t len)
+{
+	/* Asked once: a writer relies on the room that it was told of, whatever is counted while it is used. */
+	size_t done = net_tcp_append(c, buf, MIN(len, net_tcp_writable(c)), false);
+
+	net_tcp_wrote(c, len, done);
 	return done;
 }
 

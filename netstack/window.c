@@ -13,9 +13,8 @@
  * its address, from the least round trip of all its connections until the path changes: under load each round trip looks
  * longer, by what these very windows hold.
  *
- * What lies out of order occupies units of the pool, and the segment that fills the gap needs one: when units were
- * refused, the peer that holds most loses what it has out of order (its sender still has it; RFC 2018 section 8
- * allows it), or nobody would ever go on.
+ * A peer may come from another address with every packet. So that no walk over its connections follows, a path has a number,
+ * and what was learned holds for the one that it was learned on.
  */
 #include "netstack/net_internal.h"
 
@@ -28,7 +27,6 @@
 #define BUSY_BYTES 16384 /* in a span: it drains much */
 #define RTT_LEAST (20 * NSEC_PER_USEC)
 #define GROW 3
-#define N_LOOKS 256 /* buffers of a connection */
 
 void net_window_hold(struct net_tcp *c)
 {
@@ -45,14 +43,29 @@ void net_window_hold(struct net_tcp *c)
 
 static void note_rtt(struct net_tcp *c, nsec_t rtt)
 {
+	struct net_share *s = c->share;
+
 	c->rtt_min = nsec_min(c->rtt_min, MAX(rtt, RTT_LEAST));
-	c->share->rtt_min = nsec_min(c->share->rtt_min, c->rtt_min);
+	s->rtt_min = s->path == c->nif->path ? nsec_min(s->rtt_min, c->rtt_min) : c->rtt_min;
+	s->path = c->nif->path;
+}
+
+/* Another path since the last look? The sample under way began on the old one. */
+static void look_at_path(struct net_tcp *c)
+{
+	if (c->path == c->nif->path)
+		return;
+	c->path = c->nif->path;
+	c->rtt_min = NSEC_NEVER;
+	c->rtt_edge = c->pcb->rcv_ann_right_edge;
+	c->rtt_since = net_g.now;
 }
 
 void net_window_start(struct net_tcp *c)
 {
 	net_window_hold(c);
 	c->rtt_min = NSEC_NEVER;
+	c->path = c->nif->path;
 	/* Includes what the other side did before it answered; later samples are better. */
 	note_rtt(c, net_g.now - c->rtt_since);
 	c->rtt_edge = c->pcb->rcv_ann_right_edge;
@@ -62,6 +75,7 @@ void net_window_start(struct net_tcp *c)
 /* Data came in order. */
 void net_window_note(struct net_tcp *c)
 {
+	look_at_path(c);
 	if (!TCP_SEQ_GT(c->pcb->rcv_nxt, c->rtt_edge))
 		return;
 	note_rtt(c, net_g.now - c->rtt_since);
@@ -91,7 +105,7 @@ static uint32_t n_busy(struct net_tcp *c, size_t len)
 
 bool net_window_is_short(const struct net_tcp *c)
 {
-	return c->share->rtt_min < SHORT_PATH;
+	return c->share->rtt_min < SHORT_PATH && c->nif && c->share->path == c->nif->path;
 }
 
 /* An even share, but enough for one turn of a sender (room.c). */
@@ -132,6 +146,7 @@ size_t net_window_drained(struct net_tcp *c, size_t len)
 {
 	size_t limit = window_limit(c, net_window_is_short(c) ? n_busy(c, len) : 1), now = TCP_WND - c->wnd_held, more, back = 0;
 
+	look_at_path(c);
 	c->drained += len;
 	more = grow(c, now, limit);
 	/* Never what was offered already: only what the reader gives back now. */
@@ -143,56 +158,5 @@ size_t net_window_drained(struct net_tcp *c, size_t len)
 
 void net_if_path_changed(struct net_if *nif)
 {
-	for (size_t i = 0; i < NET_N_SHARES; i++)
-		for (struct net_share *s = nif->shares[i]; s; s = s->next)
-			s->rtt_min = NSEC_NEVER;
-	list_for_each(it, &nif->tcps) {
-		struct net_tcp *c = container_of(it, struct net_tcp, link);
-
-		c->rtt_min = NSEC_NEVER;
-		/* The sample under way began on the old path. */
-		if (c->pcb)
-			c->rtt_edge = c->pcb->rcv_ann_right_edge;
-		c->rtt_since = net_g.now;
-	}
-}
-
-/* Whose units lie out of order there? What lies in front was copied to the heap (spill.c) when it came late; far behind it nobody looks. */
-static const struct pktowner *holder(const struct tcp_pcb *pcb)
-{
-	int n_looks = N_LOOKS;
-
-	for (const struct tcp_seg *seg = pcb->ooseq; seg; seg = seg->next)
-		for (struct pbuf *p = seg->p; p; p = p->next) {
-			const struct pktbuf *pb = net_unit_of(p);
-
-			if (pb || --n_looks == 0)
-				return pb ? pb->owner : NULL;
-		}
-	return NULL;
-}
-
-void net_window_relieve(void)
-{
-	const struct pktowner *most = NULL;
-	struct pktpool_stats s;
-
-	if (!net_g.cfg.pool)
-		return;
-	pktpool_get_stats(net_g.cfg.pool, &s);
-	if (s.n_refused == net_g.n_refused_seen)
-		return;
-	net_g.n_refused_seen = s.n_refused;
-	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb; pcb = pcb->next) {
-		const struct pktowner *o = holder(pcb);
-
-		if (o && (!most || o->n_units > most->n_units))
-			most = o;
-	}
-	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb && most; pcb = pcb->next) {
-		if (holder(pcb) != most)
-			continue;
-		tcp_free_ooseq(pcb); /* and the SACKs that tell of it */
-		net_g.stats.n_reneged++;
-	}
+	nif->path++;
 }

@@ -224,6 +224,8 @@ void os_timer_set(struct os_timer *t, nsec_t at)
 		heap_remove(&t->loop->timers, &t->node);
 		return;
 	}
+	/* A time in the past is now: behind all that is due, or one that re-arms itself would be the first each time. */
+	at = MAX(at, t->loop->now);
 	/* Out of memory here would mean a timer that never fires: better to end. */
 	ASSERT(heap_set(&t->loop->timers, &t->node, at) == OK);
 }

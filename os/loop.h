@@ -43,7 +43,7 @@ struct os_timer {
 	struct heap_node node; /* its key is the time */
 };
 void os_timer_init(struct os_timer *t, struct os_loop *loop, void (*fn)(void *ctx), void *ctx);
-/** os_timer_set() - once, at @at (replaces an earlier time); NSEC_NEVER cancels */
+/** os_timer_set() - once, at @at (replaces an earlier time); the past is now, behind all that is due; NSEC_NEVER cancels */
 void os_timer_set(struct os_timer *t, nsec_t at);
 void os_timer_cancel(struct os_timer *t);
 

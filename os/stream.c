@@ -85,6 +85,19 @@ enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_
 	return OK;
 }
 
+enum err os_stream_readv(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n)
+{
+	ssize_t n;
+
+	do
+		n = readv(s->fd, iov, iovcnt);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return err_from_errno(errno);
+	*ret_n = (size_t)n;
+	return OK;
+}
+
 enum err os_stream_writev(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n)
 {
 	struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)iovcnt };

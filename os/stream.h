@@ -23,6 +23,8 @@ MUST_CHECK enum err os_stream_new(struct os_loop *loop, int fd, os_stream_fn fn,
 void os_stream_want(struct os_stream *s, int events);
 /** os_stream_read() - OK with *ret_n = 0 is the end; ERR_AGAIN: nothing now; ERR_RESET, ERR_IO */
 MUST_CHECK enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n);
+/** os_stream_readv() - the same into several pieces of memory */
+MUST_CHECK enum err os_stream_readv(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n);
 /** os_stream_writev() - OK with *ret_n bytes taken; ERR_AGAIN: none; ERR_CLOSED, ERR_RESET (never SIGPIPE) */
 MUST_CHECK enum err os_stream_writev(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n);
 /** os_stream_unread() - bytes that have come and were not read */

@@ -78,6 +78,9 @@ edit core/tcp_out.c 1 \
 edit core/tcp_out.c 1 \
 	'$n += s~TCPH_SET_FLAG\(useg->tcphdr, split_flags\);~TCPH_FLAGS_SET(useg->tcphdr, split_flags);~'
 
+# While a segment is at work the next one is fetched into the caches.
+edit core/tcp_out.c 1 \
+	'$n += s~(    err = )(tcp_output_segment\(seg, pcb, netif\);)~    net_lwip_prefetch(seg->next);\n$1$2~'
 # What netstack/ calls: one segment out, a FIN that could not be queued before.
 edit core/tcp_out.c 2 \
 	'$n += s~static (err_t\s+tcp_output_segment\()~$1~g'

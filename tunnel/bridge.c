@@ -12,7 +12,8 @@
 #include "tunnel/gather.h"
 #include "tunnel/tunnel_internal.h"
 
-#define CHUNK (256 << 10) /* a read of the local socket: each one costs an ACK and, perhaps, a wake-up of the program */
+#define READ (256 << 10) /* of the local socket at once: each costs an ACK and, perhaps, a wake-up of the program */
+#define READ_FIRST (16 << 10) /* until that much came at once: many pieces of memory are dear for a few bytes */
 #define UNREAD_MAX (256 << 10) /* the kernel would let megabytes of it stand in memory that no cache holds */
 #define N_IOV 192 /* packets: a turn of a writer at the other end (netstack/room.c) */
 
@@ -27,6 +28,7 @@ struct tunnel_bridge {
 	void *ctx;
 	bool in_done;  /* stream -> tunnel has ended */
 	bool out_done; /* tunnel -> stream has ended */
+	bool much;     /* the last read took all that it might */
 	bool stream_full;
 	bool tunnel_full;
 	bool over;
@@ -133,24 +135,28 @@ static void gather(struct tunnel_bridge *b, size_t n)
 	wait_for_more(b);
 }
 
+/* Bytes of the stream, OK with none at its end; the tunnel being full is ERR_AGAIN too. */
+static enum err read_some(struct tunnel_bridge *b, size_t *ret_n, size_t *ret_room)
+{
+	struct net_reserve to;
+	enum err e = net_tcp_reserve(b->c, b->much ? READ : READ_FIRST, &to);
+
+	b->tunnel_full = e == ERR_AGAIN;
+	if (e == OK)
+		e = os_stream_readv(b->s, to.iov, to.n, ret_n);
+	*ret_room = to.len;
+	return e;
+}
+
 /* Return: bytes read. */
 static size_t pump_in(struct tunnel_bridge *b)
 {
-	static uint8_t chunk[CHUNK]; /* one loop thread; the bytes do not outlive the call */
 	size_t sum = 0;
 
 	while (!b->over && !b->in_done && b->failed == OK) {
-		size_t room = MIN(net_tcp_writable(b->c), (size_t)CHUNK), n;
-		enum err e;
+		size_t n, room;
+		enum err e = read_some(b, &n, &room);
 
-		b->tunnel_full = room == 0;
-		if (b->tunnel_full) {
-			/* A write that takes nothing asks to be told of room. */
-			if (net_tcp_write(b->c, chunk, 1) != 0)
-				end(b, ERR_INTERNAL);
-			return sum;
-		}
-		e = os_stream_read(b->s, chunk, room, &n);
 		if (e == ERR_AGAIN)
 			return sum;
 		if (e != OK) {
@@ -163,8 +169,9 @@ static size_t pump_in(struct tunnel_bridge *b)
 			os_timer_cancel(&b->gather_timer);
 			return sum;
 		}
+		b->much = n >= READ_FIRST;
 		/* Room was there: less than all would be a loss, so it is an error. */
-		if (net_tcp_write(b->c, chunk, n) != n)
+		if (net_tcp_commit(b->c, n) != n)
 			end(b, ERR_NOMEM);
 		sum += n;
 		gather(b, n);

@@ -1,15 +1,11 @@
 /*
  * wg/device.c - the device: its key, its peers, its events. It routes; the work is in the other files.
- *
- * Peers stand in slots; a handle is slot + 1 in the low half and a generation in the high half, so a handle of a
- * peer that is gone finds nobody, whoever took its slot.
  */
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "wg/device_internal.h"
-
 
 /* ---- keys ---- */
 
@@ -46,40 +42,6 @@ const struct wg_public_key *wg_device_public(const struct wg_device *dev)
 const struct wg_private_key *wg_device_private(const struct wg_device *dev)
 {
 	return (const struct wg_private_key *)dev->self.priv;
-}
-
-/* ---- look-ups ---- */
-
-struct wg_peer *wg_peer_get(const struct wg_device *dev, wg_peer_id id)
-{
-	uint32_t slot = (uint32_t)id;
-
-	if (slot == 0 || slot > dev->n_slots || dev->generations[slot - 1] != (uint32_t)(id >> 32))
-		return NULL;
-	return dev->peers[slot - 1];
-}
-
-struct wg_peer *wg_peer_by_key(const struct wg_device *dev, const uint8_t key[KEY_LEN])
-{
-	for (size_t i = 0; i < dev->n_slots; i++)
-		if (dev->peers[i] && memcmp(dev->peers[i]->key.b, key, KEY_LEN) == 0)
-			return dev->peers[i];
-	return NULL;
-}
-
-wg_peer_id wg_peer_find(const struct wg_device *dev, const struct wg_public_key *key)
-{
-	const struct wg_peer *peer = wg_peer_by_key(dev, key->b);
-
-	return peer ? peer->id : 0;
-}
-
-wg_peer_id wg_peer_next(const struct wg_device *dev, wg_peer_id after)
-{
-	for (size_t i = (uint32_t)after; i < dev->n_slots; i++)
-		if (dev->peers[i])
-			return dev->peers[i]->id;
-	return 0;
 }
 
 wg_peer_id wg_route(const struct wg_device *dev, const struct ip_addr *dst)
@@ -194,8 +156,7 @@ void wg_device_free(struct wg_device *dev)
 	wg_allowedips_fini(&dev->allowed);
 	heap_fini(&dev->timers);
 	free(dev->indices.slots);
-	free(dev->peers);
-	free(dev->generations);
+	wg_peers_fini(dev);
 	sodium_memzero(dev, sizeof(*dev));
 	free(dev);
 }
@@ -258,36 +219,9 @@ void wg_device_set_private(struct wg_device *dev, const struct wg_private_key *p
 
 /* ---- peers ---- */
 
-static enum err take_slot(struct wg_device *dev, size_t *ret)
-{
-	size_t slot = 0, cap;
-	struct wg_peer **peers;
-	uint32_t *generations;
-
-	while (slot < dev->n_slots && dev->peers[slot])
-		slot++;
-	if (slot == dev->n_slots) {
-		cap = dev->n_slots ? dev->n_slots * 2 : 8;
-		peers = realloc(dev->peers, cap * sizeof(*peers));
-		if (peers)
-			dev->peers = peers;
-		generations = realloc(dev->generations, cap * sizeof(*generations));
-		if (generations)
-			dev->generations = generations;
-		if (!peers || !generations)
-			return ERR_NOMEM;
-		memset(peers + dev->n_slots, 0, (cap - dev->n_slots) * sizeof(*peers));
-		memset(generations + dev->n_slots, 0, (cap - dev->n_slots) * sizeof(*generations));
-		dev->n_slots = cap;
-	}
-	*ret = slot;
-	return OK;
-}
-
 enum err wg_peer_add(struct wg_device *dev, const struct wg_public_key *key, nsec_t now, wg_peer_id *ret)
 {
 	struct wg_peer *peer;
-	size_t slot;
 
 	dev->clock = now;
 	if (dev->has_key && memcmp(key->b, dev->self.pub, KEY_LEN) == 0)
@@ -297,24 +231,20 @@ enum err wg_peer_add(struct wg_device *dev, const struct wg_public_key *key, nse
 	if (dev->n_peers >= dev->cfg.n_peers_max)
 		return ERR_FULL;
 	peer = calloc(1, sizeof(*peer));
-	if (!peer || take_slot(dev, &slot) != OK) {
-		free(peer);
+	if (!peer)
 		return ERR_NOMEM;
-	}
 	peer->dev = dev;
 	peer->key = *key;
 	peer->low_order = !wg_public_key_is_valid(key);
-	peer->id = (uint64_t)++dev->generations[slot] << 32 | (slot + 1);
 	list_init(&peer->staged);
 	wg_cookie_maker_init(&peer->cookie, key->b);
 	wg_timers_init(peer);
 	/* Reserves the node's place, so that setting a timer later cannot fail. */
-	if (heap_set(&dev->timers, &peer->timer_node, NSEC_NEVER) != OK) {
+	if (heap_set(&dev->timers, &peer->timer_node, NSEC_NEVER) != OK || wg_peers_take(dev, peer) != OK) {
+		heap_remove(&dev->timers, &peer->timer_node);
 		free(peer);
 		return ERR_NOMEM;
 	}
-	dev->peers[slot] = peer;
-	dev->n_peers++;
 	*ret = peer->id;
 	return OK;
 }
@@ -332,8 +262,7 @@ void wg_peer_remove(struct wg_device *dev, wg_peer_id id)
 	wg_session_bury(dev);
 	wg_allowedips_remove_all(&dev->allowed, peer);
 	pktbuf_disown_all(dev->cfg.pool, &peer->owner);
-	dev->peers[(uint32_t)id - 1] = NULL;
-	dev->n_peers--;
+	wg_peers_drop(dev, peer);
 	sodium_memzero(peer, sizeof(*peer));
 	free(peer);
 }

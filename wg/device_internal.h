@@ -62,6 +62,7 @@ enum wg_timer {
 struct wg_peer {
 	struct wg_device *dev;
 	wg_peer_id id;
+	struct wg_peer *chain; /* the next with a key of the same hash */
 	struct wg_public_key key;
 	struct wg_psk psk;
 	struct noise_shared shared; /* of its key and ours */
@@ -131,7 +132,9 @@ struct wg_device {
 
 	struct wg_peer **peers; /* by slot; NULL = free */
 	uint32_t *generations;
-	size_t n_slots, n_peers;
+	struct wg_peer **chains; /* by key (peers.c) */
+	size_t n_slots, n_peers, n_chains;
+	size_t first_free; /* no slot below it is */
 	struct wg_allowedips allowed;
 	struct wg_index_table indices;
 	struct heap timers;
@@ -197,9 +200,15 @@ void wg_timers_run(struct wg_peer *peer, nsec_t now);
 bool wg_timers_is_set(const struct wg_peer *peer, enum wg_timer t);
 void wg_timers_stop(struct wg_peer *peer, enum wg_timer t);
 
-/* device.c */
+/* peers.c */
 struct wg_peer *wg_peer_get(const struct wg_device *dev, wg_peer_id id);
 struct wg_peer *wg_peer_by_key(const struct wg_device *dev, const uint8_t key[KEY_LEN]);
+/* A slot for it, whose handle is its id from now on. Its key is nobody else's. */
+enum err wg_peers_take(struct wg_device *dev, struct wg_peer *peer);
+void wg_peers_drop(struct wg_device *dev, struct wg_peer *peer);
+void wg_peers_fini(struct wg_device *dev);
+
+/* device.c */
 void wg_device_tell(struct wg_device *dev, const struct wg_event *ev);
 /* An authenticated packet came by @path: follow it. */
 void wg_peer_roam(struct wg_peer *peer, const struct path_addr *path);

@@ -120,6 +120,7 @@ void net_lwip_rmv(struct tcp_pcb *pcb);
 struct tcp_pcb *net_lwip_find(void *netif, const void *local_ip, uint16_t local_port, const void *remote_ip,
 			      uint16_t remote_port);
 void net_lwip_out_of_order(void *pcb, void *seg);
+void net_lwip_prefetch(const void *seg);
 void net_lwip_outside(void *pcb, uint32_t from, uint16_t len);
 
 #endif

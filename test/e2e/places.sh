@@ -38,13 +38,16 @@ place() {
 	echo "$name"
 }
 
+# Under ASan what its own runtime cannot do without is not taken away: limits it may read, /proc, terabytes of addresses.
+sanitized() { grep -qa __asan_init "$NEFIA"; }
+
 # ---- calls that are not there, or not allowed
 NEWER="io_uring_setup epoll_pwait2 openat2 close_range clone3 memfd_create statx renameat2 copy_file_range rseq
 	userfaultfd membarrier landlock_create_ruleset faccessat2 preadv2 pwritev2"
 place "newer calls, not there" python3 "$REFUSE" ENOSYS $NEWER --
 place "newer calls, not allowed" python3 "$REFUSE" EPERM $NEWER --
 place "no UDP options (GSO, GRO)" python3 "$REFUSE" ENOPROTOOPT setsockopt:1=17 --
-place "no scheduling, no limits" python3 "$REFUSE" EPERM sched_setaffinity sched_setscheduler setpriority setrlimit prlimit64 mlock mlock2 mlockall --
+sanitized || place "no scheduling, no limits" python3 "$REFUSE" EPERM sched_setaffinity sched_setscheduler setpriority setrlimit prlimit64 mlock mlock2 mlockall --
 place "no netlink" python3 "$REFUSE" EPERM socket:0=16 --
 place "no IPv6" python3 "$REFUSE" EAFNOSUPPORT socket:0=10 --
 place "no inotify" python3 "$REFUSE" ENOSYS inotify_init inotify_init1 --
@@ -55,7 +58,9 @@ cat >"$T/noproc" <<'SH'
 exec unshare -c -m --keep-caps sh -c 'mount -t tmpfs none /proc && exec setpriv --inh-caps=-all --ambient-caps=-all "$@"' sh "$@"
 SH
 chmod +x "$T/noproc"
-if "$T/noproc" true 2>"$T/why"; then
+if sanitized; then
+	echo "no /proc: not tried: LeakSanitizer reads there"
+elif "$T/noproc" true 2>"$T/why"; then
 	place "no /proc" "$T/noproc"
 else
 	echo "no /proc: not tried: $(head -n 1 "$T/why")"
@@ -70,11 +75,13 @@ for errno in ENOSYS EPERM; do
 	check "which call: $ERR" contains "$ERR" "pidfd_open is refused here"
 	wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "its hub stays"
 done
-# Nobody's bytes are read outside of the sandbox.
-expect 255 "no sandbox" timeout 20 python3 "$REFUSE" EPERM seccomp prctl:0=22 -- "$NEFIA" exec --target web -- true
-check "sent to the log" contains "$ERR" "nefia hub logs"
-check "which says why" grep -q "sandbox is refused here" "$NEFIA_HOME/hub.log"
-wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "its hub stays"
+# Nobody's bytes are read outside of the sandbox. (Under ASan there is none, see os/proc.c.)
+if ! sanitized; then
+	expect 255 "no sandbox" timeout 20 python3 "$REFUSE" EPERM seccomp prctl:0=22 -- "$NEFIA" exec --target web -- true
+	check "sent to the log" contains "$ERR" "nefia hub logs"
+	check "which says why" grep -q "sandbox is refused here" "$NEFIA_HOME/hub.log"
+	wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock" || fail "its hub stays"
+fi
 stop_pid $AGENT_PID
 
 # ---- a file that cannot be read to its end is not passed on as a shorter one
@@ -94,7 +101,7 @@ stop_pid $AGENT_PID
 printf '#!/bin/bash\nulimit "$1" "$2" && shift 2 && exec "$@"\n' >"$T/limited"
 chmod +x "$T/limited"
 place "64 descriptors" "$T/limited" -n 64
-place "384 MiB of addresses" "$T/limited" -v 393216
+sanitized || place "384 MiB of addresses" "$T/limited" -v 393216
 expect 255 "a dozen descriptors" "$T/limited" -n 12 "$NEFIA" exec --target web -- true
 check "which limit" contains "$ERR" "(ulimit -u, ulimit -n)"
 

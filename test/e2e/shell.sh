@@ -53,7 +53,7 @@ enter() { # enter: into the remote shell
 	type_ "clear; stty -g >$T/stty.before; nefia shell web"
 	in_raw
 	type_ "PS1='remote> '; echo in-\${SSH_CONNECTION:+42}"
-	see '^in-42' "the remote shell"
+	see '(^|[$] )in-42' "the remote shell" # typed ahead of it, the answer stands behind its first prompt
 }
 is_restored() { # after any end: the local shell has the keyboard, and the terminal is as it was
 	at_prompt

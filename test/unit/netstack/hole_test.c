@@ -5,6 +5,7 @@
  * stream, which the reader checks: segments are cut anew while parts of them are under way.
  */
 #include "test/lib/netpair.h"
+#include "test/lib/netwrite.h"
 
 #define SMALL 1220
 #define STREAM (4u << 20)
@@ -26,7 +27,7 @@ static uint8_t byte_at(size_t i)
 
 static void on_from(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 {
-	uint8_t buf[4096];
+	uint8_t buf[30000];
 
 	r.failed |= ev == NET_TCP_ERROR;
 	if (ev != NET_TCP_CONNECTED && ev != NET_TCP_WRITABLE)
@@ -36,7 +37,7 @@ static void on_from(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 
 		for (size_t i = 0; i < n; i++)
 			buf[i] = byte_at(r.written + i);
-		took = net_tcp_write(c, buf, n);
+		took = net_write_mixed(c, buf, n);
 		r.written += took;
 		if (took < n)
 			return;

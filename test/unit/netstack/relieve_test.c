@@ -6,7 +6,7 @@
 
 #include "test/lib/netpair.h"
 
-#define N_CONNS 3
+#define N_CONNS 80
 #define N_UNITS 1024
 #define PIECE 100 /* too small for a unit of its own: copied to the heap */
 
@@ -165,6 +165,60 @@ static void who_holds_most_gives_it_up(void **state)
 	end(&w);
 }
 
+/* Who is over his own share is refused, again and again; nobody else loses anything by that. */
+static void nobody_loses_by_what_another_hoards(void **state)
+{
+	static struct world w;
+	struct pktowner careful = { 0 }, greedy = { 0 };
+	struct pktbuf *hoard = NULL, *pb;
+
+	begin(&w);
+	w.p.b.charged = &careful;
+	write_with_a_gap(&w, 0, 1300, 5);
+	assert_int_equal(careful.n_units, 5);
+	for (int i = 0; i < 10; i++) {
+		while ((pb = pktbuf_alloc(w.pool, &greedy))) {
+			pb->next = hoard;
+			hoard = pb;
+		}
+		net_flush();
+	}
+	assert_int_equal(n_reneged(), 0);
+	assert_int_equal(careful.n_units, 5);
+	give_units(hoard);
+	w.p.b.drop_next = 0;
+	w.p.b.charged = NULL;
+	run_ms(&w, 5000);
+	assert_int_equal(w.to[0].got, 6 * 1300);
+	end(&w);
+}
+
+/* One look is at some connections only; who holds most is found with the next. */
+static void whoever_hoards_is_found(void **state)
+{
+	static struct world w;
+	static struct pktowner one_each[N_CONNS];
+
+	memset(one_each, 0, sizeof(one_each));
+	begin(&w);
+	for (int i = 0; i < N_CONNS; i++) {
+		w.p.b.charged = &one_each[i];
+		write_with_a_gap(&w, i, 1300, i == N_CONNS - 1 ? 5 : 1);
+	}
+	assert_int_equal(one_each[N_CONNS - 1].n_units, 5);
+	use_up_the_pool(&w);
+	assert_int_equal(n_reneged(), 1);
+	assert_int_equal(one_each[N_CONNS - 1].n_units, 5);
+	use_up_the_pool(&w);
+	assert_int_equal(n_reneged(), 2);
+	assert_int_equal(one_each[N_CONNS - 1].n_units, 0);
+	w.p.b.charged = NULL;
+	run_ms(&w, 5000);
+	for (int i = 0; i < N_CONNS; i++)
+		assert_int_equal(w.to[i].got, (i == N_CONNS - 1 ? 6 : 2) * 1300);
+	end(&w);
+}
+
 static void what_waits_for_its_reader_leaves_the_pool(void **state)
 {
 	static const uint8_t block[60000];
@@ -191,6 +245,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_lies_on_the_heap_is_kept),
 		cmocka_unit_test(who_holds_most_gives_it_up),
+		cmocka_unit_test(nobody_loses_by_what_another_hoards),
+		cmocka_unit_test(whoever_hoards_is_found),
 		cmocka_unit_test(what_waits_for_its_reader_leaves_the_pool),
 	};
 	return RUN_TESTS(tests);

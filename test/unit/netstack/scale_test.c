@@ -132,6 +132,53 @@ static void idle_connections_cost_an_exchange_nothing(void **state)
 	assert_true(lots <= COST_MAX * few);
 }
 
+/* Return: ns for a unit that the pool refuses, and the turn that finds that out. */
+static double refusal(struct many *m)
+{
+	double start = cpu_ns();
+
+	for (size_t i = 0; i < N_EXCHANGES; i++) {
+		assert_null(pktbuf_alloc(m->p.pool, NULL));
+		net_flush();
+	}
+	return (cpu_ns() - start) / N_EXCHANGES;
+}
+
+/* Return: ns for a peer that comes from elsewhere, and the bytes that come after it. */
+static double path_change(struct many *m)
+{
+	double start = cpu_ns();
+
+	for (size_t i = 0; i < N_EXCHANGES; i++)
+		net_if_path_changed(m->p.b.nif);
+	return (cpu_ns() - start) / N_EXCHANGES;
+}
+
+/* A peer may make its share of the pool run out, or come from another address, with every packet. */
+static void idle_connections_cost_what_a_peer_may_do_nothing(void **state)
+{
+	static struct many m;
+	struct pktbuf *all = NULL, *pb;
+	double refused, moved;
+
+	begin(&m);
+	open_up_to(&m, N_IDLE);
+	moved = path_change(&m);
+	while ((pb = pktbuf_alloc(m.p.pool, NULL))) {
+		pb->next = all;
+		all = pb;
+	}
+	refused = refusal(&m);
+	while ((pb = all)) {
+		all = pb->next;
+		pktbuf_free(pb);
+	}
+	print_message("with %d connections: a refused unit %.0f ns, a path that changes %.0f ns\n", N_IDLE, refused, moved);
+	end(&m);
+	/* One look at each of them took 60 us and more. */
+	assert_true(refused < 5000 && moved < 5000);
+}
+
 static void an_idle_connection_is_small(void **state)
 {
 	static struct many m;
@@ -186,6 +233,58 @@ static void ports_are_drawn_for_each_remote_end(void **state)
 	netpair_fini(&p);
 }
 
+/* ---- SYNs that are held ---- */
+
+#define N_HELD 4000
+
+static void hold(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	++*(size_t *)ctx;
+}
+
+static void send_syn(struct netpair *p, uint16_t port)
+{
+	uint8_t syn[40] = { 0x45, [3] = 40, [8] = 64, [9] = 6, [12] = 10, 99, 0, 7, 10, 99, 0, 2, [23] = 22, [32] = 0x50, 0x02, 0xff, 0xff };
+
+	syn[20] = (uint8_t)(port >> 8);
+	syn[21] = (uint8_t)port;
+	netpair_inject(p, &p->b, syn, sizeof(syn));
+}
+
+/* Return: ns for each of N_EXCHANGES SYNs that are among those held already. */
+static double held_again(struct netpair *p, uint16_t n)
+{
+	double start = cpu_ns();
+
+	for (unsigned i = 0; i < N_EXCHANGES; i++)
+		send_syn(p, (uint16_t)(1 + i % n));
+	return (cpu_ns() - start) / N_EXCHANGES;
+}
+
+/* An owner that takes its time holds thousands; whoever sends one more is not compared with each of them. */
+static void held_syns_are_not_walked(void **state)
+{
+	struct net_listener *l;
+	struct netpair p;
+	double few, lots;
+	size_t n = 0;
+
+	netpair_init_limits(&p, 4, &(struct net_config){ .n_tcp_max = 2 * N_HELD, .n_tcp_peer_max = 2 * N_HELD });
+	assert_int_equal(net_tcp_listen(p.b.nif, 22, N_HELD, hold, &n, &l), OK);
+	for (uint16_t i = 1; i <= 10; i++)
+		send_syn(&p, i);
+	few = held_again(&p, 10);
+	for (uint16_t i = 1; i <= N_HELD; i++)
+		send_syn(&p, i);
+	assert_int_equal(n, N_HELD);
+	lots = held_again(&p, N_HELD);
+	print_message("a SYN that is held already: %.0f ns among 10, %.0f among %d\n", few, lots, N_HELD);
+	assert_int_equal(n, N_HELD);
+	assert_true(lots < 5 * few);
+	net_listener_close(l);
+	netpair_fini(&p);
+}
+
 #define WALK_MAX 4.0 /* memory that has left the caches; a walk costs twenty times */
 
 /* Return: ns for a segment of an upload whose window is @wnd, both ends and the ACKs. */
@@ -227,8 +326,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(idle_connections_cost_an_exchange_nothing),
+		cmocka_unit_test(idle_connections_cost_what_a_peer_may_do_nothing),
 		cmocka_unit_test(an_idle_connection_is_small),
 		cmocka_unit_test(ports_are_drawn_for_each_remote_end),
+		cmocka_unit_test(held_syns_are_not_walked),
 		cmocka_unit_test(a_window_of_thousands_is_not_walked),
 	};
 	return RUN_TESTS(tests);

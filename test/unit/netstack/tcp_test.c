@@ -1,4 +1,5 @@
 #include "test/lib/netpair.h"
+#include "test/lib/netwrite.h"
 
 #include "base/endian.h"
 
@@ -17,14 +18,14 @@ static uint8_t pattern(size_t i)
 
 static void end_pump(struct end *e)
 {
-	uint8_t buf[8192];
+	uint8_t buf[20000];
 
 	while (e->sent < e->total) {
 		size_t n = MIN(sizeof(buf), e->total - e->sent), took;
 
 		for (size_t i = 0; i < n; i++)
 			buf[i] = pattern(e->sent + i);
-		took = net_tcp_write(e->c, buf, n);
+		took = net_write_mixed(e->c, buf, n);
 		e->sent += took;
 		if (took < n)
 			return;

@@ -20,6 +20,7 @@
 
 #include "netstack/net.h"
 #include "test/lib/netpair.h"
+#include "test/lib/netwrite.h"
 
 #define N_TRANSFERS 2000
 #define N_AT_ONCE 24
@@ -207,7 +208,7 @@ static bool may_send(const struct end *e, bool is_client)
 static void pump_ours(struct transfer *t, bool is_client)
 {
 	struct end *e = is_client ? &t->client : &t->server;
-	uint8_t buf[4096];
+	uint8_t buf[20000];
 	size_t n, done;
 
 	while ((n = net_tcp_read(e->c, buf, sizeof(buf))) > 0)
@@ -215,7 +216,7 @@ static void pump_ours(struct transfer *t, bool is_client)
 	e->eof |= net_tcp_at_eof(e->c);
 	while (may_send(e, is_client) && e->sent < e->to_send) {
 		n = fill(e, is_client, buf, sizeof(buf));
-		done = net_tcp_write(e->c, buf, n);
+		done = net_write_mixed(e->c, buf, n);
 		e->sent += done;
 		if (done < n)
 			return;

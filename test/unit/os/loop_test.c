@@ -92,6 +92,36 @@ static void a_later_set_replaces_the_earlier(void **state)
 	os_loop_free(loop);
 }
 
+static void on_greedy(void *ctx)
+{
+	struct shot *s = ctx;
+
+	on_shot(s);
+	/* As one does whose deadline has long passed. */
+	os_timer_set(&s->timer, 0);
+	if (s->n_fired == 100)
+		os_loop_stop(s->timer.loop);
+}
+
+/* Whatever time it names: what is due already comes first. */
+static void a_timer_that_sets_itself_to_the_past_starves_nobody(void **state)
+{
+	struct shot greedy = { 0 }, other = { 0 };
+	struct os_loop *loop = os_loop_new();
+
+	n_shots = 0;
+	os_timer_init(&greedy.timer, loop, on_greedy, &greedy);
+	os_timer_init(&other.timer, loop, on_shot, &other);
+	os_timer_set(&greedy.timer, 0);
+	os_timer_set(&other.timer, os_now());
+	os_loop_run(loop);
+	assert_int_equal(greedy.n_fired, 100);
+	assert_int_equal(other.n_fired, 1);
+	assert_in_range(other.order, 1, 2);
+	os_timer_cancel(&greedy.timer);
+	os_loop_free(loop);
+}
+
 /* Below a millisecond; the best of many, as the machine is shared. */
 static void short_timers_are_exact(void **state)
 {
@@ -466,6 +496,7 @@ int main(void)
 		cmocka_unit_test(timers_fire_in_order_of_time),
 		cmocka_unit_test(cancelled_timers_stay_silent),
 		cmocka_unit_test(a_later_set_replaces_the_earlier),
+		cmocka_unit_test(a_timer_that_sets_itself_to_the_past_starves_nobody),
 		cmocka_unit_test(short_timers_are_exact),
 		cmocka_unit_test(rare_events_cost_no_asking),
 		cmocka_unit_test(asking_in_vain_ends),

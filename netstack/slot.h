@@ -1,0 +1,40 @@
+/*
+ * netstack/slot.h - memory for a segment, laid out so that its payload can be read into before the segment exists.
+ */
+#ifndef NETSTACK_SLOT_H
+#define NETSTACK_SLOT_H
+
+#include "netstack/net_internal.h"
+
+/* Headers in front of the payload, as pbuf_alloced_custom() leaves room for them. */
+#define SLOT_HEAD LWIP_MEM_ALIGN_SIZE((size_t)PBUF_TRANSPORT)
+
+struct net_slab;
+
+struct net_slot {
+	_Alignas(64) struct net_slot_mark {
+		size_t step; /* stands where mem.c looks: MEM_OF_SLOT */
+		struct net_slab *slab;
+	} mark;
+	struct tcp_seg seg;
+	struct pbuf_custom custom;
+	struct net_slab *slab; /* of the pbuf: the other part may be gone */
+	uint8_t mem[SLOT_HEAD + TCP_MSS];
+};
+
+#define MEM_OF_SLOT SIZE_MAX
+
+/** net_slot_free_seg() - lwIP gave the segment back that lies behind @mark */
+void net_slot_free_seg(struct net_slot_mark *mark);
+/** net_slot_rest() - what is free goes back to the heap */
+void net_slot_rest(void);
+
+/*
+ * net_slots_link() - the engine's: as many whole segments of @len bytes in @slots as are worth it join the queue of @c
+ * Return: how many slots it took; 0: the bytes are to be copied.
+ */
+size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t len);
+/** net_slot_pbuf() - the buffer of @s with @len bytes of payload, and room for the headers in front of it */
+struct pbuf *net_slot_pbuf(struct net_slot *s, uint16_t len);
+
+#endif
