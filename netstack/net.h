@@ -146,7 +146,11 @@ struct net_reserve {
  * commit costs nothing. Return: ERR_AGAIN: nothing is writable, wait for WRITABLE; ERR_NOMEM
  */
 MUST_CHECK enum err net_tcp_reserve(struct net_tcp *c, size_t len, struct net_reserve *ret);
-/** net_tcp_commit() - write the first @len bytes of what was reserved last. Return: how many were taken; fewer: no memory. */
+/**
+ * net_tcp_commit() - write the first @len bytes of what was reserved last
+ *
+ * Much of it is sent at once, by the time of net_set_now(). Return: how many were taken; fewer: no memory.
+ */
 size_t net_tcp_commit(struct net_tcp *c, size_t len);
 /** net_tcp_shutdown() - no more will be written: FIN after what is queued; reading goes on */
 void net_tcp_shutdown(struct net_tcp *c);

@@ -222,6 +222,8 @@ void net_pcb_own(struct tcp_pcb *pcb, struct net_tcp *c);
 void net_pcb_connected(struct net_tcp *c);
 /** net_pcb_wake() - it may have something to send: data, a FIN, a window that opened */
 void net_pcb_wake(struct tcp_pcb *pcb);
+/** net_pcb_send() - it has something to send, and does so now, if it may */
+void net_pcb_send(struct tcp_pcb *pcb);
 /** net_pcb_hurry() - its SYN is sent again with the next timers */
 void net_pcb_hurry(struct tcp_pcb *pcb);
 /** net_pcb_queue_limit() - how many bytes may be written and not yet acknowledged */

@@ -193,6 +193,18 @@ void net_output_all(void)
 	}
 }
 
+void net_pcb_send(struct tcp_pcb *pcb)
+{
+	struct net_pcb *n = pcb->net;
+
+	if (!n->nif || n->nif->blocked) {
+		net_output_mark(n);
+		return;
+	}
+	list_del(&n->turn);
+	net_output_push(n);
+}
+
 void net_pcb_wake(struct tcp_pcb *pcb)
 {
 	net_output_mark(pcb->net);

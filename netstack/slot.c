@@ -158,5 +158,8 @@ size_t net_tcp_commit(struct net_tcp *c, size_t len)
 	}
 	use_spare(linked);
 	net_tcp_wrote(c, len, done);
+	/* Much leaves while the caches hold it, not after others have read as much. */
+	if (linked > 0)
+		net_pcb_send(c->pcb);
 	return done;
 }

@@ -153,6 +153,7 @@ static size_t pump_in(struct tunnel_bridge *b)
 {
 	size_t sum = 0;
 
+	net_set_now(os_loop_now(b->loop)); /* much is sent from here */
 	while (!b->over && !b->in_done && b->failed == OK) {
 		size_t n, room;
 		enum err e = read_some(b, &n, &room);

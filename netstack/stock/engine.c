@@ -46,6 +46,11 @@ void net_pcb_wake(struct tcp_pcb *pcb)
 	(void)tcp_output(pcb);
 }
 
+void net_pcb_send(struct tcp_pcb *pcb)
+{
+	(void)tcp_output(pcb);
+}
+
 void net_pcb_hurry(struct tcp_pcb *pcb)
 {
 	tcp_rexmit_rto(pcb);
