@@ -320,16 +320,18 @@ static void hand_on(struct hub_host *hh)
 
 	while ((it = list_first(&hh->left))) {
 		struct ssh_handed *s = container_of(it, struct ssh_handed, link);
-		char why[HUB_WHY_MAX];
-		enum err e = ERR_CLOSED;
+		char why[HUB_WHY_MAX] = "";
+		enum err e;
 
 		list_del(it);
-		snprintf(why, sizeof(why), "none of %u SSH workers came so far as to begin, the last one: %s", s->n_workers,
-			 hh->last_end[0] ? hh->last_end : "it was idle");
-		if (s->n_workers < WORKERS_MAX)
-			e = give(hh, s, why);
+		e = s->n_workers < WORKERS_MAX ? give(hh, s, why) : ERR_AGAIN;
+		if (e == ERR_AGAIN) {
+			e = ERR_CLOSED;
+			snprintf(why, sizeof(why), "none of %u SSH workers came so far as to begin, the last one: %s", s->n_workers,
+				 hh->last_end[0] ? hh->last_end : "it was idle");
+		}
 		if (e != OK)
-			ssh_handed_refuse(s, e == ERR_AGAIN ? ERR_CLOSED : e, why);
+			ssh_handed_refuse(s, e, why);
 	}
 }
 
