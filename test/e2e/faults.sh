@@ -58,7 +58,7 @@ check "a birth that failed is tried again: $(cat "$T/err")" equal $? 0
 
 # a command that began is not run again
 : >"$T/ran"
-nefia exec --target web -- "echo once >>$T/ran; sleep 60" >"$T/out" 2>"$T/err" </dev/null &
+nefia exec --target web -- "echo once >>$T/ran; sleep 5" >"$T/out" 2>"$T/err" </dev/null &
 EXEC_PID=$!
 check "it began" wait_until 5 test -s "$T/ran"
 for p in $(children); do kill -9 "$p"; done
