@@ -33,7 +33,7 @@
 	X(1034, "The host refused to log in", "Check user and ssh.identities; the public key must be in its authorized_keys.") \
 	X(1035, "The time limit was reached", "Raise --timeout, or look at what the command waits for.")      \
 	X(1036, "The connection to the host was lost", "Run the command again; 'nefia vpn status --live' shows the tunnel.") \
-	X(1037, "The SSH worker ended unexpectedly", "See 'nefia hub logs'; then run the command again.")    \
+	X(1037, "The SSH worker ended, or could not be started", "See 'nefia hub logs'; then run the command again.")    \
 	X(1038, "The host rests after failures in a row",                                                  \
 	  "Wait for the time that is named, or try at once after 'nefia hub retry HOST'.")                    \
 	X(1039, "No SSH algorithm in common with the host",                                                \

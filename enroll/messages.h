@@ -66,9 +66,10 @@ _Static_assert(sizeof(struct enroll_answer) == 61, "answer");
 /* How an attempt ends. X(name, number on the wire, what the agent prints, what to do next) */
 #define ENROLL_CODE_LIST(X)                                                                                          \
 	X(ENROLL_OK, 0, "success", "")                                                                               \
-	X(ENROLL_EXPIRED, 1, "token has expired", "Ask the operator for a new one: nefia vpn reinvite --name %s")    \
+	X(ENROLL_EXPIRED, 1, "token has expired",                                                                    \
+	  "Ask the operator for a new one: nefia vpn reinvite --name %s --endpoint IP:PORT")                         \
 	X(ENROLL_USED, 2, "token has already been used (nonce reused)",                                              \
-	  "Ask the operator for a new token: nefia vpn reinvite --name %s")                                          \
+	  "Ask the operator for a new token: nefia vpn reinvite --name %s --endpoint IP:PORT")                       \
 	X(ENROLL_SIGNATURE, 3, "invalid token signature", "Copy the full token again.")                              \
 	X(ENROLL_VALIDATION, 4, "validation failed", "The reason is in the operator's log: nefia hub logs")          \
 	X(ENROLL_NO_NONCE, 5, "enrollment nonce must not be empty", "Ask the operator for a new token.")             \

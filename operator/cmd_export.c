@@ -354,7 +354,7 @@ int cmd_import(struct cli *cli, int argc, char **argv)
 	if (r != 0)
 		return r;
 	printf("Imported to %s: %zu host%s. SSH keys do not move: see ssh.identities there.\n"
-	       "Agents that call the old address find you when the hub has called them once, or after: nefia vpn reinvite\n",
+	       "Agents that call the old address find you when the hub has called them once, or after: nefia vpn reinvite --name HOST --endpoint IP:PORT\n",
 	       cli->home, cli->cfg.n_hosts, cli->cfg.n_hosts == 1 ? "" : "s");
 	return EXIT_OK;
 }

@@ -182,40 +182,51 @@ static enum err write_agent_config(const struct config *cfg, struct host_add *a)
 	return e;
 }
 
+/* The one that was asked for, or the next; false: it is taken, or none is left. */
+static bool take_addr(const struct config *cfg, struct host_add *a)
+{
+	struct ip_addr ip;
+	enum err e = a->vpn_addr ? ip_addr_parse(a->vpn_addr, &ip) : config_next_addr(cfg, &ip);
+
+	if (e != OK || addr_taken(cfg, &ip))
+		return false;
+	ip_addr_format(&ip, a->addr);
+	return true;
+}
+
+static void write_entry(const struct host_add *a, char *entry, size_t size)
+{
+	line(entry, size, "- id: %s\n", a->name);
+	quoted(entry, size, "group: ", a->group);
+	if (a->n_tags > 0)
+		line(entry, size, "  tags:%s\n", " ");
+	for (size_t i = 0; i < a->n_tags; i++)
+		quoted(entry, size, "  - ", a->tags[i]);
+	quoted(entry, size, "user: ", a->user);
+	quoted(entry, size, "identity: ", a->identity);
+	line(entry, size, "  vpn:\n    addr: \"%s\"\n", a->addr);
+	line(entry, size, "    public_key: %s\n", a->key);
+	line(entry, size, "    endpoint: \"%s\"\n", a->endpoint);
+	line(entry, size, "    preshared_key: %s\n", a->psk);
+}
+
 static enum err add_edit(const char *text, size_t len, const struct config *cfg, void *ctx, char **ret)
 {
 	struct host_add *a = ctx;
 	char entry[4096] = "";
-	struct ip_addr ip;
-	enum err e = OK;
+	enum err e;
 
 	if (config_host(cfg, a->name)) {
 		a->ecode = 1022;
 		snprintf(a->detail, sizeof(a->detail), "%s is in the list already", a->name);
 		return ERR_EXISTS;
 	}
-	if (a->vpn_addr)
-		e = ip_addr_parse(a->vpn_addr, &ip);
-	else
-		e = config_next_addr(cfg, &ip);
-	if (e != OK || addr_taken(cfg, &ip)) {
+	if (!take_addr(cfg, a)) {
 		a->ecode = 1024;
 		snprintf(a->detail, sizeof(a->detail), "%s", a->vpn_addr ? "The address is in use" : "No free address is left");
 		return ERR_IN_USE;
 	}
-	ip_addr_format(&ip, a->addr);
-	line(entry, sizeof(entry), "- id: %s\n", a->name);
-	quoted(entry, sizeof(entry), "group: ", a->group);
-	if (a->n_tags > 0)
-		line(entry, sizeof(entry), "  tags:%s\n", " ");
-	for (size_t i = 0; i < a->n_tags; i++)
-		quoted(entry, sizeof(entry), "  - ", a->tags[i]);
-	quoted(entry, sizeof(entry), "user: ", a->user);
-	quoted(entry, sizeof(entry), "identity: ", a->identity);
-	line(entry, sizeof(entry), "  vpn:\n    addr: \"%s\"\n", a->addr);
-	line(entry, sizeof(entry), "    public_key: %s\n", a->key);
-	line(entry, sizeof(entry), "    endpoint: \"%s\"\n", a->endpoint);
-	line(entry, sizeof(entry), "    preshared_key: %s\n", a->psk);
+	write_entry(a, entry, sizeof(entry));
 	e = edit_add_host(text, len, entry, ret);
 	sodium_memzero(entry, sizeof(entry));
 	/* Before the host stands in the list: its key is nowhere else. */
@@ -238,12 +249,43 @@ static int report_edit(struct cli *cli, enum err e, unsigned ecode, const char *
 	return cli_error(cli, why[0] && e != ERR_FORMAT ? 1006 : 1002, "%s", why[0] ? why : err_text(e));
 }
 
+/* The agent's own, or one that is made for it and written beside. Return: an exit code, 0 = there is one. */
+static int choose_key(const struct cli *cli, struct host_add *a)
+{
+	struct wg_public_key pub;
+	unsigned mode, uid;
+
+	if (a->public_key) {
+		snprintf(a->key, sizeof(a->key), "%s", a->public_key);
+		return 0;
+	}
+	snprintf(a->path, sizeof(a->path), "%s%s", a->agent_config ? a->agent_config : a->name, a->agent_config ? "" : "-agent.yaml");
+	if (os_file_mode(a->path, &mode, &uid) == OK)
+		return cli_error(cli, 1041, "%s exists already; name another file with --agent-config", a->path);
+	wg_generate_private(os_rng(), &a->priv);
+	wg_public_from_private(&a->priv, &pub);
+	key_to_base64(pub.b, a->key);
+	return 0;
+}
+
+static void say_added(const struct cli *cli, const struct host_add *a)
+{
+	char peers[1024];
+
+	if (!a->public_key) {
+		printf("Host %s added with address %s. Its configuration is in %s: move it there as ~/.nefia/agent.yaml\n", a->name,
+		       a->addr, a->path);
+		return;
+	}
+	printf("Host %s added with address %s. Add this to its agent.yaml:\n", a->name, a->addr);
+	peer_block(&cli->cfg, a, peers, sizeof(peers));
+	fputs(peers, stdout);
+}
+
 int cmd_host_add(struct cli *cli, int argc, char **argv)
 {
 	struct host_add a = { 0 };
-	struct wg_public_key pub;
-	char why[600] = "", peers[1024];
-	unsigned mode, uid;
+	char why[600] = "";
 	int r = add_options(cli, &a, argc, argv);
 	enum err e;
 
@@ -251,19 +293,10 @@ int cmd_host_add(struct cli *cli, int argc, char **argv)
 		r = check_values(cli, &a);
 	if (r == 0)
 		r = cli_load(cli);
+	if (r == 0)
+		r = choose_key(cli, &a);
 	if (r != 0)
 		return r;
-	if (a.public_key) {
-		snprintf(a.key, sizeof(a.key), "%s", a.public_key);
-	} else {
-		snprintf(a.path, sizeof(a.path), "%s%s", a.agent_config ? a.agent_config : a.name,
-			 a.agent_config ? "" : "-agent.yaml");
-		if (os_file_mode(a.path, &mode, &uid) == OK)
-			return cli_error(cli, 1041, "%s exists already; name another file with --agent-config", a.path);
-		wg_generate_private(os_rng(), &a.priv);
-		wg_public_from_private(&a.priv, &pub);
-		key_to_base64(pub.b, a.key);
-	}
 	e = config_edit(cli->config, add_edit, &a, why, sizeof(why));
 	sodium_memzero(&a.priv, sizeof(a.priv));
 	if (e != OK) {
@@ -272,14 +305,7 @@ int cmd_host_add(struct cli *cli, int argc, char **argv)
 		return report_edit(cli, e, a.ecode, a.detail, why);
 	}
 	hub_tell_reload(cli);
-	if (a.public_key) {
-		printf("Host %s added with address %s. Add this to its agent.yaml:\n", a.name, a.addr);
-		peer_block(&cli->cfg, &a, peers, sizeof(peers));
-		fputs(peers, stdout);
-	} else {
-		printf("Host %s added with address %s. Its configuration is in %s: move it there as ~/.nefia/agent.yaml\n",
-		       a.name, a.addr, a.path);
-	}
+	say_added(cli, &a);
 	return EXIT_OK;
 }
 

@@ -7,13 +7,24 @@
 #include "os/file.h"
 #include "os/loop.h"
 
+/* With the private key. */
+#define FIRST_CONFIG                                                \
+	"version: 1\n"                                              \
+	"vpn:\n"                                                    \
+	"  private_key: %s\n"                                       \
+	"  address: 10.99.0.1/24\n"                                 \
+	"  listen_port: 51820\n"                                    \
+	"ssh:\n"                                                    \
+	"  # Tried in order; without any, the usual ones in ~/.ssh.\n" \
+	"  identities: []\n"                                        \
+	"hosts: []\n"
+
 int cmd_init(struct cli *cli, int argc, char **argv)
 {
 	struct wg_private_key priv;
 	struct wg_public_key pub;
 	char key[KEY_STR_MAX], text[1024];
 	unsigned mode, uid;
-	int len;
 	enum err e;
 
 	if (options_parse(cli, &argc, argv, NULL) != 0)
@@ -25,19 +36,10 @@ int cmd_init(struct cli *cli, int argc, char **argv)
 		return cli_error(cli, 1006, "%s: %s", cli->home, err_text(e));
 	wg_generate_private(os_rng(), &priv);
 	wg_public_from_private(&priv, &pub);
-	len = snprintf(text, sizeof(text),
-		       "version: 1\n"
-		       "vpn:\n"
-		       "  private_key: %s\n"
-		       "  address: 10.99.0.1/24\n"
-		       "  listen_port: 51820\n"
-		       "ssh:\n"
-		       "  # Tried in order; without any, the usual ones in ~/.ssh.\n"
-		       "  identities: []\n"
-		       "hosts: []\n",
-		       key_to_base64(priv.b, key));
-	e = os_file_write_atomic(cli->config, text, (size_t)len, 0600);
+	snprintf(text, sizeof(text), FIRST_CONFIG, key_to_base64(priv.b, key));
+	e = os_file_write_atomic(cli->config, text, strlen(text), 0600);
 	sodium_memzero(&priv, sizeof(priv));
+	sodium_memzero(key, sizeof(key));
 	sodium_memzero(text, sizeof(text));
 	if (e != OK)
 		return cli_error(cli, 1006, "%s: %s", cli->config, err_text(e));

@@ -113,7 +113,7 @@ static int hub_failed(struct cli *cli, const struct hub_client *hc, uint16_t por
 		return cli_error(cli, hub_client_ecode(hc) ? hub_client_ecode(hc) : 1015, "%s", hub_client_message(hc));
 	cli_error(cli, HUB_ECODE_PORT, "%s", hub_client_message(hc));
 	if (!cli->json)
-		fprintf(stderr, "lsof -i :51820 and lsof -i :%u show who uses the ports; kill <PID> ends it. Then: nefia vpn reinvite\n",
+		fprintf(stderr, "lsof -i :51820 and lsof -i :%u show who uses the ports; kill <PID> ends it. Then run the command again.\n",
 			port);
 	return EXIT_FAILED;
 }
@@ -258,8 +258,8 @@ static int hand_out(struct cli *cli, const struct invite_flags *f, const struct 
 	if (e != OK)
 		return f->reusable ? cli_error(cli, 1041, "%s: %s. The invite stands in %s; make another one", f->token_out, err_text(e),
 					       cli->config) :
-				     cli_error(cli, 1041, "%s: %s. The host is invited; a new token: nefia vpn reinvite --name %s",
-					       f->token_out, err_text(e), f->name);
+				     cli_error(cli, 1041, "%s: %s. The host is invited; a new token: nefia vpn reinvite --name %s --endpoint %s",
+					       f->token_out, err_text(e), f->name, f->endpoint);
 	if (!f->no_print_token)
 		print_token(f, r, expires);
 	if (f->qr)
@@ -359,6 +359,8 @@ static int invite(struct cli *cli, int argc, char **argv, bool again)
 	r = check_flags(cli, &f, again);
 	if (r == 0)
 		r = cli_load(cli);
+	if (r == 0 && again && f.name && !config_host(&cli->cfg, f.name))
+		r = cli_error(cli, 1021, "there is no host %s", f.name);
 	if (r == 0 && f.enroll_port == 0)
 		f.enroll_port = cli->cfg.enroll_port;
 	if (r == 0)

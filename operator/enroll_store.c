@@ -214,7 +214,7 @@ static enum err make_edit(const char *text, size_t len, const struct config *cfg
 		return e == OK ? enroll_token_encode(&m->token, m->secret, m->ret->token) : e;
 	}
 	if (h && !m->req->again)
-		return refuse(m, ERR_EXISTS, 1022, "%s is in the list already; a new token for it: nefia vpn reinvite --name %s",
+		return refuse(m, ERR_EXISTS, 1022, "%s is in the list already; a new token for it: nefia vpn reinvite --name %s --endpoint IP:PORT",
 			      h->id, h->id);
 	if (!h && m->req->again)
 		return refuse(m, ERR_NOT_FOUND, 1021, "there is no host %s", m->req->host_id);

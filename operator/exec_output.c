@@ -212,12 +212,25 @@ static const char *error_of(const struct exec_host *h)
 	return h->timed_out ? "time limit reached" : h->cancelled ? "interrupted" : h->s.message;
 }
 
+/* Of text that was cut off: without the beginning of its last character, which would make all of it no text. */
+static size_t whole_characters(const uint8_t *p, size_t len)
+{
+	size_t n = 0, more;
+
+	while (n < 3 && n + 1 < len && (p[len - 1 - n] & 0xc0) == 0x80)
+		n++;
+	if (len == 0 || p[len - 1 - n] < 0xc0)
+		return len;
+	more = p[len - 1 - n] >= 0xf0 ? 3 : p[len - 1 - n] >= 0xe0 ? 2 : 1;
+	return n < more ? len - 1 - n : len;
+}
+
 /* Text as it is when it is UTF-8, else base64 under NAME_b64. */
 static void add_output(json_t *j, const char *name, const struct exec_stream *st)
 {
 	const uint8_t *p = st->kept.p ? st->kept.p + st->kept.off : (const uint8_t *)"";
 	size_t len = ssh_buf_used(&st->kept), size = sodium_base64_ENCODED_LEN(len, sodium_base64_VARIANT_ORIGINAL);
-	json_t *s = json_stringn((const char *)p, len);
+	json_t *s = json_stringn((const char *)p, st->truncated ? whole_characters(p, len) : len);
 	char key[32], *b64;
 
 	snprintf(key, sizeof(key), "%s_truncated", name);

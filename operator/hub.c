@@ -343,18 +343,19 @@ void hub_close(struct hub *h)
 	free(h);
 }
 
-enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, struct hub **ret, struct hub_failure *f)
+/* Nothing is open yet; NULL without memory. */
+static struct hub *new_hub(struct os_loop *loop, const struct hub_core_options *opt, const struct hub_paths *paths)
 {
 	struct hub *h = calloc(1, sizeof(*h));
-	enum err e = h ? hub_paths_init(opt->home, &h->paths) : ERR_NOMEM;
 
-	*f = (struct hub_failure){ .ecode = HUB_ECODE_START };
-	if (e != OK) {
-		fail(f, e, HUB_ECODE_START, "%s", e == ERR_TOO_LONG ?
-		     HUB_SOCKET_TOO_LONG : err_text(e));
+	if (!h)
+		return NULL;
+	h->nursery = ssh_nursery_new(loop, opt->worker, opt->is_guest);
+	if (!h->nursery) {
 		free(h);
-		return e;
+		return NULL;
 	}
+	h->paths = *paths;
 	h->opt = *opt;
 	h->loop = loop;
 	h->started = os_now();
@@ -365,8 +366,22 @@ enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, stru
 	list_init(&h->keeps);
 	os_timer_init(&h->linger, loop, on_linger, h);
 	os_timer_init(&h->persist, loop, on_persist, h);
-	h->nursery = ssh_nursery_new(loop, opt->worker, opt->is_guest);
-	e = h->nursery ? take_lock(h, f) : fail(f, ERR_NOMEM, HUB_ECODE_START, "%s", err_text(ERR_NOMEM));
+	return h;
+}
+
+enum err hub_open(struct os_loop *loop, const struct hub_core_options *opt, struct hub **ret, struct hub_failure *f)
+{
+	struct hub_paths paths;
+	enum err e = hub_paths_init(opt->home, &paths);
+	struct hub *h;
+
+	*f = (struct hub_failure){ .ecode = HUB_ECODE_START };
+	if (e != OK)
+		return fail(f, e, HUB_ECODE_START, "%s", e == ERR_TOO_LONG ? HUB_SOCKET_TOO_LONG : err_text(e));
+	h = new_hub(loop, opt, &paths);
+	if (!h)
+		return fail(f, ERR_NOMEM, HUB_ECODE_START, "%s", err_text(ERR_NOMEM));
+	e = take_lock(h, f);
 	if (e == OK) {
 		write_pid(h);
 		e = open_all(h, f);

@@ -73,7 +73,9 @@ static enum err start_hub(struct hub_client *hc, const char *home, const char *c
 	if (e == OK)
 		e = read_report(hc, report[0], deadline);
 	else
-		hub_client_fail(hc, e, HUB_ECODE_START, "cannot start %s: %s", argv[0], err_text(e));
+		hub_client_fail(hc, e, HUB_ECODE_START, "cannot start %s: %s", argv[0],
+				e == ERR_AGAIN || e == ERR_FULL ? "no more processes or descriptors are allowed (ulimit -u, ulimit -n)" :
+				err_text(e));
 	close(report[0]);
 	return e;
 }

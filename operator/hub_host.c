@@ -2,7 +2,7 @@
  * operator/hub_host.c - what the hub runs for one host: its SSH worker, and the virtual connections between.
  *
  * A worker is started by the first session and ends by itself when it was idle. It asks for a connection to the
- * host's SSH port; we dial through the tunnel, make a socket pair, give the worker one end and let a bridge carry
+ * host's SSH port; we dial through the tunnel, make a socket pair, give the worker one end and let a bridge (hub_bridge.c) carry
  * bytes between the other end and the virtual connection. A worker that crashed is replaced at the next session; sessions that it
  * had not taken go to the next one (ssh/handover.h), and a command that was on its way meets no more than a delay.
  *
@@ -28,99 +28,6 @@ struct worker_dial {
 	uint32_t id;
 	nsec_t began; /* 0: waits */
 };
-
-struct hub_bridge {
-	struct list link;
-	struct hub *hub;
-	struct tunnel_bridge *bridge;
-	uint64_t id;
-	bool counts; /* a client uses it: a transient hub stays */
-};
-
-/* ---- bridges ---- */
-
-static void on_bridge_end(void *ctx, struct tunnel_bridge *b, enum err e)
-{
-	struct hub_bridge *hb = ctx;
-	struct hub *h = hb->hub;
-
-	list_del(&hb->link);
-	if (hb->counts)
-		hub_stream_ended(h, hb->id, e);
-	free(hb);
-	hub_user_gone(h);
-}
-
-enum err hub_bridge_join(struct hub *h, struct net_tcp *c, bool counts, int fd)
-{
-	struct hub_bridge *hb = calloc(1, sizeof(*hb));
-	enum err e = hb ? OK : ERR_NOMEM;
-
-	if (e == OK)
-		e = tunnel_bridge_start(h->loop, h->tunnel, fd, c, on_bridge_end, hb, &hb->bridge);
-	if (e != OK) {
-		net_tcp_abort(c);
-		free(hb);
-		return e;
-	}
-	hb->hub = h;
-	hb->counts = counts;
-	hb->id = ++h->last_bridge;
-	list_add_tail(&h->bridges, &hb->link);
-	return OK;
-}
-
-enum err hub_bridge_add(struct hub *h, struct net_tcp *c, bool counts, int *ret_fd)
-{
-	int fds[2];
-	enum err e = os_socketpair(fds);
-
-	if (e != OK) {
-		net_tcp_abort(c);
-		return e;
-	}
-	e = hub_bridge_join(h, c, counts, fds[0]);
-	if (e != OK) {
-		close(fds[0]);
-		close(fds[1]);
-		return e;
-	}
-	*ret_fd = fds[1];
-	return OK;
-}
-
-bool hub_bridges_in_use(const struct hub *h)
-{
-	list_for_each(it, &((struct hub *)h)->bridges)
-		if (container_of(it, struct hub_bridge, link)->counts)
-			return true;
-	return false;
-}
-
-bool hub_is_behind(const struct hub *h)
-{
-	struct net_stats st;
-
-	/* The stack's queues are the process's: another tunnel's count here too. */
-	net_get_stats(&st);
-	if (st.mem_bytes > 0)
-		return true;
-	list_for_each(it, &((struct hub *)h)->bridges)
-		if (tunnel_bridge_is_behind(container_of(it, struct hub_bridge, link)->bridge))
-			return true;
-	return false;
-}
-
-void hub_bridges_abort(struct hub *h)
-{
-	list_for_each_safe(it, &h->bridges) {
-		struct hub_bridge *hb = container_of(it, struct hub_bridge, link);
-
-		tunnel_bridge_abort(hb->bridge);
-		list_del(&hb->link);
-		free(hb);
-	}
-}
 
 /* ---- what the worker asks for ---- */
 
@@ -348,11 +255,9 @@ static void on_worker_keep_secret(void *ctx, const char *path, struct bytes pass
 	hub_secret_keep(((struct hub_host *)ctx)->hub, path, passphrase);
 }
 
-static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
+static struct ssh_worker_config worker_config(struct hub_host *hh, const struct ssh_identity *ids)
 {
-	struct ssh_identity ids[HUB_IDENTITIES_MAX];
-	size_t n_usable = hub_identities_read(hh, ids, why);
-	struct ssh_worker_config cfg = {
+	return (struct ssh_worker_config){
 		.host = hh->peer.name,
 		.user = hh->user,
 		.vpn_addr = hh->addr,
@@ -375,6 +280,13 @@ static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
 		.nursery = hh->hub->nursery,
 		.ctx = hh,
 	};
+}
+
+static enum err start_worker(struct hub_host *hh, char why[HUB_WHY_MAX])
+{
+	struct ssh_identity ids[HUB_IDENTITIES_MAX];
+	size_t n_usable = hub_identities_read(hh, ids, why);
+	struct ssh_worker_config cfg = worker_config(hh, ids);
 	enum err e;
 
 	if (n_usable == 0) {
@@ -408,16 +320,18 @@ static void hand_on(struct hub_host *hh)
 
 	while ((it = list_first(&hh->left))) {
 		struct ssh_handed *s = container_of(it, struct ssh_handed, link);
-		char why[HUB_WHY_MAX];
-		enum err e = ERR_CLOSED;
+		char why[HUB_WHY_MAX] = "";
+		enum err e;
 
 		list_del(it);
-		snprintf(why, sizeof(why), "none of %u SSH workers came so far as to begin, the last one: %s", s->n_workers,
-			 hh->last_end[0] ? hh->last_end : "it was idle");
-		if (s->n_workers < WORKERS_MAX)
-			e = give(hh, s, why);
+		e = s->n_workers < WORKERS_MAX ? give(hh, s, why) : ERR_AGAIN;
+		if (e == ERR_AGAIN) {
+			e = ERR_CLOSED;
+			snprintf(why, sizeof(why), "none of %u SSH workers came so far as to begin, the last one: %s", s->n_workers,
+				 hh->last_end[0] ? hh->last_end : "it was idle");
+		}
 		if (e != OK)
-			ssh_handed_refuse(s, e == ERR_AGAIN ? ERR_CLOSED : e, why);
+			ssh_handed_refuse(s, e, why);
 	}
 }
 

@@ -181,6 +181,8 @@ bool hub_host_retry(struct hub_host *hh);
 void hub_hosts_heard(struct hub *h, wg_peer_id peer);
 /** hub_host_stop() - end the worker and its dials */
 void hub_host_stop(struct hub_host *hh);
+
+/* ---- hub_bridge.c: virtual connections joined with local sockets ---- */
 /** hub_bridge_add() - join a virtual connection and one end of a new pair. *ret_fd: the client's end. */
 MUST_CHECK enum err hub_bridge_add(struct hub *h, struct net_tcp *c, bool counts, int *ret_fd);
 /** hub_bridge_join() - join a virtual connection and @fd, which is given away only on OK; @c is, in any case */

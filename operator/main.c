@@ -127,35 +127,50 @@ static int dispatch(struct cli *cli, int argc, char **argv)
 	return cli->cmd->fn(cli, argc, argv);
 }
 
+/* What stands in front of the command: argv[*i] is the first of it. False: that was all, and *ret_exit what it came to. */
+static bool take_global_options(const struct cli *cli, int argc, char **argv, int *i, const char **ret_config, int *ret_exit)
+{
+	for (*i = 1; *i < argc && argv[*i][0] == '-'; ++*i) {
+		const char *arg = argv[*i];
+
+		if (strcmp(arg, "--config") == 0) {
+			*ret_config = *i + 1 < argc ? argv[++*i] : "";
+		} else if (strncmp(arg, "--config=", 9) == 0) {
+			*ret_config = arg + 9;
+		} else if (strcmp(arg, "--batch") == 0) {
+			askpass_forbid();
+		} else if (strcmp(arg, "--version") == 0) {
+			*ret_exit = cli_flush(cli, print_version());
+			return false;
+		} else if (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0) {
+			usage(stdout);
+			*ret_exit = cli_flush(cli, EXIT_OK);
+			return false;
+		} else {
+			*ret_exit = bad_option(arg);
+			return false;
+		}
+	}
+	if (*ret_config && !**ret_config) {
+		*ret_exit = needs_file();
+		return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	static struct cli cli;
 	const char *config = NULL;
-	int i = 1, r;
+	int i, r;
 
 	os_fill_standard_descriptors();
 	if (argc > 1 && strcmp(argv[1], "ssh-nursery") == 0)
 		return ssh_nursery_main(3);
 	if (argc > 1 && strcmp(argv[1], "ssh-worker") == 0)
 		return ssh_worker_main(3);
-	for (; i < argc && argv[i][0] == '-'; i++) {
-		if (strcmp(argv[i], "--config") == 0) {
-			config = i + 1 < argc ? argv[++i] : "";
-		} else if (strncmp(argv[i], "--config=", 9) == 0) {
-			config = argv[i] + 9;
-		} else if (strcmp(argv[i], "--batch") == 0) {
-			askpass_forbid();
-		} else if (strcmp(argv[i], "--version") == 0) {
-			return cli_flush(&cli, print_version());
-		} else if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-			usage(stdout);
-			return cli_flush(&cli, EXIT_OK);
-		} else {
-			return bad_option(argv[i]);
-		}
-	}
-	if (config && !*config)
-		return needs_file();
+	if (!take_global_options(&cli, argc, argv, &i, &config, &r))
+		return r;
 	if (i == argc) {
 		usage(stderr);
 		return EXIT_USAGE;

@@ -162,7 +162,7 @@ static void receive(struct session *s, session_data_fn fn, void *ctx)
 		ssh_buf_drop(&s->in, total);
 	}
 	if (n <= 0)
-		end(s, ERR_CLOSED, "the SSH worker ended unexpectedly");
+		end(s, ERR_CLOSED, "the SSH worker ended while it had this; what was begun may have been done");
 }
 
 void session_flush(struct session *s)

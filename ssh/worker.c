@@ -7,7 +7,6 @@
  */
 #include "ssh/worker.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,11 +15,9 @@
 
 #include "base/list.h"
 #include "base/log.h"
-#include "os/file.h"
 #include "os/proc.h"
 #include "os/stream.h"
 #include "ssh/agent.h"
-#include "ssh/fs_session.h"
 #include "ssh/handover.h"
 #include "ssh/host_key.h"
 #include "ssh/known_hosts.h"
@@ -463,100 +460,18 @@ void ssh_worker_leave(struct ssh_worker *w, struct list *ret)
 
 /* ---- start ---- */
 
-static enum err put_identity(struct ssh_buf *b, const struct ssh_identity *id)
-{
-	struct bytes parts[] = { id->private, id->public, id->certificate };
-	const char *why = id->why ? id->why : "";
-	enum err e = ssh_put_string(b, id->path, strlen(id->path));
-
-	if (e == OK)
-		e = ssh_put_string(b, why, strlen(why));
-	for (size_t i = 0; i < ARRAY_SIZE(parts) && e == OK; i++)
-		e = ssh_put_string(b, parts[i].p, parts[i].len);
-	return e;
-}
-
 static enum err send_config(struct ssh_worker *w, const struct ssh_worker_config *cfg)
 {
 	struct ssh_buf b = { 0 };
-	uint8_t kind = SSH_C_CONFIG;
-	enum err e = ssh_buf_add(&b, &kind, 1);
 	char types[256];
+	enum err e;
 
 	host_key_types(w->known_hosts, w->host, w->vpn_addr, types);
-	if (e == OK)
-		e = ssh_put_u32(&b, SSH_CONTROL_VERSION);
-
-	if (e == OK)
-		e = ssh_put_string(&b, cfg->host, strlen(cfg->host));
-	if (e == OK)
-		e = ssh_put_string(&b, cfg->user, strlen(cfg->user));
-	if (e == OK)
-		e = ssh_put_string(&b, types, strlen(types));
-	if (e == OK)
-		e = ssh_put_u64(&b, cfg->file_size_max);
-	if (e == OK)
-		e = ssh_put_u64(&b, cfg->list_max);
-	if (e == OK)
-		e = ssh_put_string(&b, cfg->root ? cfg->root : "", cfg->root ? strlen(cfg->root) : 0);
-	if (e == OK)
-		e = ssh_put_u32(&b, cfg->idle_s);
-	if (e == OK)
-		e = ssh_put_u32(&b, cfg->has_agent);
-	if (e == OK)
-		e = ssh_put_u32(&b, (uint32_t)cfg->n_ids);
-	for (size_t i = 0; i < cfg->n_ids && e == OK; i++)
-		e = put_identity(&b, &cfg->ids[i]);
+	e = ssh_worker_put_config(&b, cfg, types);
 	if (e == OK)
 		e = os_send_fds(w->ctl, b.p, ssh_buf_used(&b), NULL, 0);
 	ssh_buf_fini(&b);
 	return e;
-}
-
-/* The environment holds other programs' secrets. What the loader and the sanitizers need is left. */
-static void worker_env(const char *env[8])
-{
-	static const char *const keep[] = { "LD_LIBRARY_PATH=", "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=" };
-	size_t n = 0;
-
-	for (char **e = environ; *e; e++)
-		for (size_t i = 0; i < ARRAY_SIZE(keep) && n < 7; i++)
-			if (strncmp(*e, keep[i], strlen(keep[i])) == 0)
-				env[n++] = *e;
-	env[n] = NULL;
-}
-
-/* It may write nowhere: what it had to say would be a server's words on our terminal. Sanitizers report there. */
-#ifdef SANITIZED
-#define WORKER_STDERR 2
-#else
-#define WORKER_STDERR -1
-#endif
-
-enum err ssh_worker_spawn(struct os_loop *loop, const struct ssh_program *from, const char *arg, int fd, os_exit_fn fn, void *ctx,
-			  struct os_child **ret)
-{
-	const char *argv[] = { from->program ? from->program : os_self_path(), arg, NULL }, *env[8];
-	struct os_spawn sp = { .argv = argv, .env = env, .fds = { -1, -1, WORKER_STDERR, fd }, .n_fds = 4, .orphan = from->is_guest };
-
-	worker_env(env);
-	return ssh_worker_start_error(os_child_spawn(loop, &sp, fn, ctx, ret));
-}
-
-const char *ssh_worker_start_text(enum err e)
-{
-	switch (e) {
-	case ERR_FULL:
-		return "no more processes or descriptors are allowed (ulimit -u, ulimit -n; pids.max of its cgroup)";
-	case ERR_CLOSED:
-		return "the process that it was to come from ended";
-	case ERR_PERMISSION:
-		return "its sandbox is refused here: prctl and seccomp must be allowed";
-	case ERR_UNSUPPORTED:
-		return "pidfd_open is refused here (Linux 5.3 has it; a seccomp profile must allow it)";
-	default:
-		return err_text(e);
-	}
 }
 
 static void on_born(void *ctx, enum err e, pid_t pid, int pidfd)
@@ -590,25 +505,34 @@ static void keep_paths(struct ssh_worker *w, const struct ssh_worker_config *cfg
 		w->ids[w->n_ids++] = strdup(cfg->ids[i].path);
 }
 
-enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg, struct ssh_worker **ret)
+static struct ssh_worker *new_worker(struct os_loop *loop, const struct ssh_worker_config *cfg)
 {
 	struct ssh_worker *w = calloc(1, sizeof(*w));
+
+	if (!w)
+		return NULL;
+	*w = (struct ssh_worker){ .loop = loop, .cfg = *cfg, .ctl = -1 };
+	snprintf(w->host, sizeof(w->host), "%s", cfg->host);
+	snprintf(w->user, sizeof(w->user), "%s", cfg->user);
+	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
+	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
+	keep_paths(w, cfg);
+	list_init(&w->queue);
+	list_init(&w->questions);
+	ssh_handover_init(&w->sessions);
+	os_timer_init(&w->end_timer, loop, on_end_timer, w);
+	os_timer_init(&w->question_timer, loop, on_questions, w);
+	return w;
+}
+
+enum err ssh_worker_start(struct os_loop *loop, const struct ssh_worker_config *cfg, struct ssh_worker **ret)
+{
+	struct ssh_worker *w = new_worker(loop, cfg);
 	int pair[2];
 	enum err e;
 
 	if (!w)
 		return ERR_NOMEM;
-	*w = (struct ssh_worker){ .loop = loop, .cfg = *cfg, .ctl = -1 };
-	snprintf(w->host, sizeof(w->host), "%s", cfg->host);
-	snprintf(w->user, sizeof(w->user), "%s", cfg->user);
-	keep_paths(w, cfg);
-	snprintf(w->vpn_addr, sizeof(w->vpn_addr), "%s", cfg->vpn_addr);
-	snprintf(w->known_hosts, sizeof(w->known_hosts), "%s", cfg->known_hosts);
-	list_init(&w->queue);
-	ssh_handover_init(&w->sessions);
-	os_timer_init(&w->end_timer, loop, on_end_timer, w);
-	os_timer_init(&w->question_timer, loop, on_questions, w);
-	list_init(&w->questions);
 	e = os_seqpacket_pair(pair);
 	if (e == OK) {
 		w->ctl = pair[0];

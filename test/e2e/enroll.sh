@@ -95,7 +95,7 @@ nonce=$(nefia vpn token-info --token-file "$T/lost.token" 2>/dev/null | sed -n '
 check "token-info" equal "${#nonce}" 32
 expect 1 "another key" enroll thief "$T/lost.token"
 check "another key" contains "$ERR" "token has already been used (nonce reused)"
-check "another key: next step" contains "$ERR" "nefia vpn reinvite --name lost"
+check "another key: next step, as it has to be typed" contains "$ERR" "nefia vpn reinvite --name lost --endpoint IP:PORT"
 id=$(sed -n 's/^invite //p' "$T/thief/agent.yaml.enrolling")
 printf 'version 1\ninvite %s\nprivate_key %s\n' "$id" "$key" >"$T/lost/agent.yaml.enrolling"
 expect 0 "the same key again" enroll lost "$T/lost.token"
@@ -121,7 +121,7 @@ expect 0 "the new one" enroll twice "$T/new.token"
 sleep 1
 expect 1 "an expired token" enroll late "$T/late.token"
 check "an expired token" contains "$ERR" "token has expired"
-check "an expired token: next step" contains "$ERR" "nefia vpn reinvite --name late"
+check "an expired token: next step" contains "$ERR" "nefia vpn reinvite --name late --endpoint IP:PORT"
 expect 0 "status of an expired invite" nefia vpn enroll-status --name late
 check "it is said" contains "$ERR" "nefia vpn reinvite --name late"
 expect 0 "token-info of it" nefia vpn token-info --token-file "$T/late.token"

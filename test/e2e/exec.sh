@@ -162,4 +162,9 @@ check "is said" contains "$ERR" "E1021"
 
 # killed by a signal
 expect 137 "ended by a signal" nefia exec --target web -- 'kill -9 $$'
+# more than is kept, and cut off within a character
+expect 0 "17 MB as JSON" nefia exec --target web --json -- "printf x; yes é | tr -d '\n' | head -c 17000000"
+check "it is text" grep -q '"stdout":"xéé' "$T/out"
+check "cut off, which is said" grep -q '"stdout_truncated":true' "$T/out"
+check "between two characters" equal "$(grep -o é "$T/out" | wc -l)" 8388607
 done_all

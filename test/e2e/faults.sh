@@ -58,13 +58,14 @@ check "a birth that failed is tried again: $(cat "$T/err")" equal $? 0
 
 # a command that began is not run again
 : >"$T/ran"
-nefia exec --target web -- "echo once >>$T/ran; sleep 60" >"$T/out" 2>"$T/err" </dev/null &
+nefia exec --target web -- "echo once >>$T/ran; sleep 5" >"$T/out" 2>"$T/err" </dev/null &
 EXEC_PID=$!
 check "it began" wait_until 5 test -s "$T/ran"
 for p in $(children); do kill -9 "$p"; done
 wait "$EXEC_PID"
 check "its worker is missed" equal $? 255
 check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
+check "nor is it said that it was not" contains "$(cat "$T/err")" "what was begun may have been done"
 check "and it was run once" equal "$(cat "$T/ran")" once
 
 # kill -9 of the hub

@@ -102,4 +102,17 @@ printf '#!/bin/bash\nulimit "$1" "$2" && shift 2 && exec "$@"\n' >"$T/limited"
 chmod +x "$T/limited"
 place "64 descriptors" "$T/limited" -n 64
 sanitized || place "384 MiB of addresses" "$T/limited" -v 393216
+expect 255 "a dozen descriptors" "$T/limited" -n 12 "$NEFIA" exec --target web -- true
+check "which limit" contains "$ERR" "(ulimit -u, ulimit -n)"
+
+# No more processes: not while workers are started one by one, nor where they are forked. The hub alone has the limit.
+start_agent web
+"$T/limited" -u 1 "$NEFIA" hub >>"$T/hub.log" 2>&1 &
+HUB_PID=$!
+PIDS="$PIDS $HUB_PID"
+wait_until 10 test -S "$NEFIA_HOME/run/hub.sock" || fail "the hub does not start without processes"
+if [ "$(id -u)" != 0 ]; then # root has no such limit
+	expect 255 "no process for a worker" nefia exec --target web -- true
+	check "which limit" contains "$ERR" "no more processes or descriptors are allowed (ulimit -u"
+fi
 done_all

@@ -146,6 +146,14 @@ grep -q '# Tried in order' "$Y" || complain "init's comment is gone"
 run 0 host remove front1
 run 0 host list --json
 lacks "$OUT" front1
+
+# an invite again: the host in question first, and a next step that can be typed as it stands
+run 1 vpn reinvite --name nobody
+says "$ERR" "there is no host nobody"
+run 0 host add twice --public-key $K
+run 1 vpn invite --name twice --os linux --endpoint 192.0.2.1:51820 --listen=false
+says "$ERR" "nefia vpn reinvite --name twice --endpoint IP:PORT"
+run 0 host remove twice
 printf 'vpn: {private_key: %s, address: 10.99.0.1/24}\nhosts: [{id: a}]\n' $K >"$Y"
 run 1 host add x --public-key $K
 says "$ERR" "[ ]"

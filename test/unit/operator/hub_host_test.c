@@ -348,6 +348,25 @@ static void no_process_for_the_worker(void **state)
 	assert_refused(begin_command(), "none of 3 SSH workers came so far as to begin, the last one: it could not be started: no more processes");
 }
 
+/* What is told is of the last try, not of the workers before. */
+static void no_key_for_the_next_worker(void **state)
+{
+	char text[SSH_ERROR_TEXT_MAX];
+	pid_t pid;
+	int fd;
+
+	have_a_worker();
+	pid = child(true);
+	kill(pid, SIGSTOP);
+	fd = begin_command();
+	free(host.ids[0]);
+	host.ids[0] = strdup("/nonexistent/key");
+	kill_unnoticed(pid);
+	assert_int_equal(last_words(fd, text), ERR_AUTH);
+	if (!strstr(text, "/nonexistent/key"))
+		fail_msg("%s", text);
+}
+
 static void workers_that_always_die(void **state)
 {
 	hub.opt.worker = "/bin/true";
@@ -396,6 +415,7 @@ int main(int argc, char **argv)
 		T(what_was_taken_is_not_given_again),
 		T(no_process_for_the_nursery),
 		T(no_process_for_the_worker),
+		T(no_key_for_the_next_worker),
 		{ "workers_that_always_die", workers_that_always_die, set_up_host, tear_down_host, (void *)1 },
 		T(a_host_that_is_taken_away),
 	};
