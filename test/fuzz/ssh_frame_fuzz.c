@@ -68,7 +68,7 @@ static void read_all(const uint8_t *data, size_t size)
 	}
 	if (ssh_question_decode((struct bytes){ data, size }, &q) == OK) {
 		ASSERT(q.kind == SSH_C_DIAL || q.kind == SSH_C_HOST_KEY || q.kind == SSH_C_IDLE || q.kind == SSH_C_AGENT ||
-		       q.kind == SSH_C_SECRET || q.kind == SSH_C_OUTCOME || q.kind == SSH_C_COUNTS);
+		       q.kind == SSH_C_SECRET || q.kind == SSH_C_OUTCOME || q.kind == SSH_C_COUNTS || q.kind == SSH_C_TAKEN);
 		ASSERT(q.outcome < ERR_N);
 		ASSERT(!strpbrk(q.type, " \t\r\n") && q.blob.len <= SSH_BLOB_MAX);
 		ASSERT(q.blob.len == 0 || (q.blob.p >= data && q.blob.p + q.blob.len <= data + size));
