@@ -44,7 +44,7 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 	size_t n = len / size;
 
 	/* A slot holds a full segment: small ones would take many times their bytes. */
-	if (n < WORTH || size < TCP_MSS / 2 || len > pcb->snd_buf || pcb->snd_queuelen + n > TCP_SND_QUEUELEN)
+	if (n < WORTH || size < TCP_MSS / 2 || net_slots_are_wasted() || len > pcb->snd_buf || pcb->snd_queuelen + n > TCP_SND_QUEUELEN)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
 		build(pcb, slots[i], pcb->snd_lbb + (uint32_t)(i * size), size, (i + 1) * size == len);

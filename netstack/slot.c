@@ -9,7 +9,8 @@
  * are copied as ever, for lwIP fills a segment that has not left with those that come next.
  *
  * A slab is free again when the last part of its slots is; slots that were reserved and not used are the next ones reserved. A
- * connection that keeps a few segments for long can keep a slab: so slabs are small, and few bytes never take one.
+ * connection that keeps a few segments for long keeps a slab, of which the limit of memory counts those few: so slabs are small, few
+ * bytes never take one, and when an eighth of that limit is kept for nothing all bytes are copied.
  */
 #include <stdlib.h>
 
@@ -35,6 +36,7 @@ static struct net_slot *spare[NET_RESERVE_MAX + N_SLOTS];
 static size_t n_spare;
 static struct list free_slabs = { &free_slabs, &free_slabs };
 static uint32_t n_free;
+static size_t n_idle_parts; /* free, and another part of their slab is not */
 
 /* ---- slabs ---- */
 
@@ -60,8 +62,10 @@ static struct net_slab *slab_new(void)
 static void put_parts(struct net_slab *slab, uint32_t n)
 {
 	slab->n_parts -= n;
+	n_idle_parts += n;
 	if (slab->n_parts > 0)
 		return;
+	n_idle_parts -= 2 * N_SLOTS;
 	if (n_free == N_FREE_MAX) {
 		free(slab);
 		return;
@@ -96,6 +100,11 @@ void net_slot_rest(void)
 		free(container_of(it, struct net_slab, link));
 	}
 	n_free = 0;
+}
+
+bool net_slots_are_wasted(void)
+{
+	return n_idle_parts / 2 * sizeof(struct net_slot) > net_g.cfg.mem_bytes_max / 8;
 }
 
 /* ---- to read into ---- */

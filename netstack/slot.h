@@ -34,6 +34,8 @@ void net_slot_rest(void);
  * Return: how many slots it took; 0: the bytes are to be copied.
  */
 size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t len);
+/** net_slots_are_wasted() - so many are kept by others of their slabs that no more should be taken */
+bool net_slots_are_wasted(void);
 /** net_slot_pbuf() - the buffer of @s with @len bytes of payload, and room for the headers in front of it */
 struct pbuf *net_slot_pbuf(struct net_slot *s, uint16_t len);
 
