@@ -6,7 +6,7 @@
  * queued like this.
  *
  * A turn of a short path is more than the first cache holds, so what leaves is fetched a segment ahead: the checksum, the first to
- * look at it, would wait for each line otherwise. What is no slot has other things behind it: they are fetched in vain.
+ * look at it, would wait for each line otherwise. What is no slot has other things behind it, and is left alone.
  */
 #include "netstack/slot.h"
 
@@ -61,7 +61,9 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 
 void net_lwip_prefetch(const void *seg)
 {
-	if (!seg)
+	const struct net_slot_mark *mark = seg;
+
+	if (!seg || mark[-1].step != MEM_OF_SLOT)
 		return;
 	for (size_t off = 0; off < sizeof(struct net_slot); off += 64)
 		__builtin_prefetch((const uint8_t *)seg + off);
