@@ -40,25 +40,6 @@ static size_t n_idle_parts; /* free, and another part of their slab is not */
 
 /* ---- slabs ---- */
 
-static struct net_slab *slab_new(void)
-{
-	struct list *first = list_first(&free_slabs);
-	struct net_slab *slab;
-
-	if (first) {
-		list_del(first);
-		n_free--;
-		slab = container_of(first, struct net_slab, link);
-	} else {
-		slab = aligned_alloc(64, sizeof(*slab));
-		if (!slab)
-			return NULL;
-		list_init(&slab->link);
-	}
-	slab->n_parts = 2 * N_SLOTS;
-	return slab;
-}
-
 static void put_parts(struct net_slab *slab, uint32_t n)
 {
 	slab->n_parts -= n;
@@ -81,20 +62,50 @@ void net_slot_free_seg(struct net_slot_mark *mark)
 
 static void free_pbuf(struct pbuf *p)
 {
-	put_parts(container_of((struct pbuf_custom *)p, struct net_slot, custom)->slab, 1);
+	put_parts(container_of((struct pbuf_custom *)p, struct net_slot, custom)->mark.slab, 1);
+}
+
+static struct net_slab *slab_new(void)
+{
+	struct net_slab *slab = aligned_alloc(64, sizeof(*slab));
+
+	if (!slab)
+		return NULL;
+	list_init(&slab->link);
+	for (size_t i = 0; i < N_SLOTS; i++) {
+		slab->slots[i].mark = (struct net_slot_mark){ MEM_OF_SLOT, slab };
+		slab->slots[i].custom.custom_free_function = free_pbuf;
+	}
+	return slab;
+}
+
+static struct net_slab *slab_take(void)
+{
+	struct list *first = list_first(&free_slabs);
+	struct net_slab *slab;
+
+	if (first) {
+		list_del(first);
+		n_free--;
+		slab = container_of(first, struct net_slab, link);
+	} else {
+		slab = slab_new();
+		if (!slab)
+			return NULL;
+	}
+	slab->n_parts = 2 * N_SLOTS;
+	return slab;
 }
 
 struct pbuf *net_slot_pbuf(struct net_slot *s, uint16_t len)
 {
-	s->mark = (struct net_slot_mark){ MEM_OF_SLOT, s->slab };
-	s->custom.custom_free_function = free_pbuf;
 	return pbuf_alloced_custom(PBUF_TRANSPORT, len, PBUF_RAM, &s->custom, s->mem, sizeof(s->mem));
 }
 
 void net_slot_rest(void)
 {
 	while (n_spare > 0)
-		put_parts(spare[--n_spare]->slab, 2);
+		put_parts(spare[--n_spare]->mark.slab, 2);
 	list_for_each_safe(it, &free_slabs) {
 		list_del(it);
 		free(container_of(it, struct net_slab, link));
@@ -112,14 +123,12 @@ bool net_slots_are_wasted(void)
 /* A whole slab; false: no memory. */
 static bool add_spare(void)
 {
-	struct net_slab *slab = slab_new();
+	struct net_slab *slab = slab_take();
 
 	if (!slab)
 		return false;
-	for (size_t i = 0; i < N_SLOTS; i++) {
-		slab->slots[i].slab = slab;
+	for (size_t i = 0; i < N_SLOTS; i++)
 		spare[n_spare++] = &slab->slots[i];
-	}
 	return true;
 }
 
@@ -165,10 +174,11 @@ size_t net_tcp_commit(struct net_tcp *c, size_t len)
 		took = net_tcp_append(c, spare[i]->mem + SLOT_HEAD, MIN(len - done, size), done + size < len);
 		done += took;
 	}
-	use_spare(linked);
 	net_tcp_wrote(c, len, len, done);
-	/* Much leaves while the caches hold it, not after others have read as much. */
-	if (linked > 0)
+	if (linked > 0) {
+		use_spare(linked);
+		/* Much leaves while the caches hold it, not after others have read as much. */
 		net_pcb_send(c->pcb);
+	}
 	return done;
 }

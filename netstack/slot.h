@@ -12,13 +12,13 @@
 struct net_slab;
 
 struct net_slot {
+	/* As long as its slab: whichever part is freed last finds it. */
 	_Alignas(64) struct net_slot_mark {
 		size_t step; /* stands where mem.c looks: MEM_OF_SLOT */
 		struct net_slab *slab;
 	} mark;
 	struct tcp_seg seg;
 	struct pbuf_custom custom;
-	struct net_slab *slab; /* of the pbuf: the other part may be gone */
 	uint8_t mem[SLOT_HEAD + TCP_MSS];
 };
 
