@@ -74,15 +74,9 @@ void os_stream_want(struct os_stream *s, int events)
 
 enum err os_stream_read(struct os_stream *s, void *buf, size_t len, size_t *ret_n)
 {
-	ssize_t n;
+	struct iovec iov = { buf, len };
 
-	do
-		n = read(s->fd, buf, len);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return err_from_errno(errno);
-	*ret_n = (size_t)n;
-	return OK;
+	return os_stream_readv(s, &iov, 1, ret_n);
 }
 
 enum err os_stream_readv(struct os_stream *s, const struct iovec *iov, int iovcnt, size_t *ret_n)
