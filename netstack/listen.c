@@ -55,28 +55,30 @@ static struct net_syn **syn_at(struct net_listener *l, const struct endpoint *re
 
 static void syn_free(struct net_syn *syn)
 {
-	*syn_at(syn->listener, &syn->remote, &syn->local) = syn->next;
+	*syn->at = syn->next;
+	if (syn->next)
+		syn->next->at = syn->at;
 	list_del(&syn->link);
 	syn->listener->n_used--;
-	net_share_give(syn->listener->nif, &syn->remote.ip);
+	net_share_give(syn->listener->nif, syn->share);
 	net_g.stats.n_syn_held--;
 	if (syn->pb)
 		pktbuf_free(syn->pb);
 	free(syn);
 }
 
-static bool is_full(const struct net_listener *l, const struct ip_addr *peer)
+static bool is_full(const struct net_listener *l)
 {
-	return l->n_used >= l->n_max || net_g.stats.n_tcp + net_g.stats.n_syn_held >= net_g.cfg.n_tcp_max ||
-	       net_share_count(l->nif, peer) >= net_g.cfg.n_tcp_peer_max;
+	return l->n_used >= l->n_max || net_g.stats.n_tcp + net_g.stats.n_syn_held >= net_g.cfg.n_tcp_max;
 }
 
 bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_packet *pkt)
 {
 	struct endpoint remote = { pkt->src, get_be16(pkt->l4), 0 }, local = { pkt->dst, get_be16(pkt->l4 + 2), 0 };
 	struct net_listener *l = listener_find(nif, local.port);
+	struct net_syn *syn = NULL, **at;
+	struct net_share *share;
 	struct tcp_pcb *pcb;
-	struct net_syn *syn;
 
 	if (!l)
 		return !nif->cfg.reset_closed && (pktbuf_free(pb), true);
@@ -84,25 +86,30 @@ bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_pa
 	pcb = net_pcb_find(nif, &local, &remote);
 	if (pcb && pcb->state != TIME_WAIT)
 		return false;
-	if (*syn_at(l, &remote, &local)) {
+	at = syn_at(l, &remote, &local);
+	if (*at) {
 		pktbuf_free(pb);
 		return true;
 	}
-	syn = is_full(l, &pkt->src) ? NULL : calloc(1, sizeof(*syn));
-	if (!syn || !net_share_take(nif, &remote.ip)) {
-		free(syn);
+	share = is_full(l) ? NULL : net_share_take(nif, &remote.ip);
+	if (share && share->n <= net_g.cfg.n_tcp_peer_max)
+		syn = calloc(1, sizeof(*syn));
+	if (!syn) {
+		net_share_give(nif, share);
 		net_g.stats.n_refused_full++;
 		send_reset(nif, &local, &remote, get_be32(pkt->l4 + 4));
 		pktbuf_free(pb);
 		return true;
 	}
-	*syn = (struct net_syn){ .listener = l,
+	*syn = (struct net_syn){ .at = at,
+				 .listener = l,
+				 .share = share,
 				 .pb = pb,
 				 .local = local,
 				 .remote = remote,
 				 .seq = get_be32(pkt->l4 + 4),
 				 .until = net_g.now + NET_SYN_HOLD };
-	*syn_at(l, &remote, &local) = syn;
+	*at = syn;
 	list_add_tail(&l->syns, &syn->link);
 	l->n_used++;
 	net_g.stats.n_syn_held++;
@@ -237,10 +244,12 @@ static void drop_time_wait(const struct net_tcp *c)
 enum err net_syn_accept(struct net_syn *syn, net_tcp_fn fn, void *ctx, struct net_tcp **ret)
 {
 	struct net_listener *l = syn->listener;
-	struct net_tcp *c = net_tcp_new(l->nif, &syn->remote, fn, ctx);
+	struct net_tcp *c;
 	struct tcp_pcb *pcb;
 	struct pktbuf *pb;
 
+	syn->share->n++;
+	c = net_tcp_new(l->nif, syn->share, &syn->remote, fn, ctx);
 	if (!c) {
 		net_syn_refuse(syn);
 		return ERR_NOMEM;

@@ -159,8 +159,9 @@ struct net_listener {
 
 struct net_syn {
 	struct list link;
-	struct net_syn *next; /* in its place of by_ends */
+	struct net_syn *next, **at; /* in its place of by_ends; what points to it there */
 	struct net_listener *listener;
+	struct net_share *share; /* of the other side */
 	struct pktbuf *pb; /* the SYN itself */
 	struct endpoint local, remote;
 	uint32_t seq;
@@ -207,7 +208,13 @@ static inline uint16_t net_seg_size(const struct tcp_pcb *pcb)
 }
 void net_tcp_raise(struct net_tcp *c, enum net_tcp_event ev);
 void net_tcp_fail(struct net_tcp *c, enum err e);
-struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx);
+/**
+ * net_tcp_new() - a handle that has no control block yet
+ * @share: taken for it (NULL: there was no memory); the handle's from here on, and given back when there is none
+ *
+ * Return: NULL: no memory.
+ */
+struct net_tcp *net_tcp_new(struct net_if *nif, struct net_share *share, const struct endpoint *remote, net_tcp_fn fn, void *ctx);
 /** net_tcp_adopt() - @pcb is @c's: lwIP's callbacks are set */
 void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb);
 void net_tcp_free(struct net_tcp *c);
@@ -251,10 +258,10 @@ bool net_port_take(struct net_if *nif, struct tcp_pcb *pcb, const ip_addr_t *loc
 /* share.c */
 /** net_share_take() - @ip has one connection or held SYN more; NULL: no memory. Valid until it is given back. */
 struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip);
-void net_share_give(struct net_if *nif, const struct ip_addr *ip);
+/** net_share_give() - one that was taken on @nif goes; NULL is ignored */
+void net_share_give(struct net_if *nif, struct net_share *s);
 /** net_share_forget() - those that nobody has any more */
 void net_share_forget(struct net_if *nif);
-uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip);
 
 /* window.c */
 /** net_window_hold() - before anything but a SYN is acknowledged: what was offered cannot be taken back */

@@ -373,7 +373,7 @@ void net_if_close(struct net_if *nif)
 		struct net_tcp *c = container_of(it, struct net_tcp, link);
 
 		close_tcp(c);
-		net_share_give(nif, &c->remote.ip);
+		net_share_give(nif, c->share);
 		c->share = &nowhere;
 		c->nif = NULL;
 		list_del(&c->link);

@@ -65,11 +65,11 @@ struct net_share *net_share_take(struct net_if *nif, const struct ip_addr *ip)
 	return *at;
 }
 
-void net_share_give(struct net_if *nif, const struct ip_addr *ip)
+void net_share_give(struct net_if *nif, struct net_share *s)
 {
-	struct net_share *s = *share_at(nif, ip);
-
-	ASSERT(s && s->n > 0);
+	if (!s)
+		return;
+	ASSERT(s->n > 0);
 	if (--s->n > 0)
 		return;
 	s->idle_since = net_g.now;
@@ -87,11 +87,4 @@ void net_share_forget(struct net_if *nif)
 
 	while ((first = list_first(&nif->idle_shares)))
 		forget(nif, container_of(first, struct net_share, idle));
-}
-
-uint32_t net_share_count(struct net_if *nif, const struct ip_addr *ip)
-{
-	struct net_share *s = *share_at(nif, ip);
-
-	return s ? s->n : 0;
 }

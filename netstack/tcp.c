@@ -187,13 +187,12 @@ void net_tcp_adopt(struct net_tcp *c, struct tcp_pcb *pcb)
 
 /* ---- life ---- */
 
-struct net_tcp *net_tcp_new(struct net_if *nif, const struct endpoint *remote, net_tcp_fn fn, void *ctx)
+struct net_tcp *net_tcp_new(struct net_if *nif, struct net_share *share, const struct endpoint *remote, net_tcp_fn fn, void *ctx)
 {
-	struct net_tcp *c = calloc(1, sizeof(*c));
-	struct net_share *share = c ? net_share_take(nif, &remote->ip) : NULL;
+	struct net_tcp *c = share ? calloc(1, sizeof(*c)) : NULL;
 
-	if (!share) {
-		free(c);
+	if (!c) {
+		net_share_give(nif, share);
 		return NULL;
 	}
 	c->nif = nif;
@@ -221,7 +220,7 @@ void net_tcp_free(struct net_tcp *c)
 	if (net_g.telling == c)
 		net_g.telling = NULL;
 	if (c->nif)
-		net_share_give(c->nif, &c->remote.ip);
+		net_share_give(c->nif, c->share);
 	list_del(&c->link);
 	list_del(&c->ready);
 	net_g.stats.n_tcp--;
@@ -266,7 +265,7 @@ enum err net_tcp_dial(struct net_if *nif, const struct endpoint *remote, net_tcp
 		net_g.stats.n_refused_full++;
 		return ERR_FULL;
 	}
-	c = net_tcp_new(nif, remote, fn, ctx);
+	c = net_tcp_new(nif, net_share_take(nif, &remote->ip), remote, fn, ctx);
 	if (!c)
 		return ERR_NOMEM;
 	e = start_connect(c, from);

@@ -150,10 +150,12 @@ static bool is_closed_out(const struct tcp_pcb *pcb)
 static bool is_starved(const struct net_pcb *n)
 {
 	const struct tcp_pcb *pcb = n->pcb;
-	bool waits = !n->nif || n->nif->blocked || !list_empty(&n->turn) || is_closed_out(pcb) || (n->snd && n->snd->pace_due);
 
-	return pcb->state >= ESTABLISHED && pcb->state != TIME_WAIT && (pcb->unsent || pcb->unacked) && !waits &&
-	       !(n->snd && n->snd->rto_at);
+	if (!pcb->unsent && !pcb->unacked)
+		return false;
+	if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT || (n->snd && (n->snd->rto_at || n->snd->pace_due)))
+		return false;
+	return n->nif && !n->nif->blocked && list_empty(&n->turn) && !is_closed_out(pcb);
 }
 
 static bool has_to_retry(const struct net_pcb *n)
@@ -164,11 +166,12 @@ static bool has_to_retry(const struct net_pcb *n)
 static void note_times(struct net_pcb *n)
 {
 	struct tcp_pcb *pcb = n->pcb;
+	bool retries = has_to_retry(n);
 
-	if (!(pcb->flags & TF_ACK_DELAY) && !has_to_retry(n))
+	if (!(pcb->flags & TF_ACK_DELAY) && !retries)
 		n->ack_at = 0;
 	else if (!n->ack_at)
-		n->ack_at = net_g.now + (has_to_retry(n) ? RETRY : ACK_LATE);
+		n->ack_at = net_g.now + (retries ? RETRY : ACK_LATE);
 	if (!is_closed_out(pcb))
 		n->persist_at = 0;
 	else if (!n->persist_at)
