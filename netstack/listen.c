@@ -120,8 +120,9 @@ bool net_listen_input(struct net_if *nif, struct pktbuf *pb, const struct net_pa
 enum err net_tcp_listen(struct net_if *nif, uint16_t port, uint32_t n_max, net_syn_fn on_syn, void *ctx,
 			struct net_listener **ret)
 {
+	struct tcp_pcb *pcb, *listening = NULL;
 	struct net_listener *l;
-	struct tcp_pcb *pcb, *listening;
+	err_t err;
 
 	if (listener_find(nif, port))
 		return ERR_IN_USE;
@@ -133,14 +134,19 @@ enum err net_tcp_listen(struct net_if *nif, uint16_t port, uint32_t n_max, net_s
 	}
 	ip_set_option(pcb, SOF_REUSEADDR);
 	tcp_bind_netif(pcb, &nif->lw);
-	listening = tcp_bind(pcb, IP_ANY_TYPE, port) == ERR_OK ? tcp_listen(pcb) : NULL;
+	err = tcp_bind(pcb, IP_ANY_TYPE, port);
+	/* Is no other listener at that port? lwIP would ask for all interfaces together. */
+	ip_reset_option(pcb, SOF_REUSEADDR);
+	if (err == ERR_OK)
+		listening = tcp_listen_with_backlog_and_err(pcb, TCP_DEFAULT_LISTEN_BACKLOG, &err);
 	if (!listening) {
 		tcp_close(pcb);
 		free(l);
-		return ERR_IN_USE;
+		return net_from_lwip_err(err);
 	}
 	*l = (struct net_listener){ .nif = nif, .pcb = listening, .port = port, .n_max = n_max, .on_syn = on_syn, .ctx = ctx };
 	tcp_bind_netif(listening, &nif->lw);
+	ip_set_option(listening, SOF_REUSEADDR);
 	tcp_accept(listening, net_tcp_on_accept);
 	list_init(&l->syns);
 	list_add_tail(&nif->listeners, &l->link);

@@ -172,6 +172,8 @@ typedef void (*net_syn_fn)(void *ctx, struct net_syn *syn, const struct endpoint
  *
  * Each new SYN is shown once: repeated ones are swallowed while it is held. The callee answers now or later
  * with net_syn_accept() or net_syn_refuse(); a held SYN ends by itself after 30 s (on_gone is called).
+ *
+ * Return: OK; ERR_IN_USE: that port has a listener; ERR_NOMEM.
  */
 MUST_CHECK enum err net_tcp_listen(struct net_if *nif, uint16_t port, uint32_t n_max, net_syn_fn on_syn,
 				   void *ctx, struct net_listener **ret);

@@ -280,6 +280,34 @@ static void a_held_syn_ends_after_thirty_seconds(void **state)
 	netpair_fini(&p);
 }
 
+/* A port is an interface's own: a program may have several networks, and offer the same service in each. */
+static void two_interfaces_listen_at_one_port(void **state)
+{
+	static const struct endpoint a22 = { { IP_V4, { 10, 99, 0, 1 } }, 22, 0 };
+	struct server at_a = { 0 }, at_b = { 0 };
+	struct peer a = { 0 }, b = { 0 };
+	struct net_listener *la, *lb, *again;
+	struct netpair p;
+
+	netpair_init(&p, 31);
+	assert_int_equal(net_tcp_listen(p.b.nif, 22, 32, on_syn, &at_b, &lb), OK);
+	assert_int_equal(net_tcp_listen(p.b.nif, 22, 32, on_syn, &at_b, &again), ERR_IN_USE);
+	assert_int_equal(net_tcp_listen(p.a.nif, 22, 32, on_syn, &at_a, &la), OK);
+	assert_int_equal(net_tcp_dial(p.a.nif, &b22, on_event, &a, &a.c), OK);
+	assert_int_equal(net_tcp_dial(p.b.nif, &a22, on_event, &b, &b.c), OK);
+	run_ms(&p, 5);
+	assert_true(a.connected && b.connected && at_a.n == 1 && at_b.n == 1);
+	net_listener_close(la);
+	assert_int_equal(net_tcp_listen(p.a.nif, 22, 32, on_syn, &at_a, &la), OK);
+	net_tcp_abort(a.c);
+	net_tcp_abort(b.c);
+	net_tcp_abort(at_a.ends[0].c);
+	net_tcp_abort(at_b.ends[0].c);
+	net_listener_close(la);
+	net_listener_close(lb);
+	netpair_fini(&p);
+}
+
 static void a_dial_into_silence_ends_in_a_timeout(void **state)
 {
 	struct netpair p;
@@ -645,6 +673,7 @@ int main(void)
 		cmocka_unit_test(a_handle_outlives_time_wait),
 		cmocka_unit_test(an_orderly_end_of_both_ways_is_no_error),
 		cmocka_unit_test(a_held_syn_ends_after_thirty_seconds),
+		cmocka_unit_test(two_interfaces_listen_at_one_port),
 		cmocka_unit_test(a_dial_into_silence_ends_in_a_timeout),
 		cmocka_unit_test(a_remote_has_only_its_share),
 		cmocka_unit_test(a_full_process_does_not_dial),
