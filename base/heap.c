@@ -1,102 +1,76 @@
-/* base/heap.c - see heap.h. */
+/*
+ * base/heap.c - see heap.h. M. Fredman and others, "The pairing heap" (1986), with melding in two passes: an insertion is one
+ * comparison, a removal O(log n) in the mean of many. What is taken out leaves its children, which are melded anew.
+ */
 #include "base/heap.h"
-
-#include <stdlib.h>
-
-void heap_init(struct heap *h)
-{
-	*h = (struct heap){ 0 };
-}
-
-void heap_fini(struct heap *h)
-{
-	free(h->nodes);
-	heap_init(h);
-}
 
 static bool less(const struct heap_node *a, const struct heap_node *b)
 {
 	return a->key != b->key ? a->key < b->key : a->seq < b->seq;
 }
 
-static void place(struct heap *h, size_t i, struct heap_node *node)
+/* Of two trees one: the greater root becomes the smaller one's first child. Whatever pointed to them is the caller's to mend. */
+static struct heap_node *meld(struct heap_node *a, struct heap_node *b)
 {
-	h->nodes[i] = node;
-	node->index = i;
+	if (!a || !b)
+		return a ? a : b;
+	if (less(b, a))
+		return meld(b, a);
+	b->next = a->child;
+	if (b->next)
+		b->next->at = &b->next;
+	b->at = &a->child;
+	a->child = b;
+	return a;
 }
 
-static void sift_up(struct heap *h, size_t i)
+/* Neighbours by two first, then each pair with all behind it: the second pass alone would leave one long row again. */
+static struct heap_node *meld_all(struct heap_node *first)
 {
-	struct heap_node *node = h->nodes[i];
+	struct heap_node *pairs = NULL, *all = NULL;
 
-	while (i > 0 && less(node, h->nodes[(i - 1) / 2])) {
-		place(h, i, h->nodes[(i - 1) / 2]);
-		i = (i - 1) / 2;
+	while (first) {
+		struct heap_node *a = first, *b = a->next;
+
+		first = b ? b->next : NULL;
+		a = meld(a, b);
+		a->next = pairs;
+		pairs = a;
 	}
-	place(h, i, node);
-}
+	while (pairs) {
+		struct heap_node *a = pairs;
 
-static void sift_down(struct heap *h, size_t i)
-{
-	struct heap_node *node = h->nodes[i];
-
-	for (;;) {
-		size_t child = 2 * i + 1;
-
-		if (child + 1 < h->n && less(h->nodes[child + 1], h->nodes[child]))
-			child++;
-		if (child >= h->n || !less(h->nodes[child], node))
-			break;
-		place(h, i, h->nodes[child]);
-		i = child;
+		pairs = a->next;
+		all = meld(all, a);
 	}
-	place(h, i, node);
+	return all;
 }
 
-enum err heap_reserve(struct heap *h, size_t n)
+static void set_root(struct heap *h, struct heap_node *node)
 {
-	size_t cap = MAX(h->cap ? h->cap * 2 : (size_t)16, n);
-	struct heap_node **nodes;
-
-	if (n <= h->cap)
-		return OK;
-	nodes = realloc(h->nodes, cap * sizeof(*nodes));
-	if (!nodes)
-		return ERR_NOMEM;
-	h->nodes = nodes;
-	h->cap = cap;
-	return OK;
+	h->root = node;
+	if (!node)
+		return;
+	node->at = &h->root;
+	node->next = NULL;
 }
 
-enum err heap_set(struct heap *h, struct heap_node *node, uint64_t key)
+void heap_set(struct heap *h, struct heap_node *node, uint64_t key)
 {
-	if (node->index == HEAP_NONE) {
-		if (heap_reserve(h, h->n + 1) != OK)
-			return ERR_NOMEM;
-		place(h, h->n++, node);
-	}
+	heap_remove(h, node);
 	node->key = key;
 	node->seq = h->next_seq++;
-	sift_up(h, node->index);
-	sift_down(h, node->index);
-	return OK;
+	node->child = NULL;
+	set_root(h, meld(h->root, node));
 }
 
 void heap_remove(struct heap *h, struct heap_node *node)
 {
-	size_t i = node->index;
-
-	if (i == HEAP_NONE)
+	if (!heap_node_is_in(node))
 		return;
-	node->index = HEAP_NONE;
-	if (i == --h->n)
-		return;
-	place(h, i, h->nodes[h->n]);
-	sift_up(h, i);
-	sift_down(h, h->nodes[i]->index);
-}
-
-struct heap_node *heap_first(const struct heap *h)
-{
-	return h->n ? h->nodes[0] : NULL;
+	*node->at = node->next;
+	if (node->next)
+		node->next->at = node->at;
+	node->at = NULL;
+	set_root(h, meld(h->root, meld_all(node->child)));
 }

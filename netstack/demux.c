@@ -171,14 +171,11 @@ struct net_pcb *net_lwip_pcb_new(struct tcp_pcb *pcb)
 {
 	struct net_pcb *n = calloc(1, sizeof(*n));
 
-	if (!n || net_timer_take_place() != OK) {
-		free(n);
+	if (!n)
 		return NULL;
-	}
 	n->pcb = pcb;
 	heap_node_init(&n->timer);
 	list_init(&n->turn);
-	list_init(&n->tw);
 	return n;
 }
 

@@ -62,15 +62,19 @@ struct net_pcb {
 	struct net_pcb *hash_next;
 	uint64_t hash;
 	struct list turn; /* waits to send: in net_g.dirty, or its interface's waiting */
-	struct list tw;   /* net_g.time_wait */
 	struct heap_node timer;
 	/* timer.c; 0: off */
 	nsec_t since;      /* SYN sent; later, when something last came */
 	nsec_t syn_at, ack_at, persist_at, end_at;
-	nsec_t srtt, rttvar; /* while there is no sender */
+	union {
+		struct {
+			nsec_t srtt, rttvar; /* while there is no sender */
+		};
+		struct list tw; /* net_g.time_wait, where nothing is sent that would ask for them */
+	};
 	uint32_t tmr;      /* lwIP's ticks: of the last keepalive; in TIME_WAIT what pcb->tmr was */
 	uint8_t tries;
-	bool hashed, rough_rtt;
+	bool hashed, rough_rtt, in_time_wait;
 	struct net_ooseq *oo; /* ooseq.c's; NULL before the first segment out of order */
 	struct net_sender *snd; /* while it sends; NULL before and long after */
 };
@@ -117,9 +121,7 @@ bool net_output_probe(struct net_pcb *n);
 /* ---- timer.c ---- */
 /** net_timer_registered() - it went to the list of connections, or to that of TIME_WAIT */
 void net_timer_registered(struct net_pcb *n, bool time_wait);
-/** net_timer_take_place() - for a control block that is to be made: its timers need no memory later */
-MUST_CHECK enum err net_timer_take_place(void);
-/** net_timer_forget() - it ends, and gives its place back */
+/** net_timer_forget() - it ends */
 void net_timer_forget(struct net_pcb *n);
 /** net_timer_arm() - after anything that may have set a time */
 void net_timer_arm(struct net_pcb *n);

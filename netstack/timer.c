@@ -43,8 +43,7 @@
 
 err_t tcp_close_shutdown_fin(struct tcp_pcb *pcb);
 
-static struct heap timers; /* with a place for each control block */
-static size_t n_places;
+static struct heap timers;
 
 static nsec_t time_wait_of(const struct net_pcb *n)
 {
@@ -62,6 +61,7 @@ static void start_time_wait(struct net_pcb *n)
 	net_loss_fini(n);
 	list_del(&n->turn);
 	list_add_tail(&net_g.time_wait, &n->tw);
+	n->in_time_wait = true;
 	if (++net_g.n_time_wait > net_g.cfg.n_tcp_max)
 		tcp_abandon(container_of(list_first(&net_g.time_wait), struct net_pcb, tw)->pcb, 0);
 }
@@ -80,20 +80,10 @@ void net_timer_registered(struct net_pcb *n, bool time_wait)
 	net_timer_arm(n);
 }
 
-enum err net_timer_take_place(void)
-{
-	enum err e = heap_reserve(&timers, n_places + 1);
-
-	n_places += e == OK;
-	return e;
-}
-
 void net_timer_forget(struct net_pcb *n)
 {
 	heap_remove(&timers, &n->timer);
-	if (--n_places == 0)
-		heap_fini(&timers);
-	if (!list_empty(&n->tw)) {
+	if (n->in_time_wait) {
 		list_del(&n->tw);
 		net_g.n_time_wait--;
 	}
@@ -189,8 +179,8 @@ void net_timer_arm(struct net_pcb *n)
 	at = nsec_min(at, n->ack_at ? n->ack_at : NSEC_NEVER);
 	at = nsec_min(at, n->persist_at ? n->persist_at : NSEC_NEVER);
 	at = nsec_min(at, keepalive_deadline(n));
-	if (at != NSEC_NEVER && (n->timer.index == HEAP_NONE || n->timer.key > at))
-		ASSERT(heap_set(&timers, &n->timer, at) == OK);
+	if (at != NSEC_NEVER && (!heap_node_is_in(&n->timer) || n->timer.key > at))
+		heap_set(&timers, &n->timer, at);
 }
 
 /* ---- what is due ---- */

@@ -226,8 +226,7 @@ void os_timer_set(struct os_timer *t, nsec_t at)
 	}
 	/* A time in the past is now: behind all that is due, or one that re-arms itself would be the first each time. */
 	at = MAX(at, t->loop->now);
-	/* Out of memory here would mean a timer that never fires: better to end. */
-	ASSERT(heap_set(&t->loop->timers, &t->node, at) == OK);
+	heap_set(&t->loop->timers, &t->node, at);
 }
 
 void os_timer_cancel(struct os_timer *t)
@@ -443,7 +442,6 @@ void os_loop_free(struct os_loop *loop)
 	ASSERT(uv_loop_close(&loop->uv) == 0 && loop->n_watches == 0);
 	close(loop->epoll_fd);
 	close(loop->timer_fd);
-	heap_fini(&loop->timers);
 	free(loop);
 }
 

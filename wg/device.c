@@ -154,7 +154,6 @@ void wg_device_free(struct wg_device *dev)
 	wg_send_fini(dev);
 	wg_load_fini(&dev->load);
 	wg_allowedips_fini(&dev->allowed);
-	heap_fini(&dev->timers);
 	free(dev->indices.slots);
 	wg_peers_fini(dev);
 	sodium_memzero(dev, sizeof(*dev));
@@ -239,9 +238,7 @@ enum err wg_peer_add(struct wg_device *dev, const struct wg_public_key *key, nse
 	list_init(&peer->staged);
 	wg_cookie_maker_init(&peer->cookie, key->b);
 	wg_timers_init(peer);
-	/* Reserves the node's place, so that setting a timer later cannot fail. */
-	if (heap_set(&dev->timers, &peer->timer_node, NSEC_NEVER) != OK || wg_peers_take(dev, peer) != OK) {
-		heap_remove(&dev->timers, &peer->timer_node);
+	if (wg_peers_take(dev, peer) != OK) {
 		free(peer);
 		return ERR_NOMEM;
 	}

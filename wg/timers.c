@@ -17,8 +17,10 @@ static void reschedule(struct wg_peer *peer)
 
 	for (int i = 0; i < WG_N_TIMERS; i++)
 		first = nsec_min(first, peer->timer_at[i]);
-	/* The node stays in, under NSEC_NEVER when nothing is set: its place was reserved when the peer was added. */
-	ASSERT(heap_set(&peer->dev->timers, &peer->timer_node, first) == OK);
+	if (first == NSEC_NEVER)
+		heap_remove(&peer->dev->timers, &peer->timer_node);
+	else
+		heap_set(&peer->dev->timers, &peer->timer_node, first);
 }
 
 static void set(struct wg_peer *peer, enum wg_timer t, nsec_t at)

@@ -150,7 +150,7 @@ void os_timer_set(struct os_timer *t, nsec_t at)
 	if (at == NSEC_NEVER)
 		os_timer_cancel(t);
 	else
-		ASSERT(heap_set(&t->loop->timers, &t->node, at) == OK);
+		heap_set(&t->loop->timers, &t->node, at);
 }
 
 void os_late_init(struct os_late *l, struct os_loop *loop, void (*fn)(void *ctx), void *ctx)

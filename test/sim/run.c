@@ -33,7 +33,7 @@ void sim_at(struct sim *s, nsec_t at, void (*fn)(struct sim *s, uint64_t arg), u
 	ASSERT(t);
 	*t = (struct sim_timer){ .fn = fn, .arg = arg };
 	heap_node_init(&t->at);
-	ASSERT(heap_set(&s->timers, &t->at, at) == OK);
+	heap_set(&s->timers, &t->at, at);
 }
 
 static bool run_due(struct sim *s)
@@ -242,13 +242,11 @@ static void sim_fini(struct sim *s)
 	for (int i = 0; i < s->n_nodes; i++) {
 		node_stop(&s->nodes[i], false);
 		free(s->nodes[i].file);
-		heap_fini(&s->nodes[i].loop.timers);
 	}
 	while ((first = heap_first(&s->timers))) {
 		heap_remove(&s->timers, first);
 		free(container_of(first, struct sim_timer, at));
 	}
-	heap_fini(&s->timers);
 	path_fini(s);
 	s->cover[SEEN_INITIATION] += s->wire.n_init;
 	s->cover[SEEN_RESPONSE] += s->wire.n_resp;

@@ -1,5 +1,6 @@
 /* alone: how late a timer is, and what asking costs */
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,6 +52,36 @@ static void timers_fire_in_order_of_time(void **state)
 		assert_true(s[i].fired_at >= start + ms[i] * NSEC_PER_MSEC);
 	}
 	os_loop_free(loop);
+}
+
+/* Memory that ran out between two timers would be a timer that never fires, or the end of the program. */
+static void timers_are_set_without_memory(void **state)
+{
+	enum { N = 200000 };
+	struct os_loop *loop = os_loop_new();
+	struct rlimit was, none = { 0 };
+	struct shot *s;
+
+#ifdef __SANITIZE_ADDRESS__
+	skip(); /* what it keeps beside the memory is beyond the limit already */
+#endif
+	s = calloc(N, sizeof(*s));
+	assert_non_null(s);
+	for (size_t i = 0; i < N; i++)
+		os_timer_init(&s[i].timer, loop, on_shot, &s[i]);
+	assert_int_equal(getrlimit(RLIMIT_AS, &was), 0);
+	none.rlim_max = was.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+	for (size_t i = 0; i < N; i++)
+		os_timer_set(&s[i].timer, 1 + i);
+	assert_int_equal(setrlimit(RLIMIT_AS, &was), 0);
+	s[N - 1].last = true;
+	n_shots = 0;
+	os_loop_run(loop);
+	assert_int_equal(n_shots, N);
+	assert_int_equal(s[N / 2].order, N / 2);
+	os_loop_free(loop);
+	free(s);
 }
 
 static void cancelled_timers_stay_silent(void **state)
@@ -494,6 +525,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(timers_fire_in_order_of_time),
+		cmocka_unit_test(timers_are_set_without_memory),
 		cmocka_unit_test(cancelled_timers_stay_silent),
 		cmocka_unit_test(a_later_set_replaces_the_earlier),
 		cmocka_unit_test(a_timer_that_sets_itself_to_the_past_starves_nobody),
