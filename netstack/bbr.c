@@ -99,23 +99,27 @@ static void update_model(struct net_cc *cc, const struct net_cc_ack *a)
 	if (a->rtt)
 		b->rtt_round = nsec_min(b->rtt_round, a->rtt);
 	b->round_over = false;
+	/* What half a window brings is not the path's rate: it neither counts nor takes the place of what did. */
+	if (b->mode == PROBE_RTT)
+		b->held_until = a->delivered + a->in_flight;
 	if (a->rate && a->prior_delivered >= b->round_end) {
 		b->round_end = a->delivered;
-		b->round++;
+		b->round += b->mode != PROBE_RTT;
 		b->round_over = true;
 	}
-	if (a->rate && (!a->app_limited || a->rate > bw(b)))
+	if (a->rate && ((!a->app_limited && a->prior_delivered >= b->held_until) || a->rate > bw(b)))
 		note_bw(b, a->rate);
 	if (a->rtt && (a->rtt <= b->rtt_min || a->now - b->rtt_min_at > RTT_WINDOW)) {
-		/* Too old: measured anew, in a phase of its own. */
-		if (a->rtt > b->rtt_min && b->mode != PROBE_RTT && b->full) {
+		/* Too old: measured anew, in a phase of its own, unless a silence has just emptied the path. */
+		if (a->rtt > b->rtt_min && b->mode != PROBE_RTT && b->full && !b->after_silence) {
 			b->mode = PROBE_RTT;
 			b->probe_rtt_until = 0;
-			b->old_cwnd = cc->cwnd;
+			b->old_cwnd = MAX(b->old_cwnd, cc->cwnd);
 		}
 		b->rtt_min = a->rtt;
 		b->rtt_min_at = a->now;
 	}
+	b->after_silence = false;
 }
 
 /* How much more was acknowledged at once than the model's rate explains: a window must hold that too. */
@@ -319,6 +323,15 @@ static void next_phase(struct net_cc *cc, const struct net_cc_ack *a)
 	b->phase_at = a->now;
 }
 
+/* What was put aside for a timeout or for PROBE_RTT; while that lasts it is kept. */
+static void restore_cwnd(struct net_cc *cc)
+{
+	if (cc->bbr.mode == PROBE_RTT)
+		return;
+	cc->cwnd = MAX(cc->cwnd, cc->bbr.old_cwnd);
+	cc->bbr.old_cwnd = 0;
+}
+
 static void probe_rtt(struct net_cc *cc, const struct net_cc_ack *a)
 {
 	struct net_bbr *b = &cc->bbr;
@@ -331,8 +344,8 @@ static void probe_rtt(struct net_cc *cc, const struct net_cc_ack *a)
 	if (a->now < b->probe_rtt_until)
 		return;
 	b->rtt_min_at = a->now;
-	cc->cwnd = MAX(cc->cwnd, b->old_cwnd);
 	enter_probe_bw(b, a->now);
+	restore_cwnd(cc);
 }
 
 static void step(struct net_cc *cc, const struct net_cc_ack *a)
@@ -386,9 +399,7 @@ static void set_output(struct net_cc *cc, const struct net_cc_ack *a)
 	else
 		cc->pace = (uint64_t)(pacing_gain(b) * (double)bw(b));
 	cc->pace = MAX(cc->pace, (uint64_t)cc->mss);
-	if (a->in_timeout)
-		cc->cwnd = MIN(cc->cwnd + a->acked, target);
-	else if (b->full)
+	if (a->in_timeout || b->full)
 		cc->cwnd = MIN(cc->cwnd + a->acked, target);
 	else
 		cc->cwnd = MIN(cc->cwnd + a->acked, MAX(target, cc->cwnd));
@@ -430,19 +441,14 @@ static void timeout(struct net_cc *cc, nsec_t now)
 	cc->cwnd = cc->mss;
 }
 
-static void undo(struct net_cc *cc)
-{
-	cc->cwnd = MAX(cc->cwnd, cc->bbr.old_cwnd);
-	cc->bbr.old_cwnd = 0;
-}
-
 static void recovered(struct net_cc *cc, nsec_t now)
 {
-	undo(cc);
+	restore_cwnd(cc);
 }
 
 static void restart(struct net_cc *cc, nsec_t idle, nsec_t now)
 {
+	cc->bbr.after_silence = true;
 }
 
 const struct net_cc_ops net_bbr_ops = {
@@ -451,7 +457,7 @@ const struct net_cc_ops net_bbr_ops = {
 	.acked = acked,
 	.lost = lost,
 	.timeout = timeout,
-	.undo = undo,
+	.undo = restore_cwnd,
 	.recovered = recovered,
 	.restart = restart,
 };

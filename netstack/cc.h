@@ -73,6 +73,7 @@ struct net_bbr {
 	struct net_bbr_max bw[3]; /* best, second and third best of the last rounds */
 	nsec_t rtt_min, rtt_min_at, probe_rtt_until, phase_at;
 	uint64_t round_end;   /* delivered */
+	uint64_t held_until;  /* delivered: what was sent before that was held back to find the round trip */
 	uint64_t full_bw;
 	uint64_t round_start, round_lost; /* delivered when the round began; lost since */
 	uint32_t round;
@@ -90,7 +91,7 @@ struct net_bbr {
 	uint32_t burst_max[2], burst_round;
 	uint32_t old_cwnd;
 	uint8_t mode, phase, n_full, cut_in_round, n_judged;
-	bool full, round_over, judged;
+	bool full, round_over, judged, after_silence;
 };
 
 struct net_cc {
