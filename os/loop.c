@@ -41,6 +41,7 @@
 #define ASK_FOR (50 * NSEC_PER_USEC)
 #define SHORT_SLEEP (4 * ASK_FOR) /* one that asking would have found the end of, its own cost taken away */
 #define N_SHORT 8		  /* so many of them begin it */
+#define PLACE_EVERY (10 * NSEC_PER_MSEC)
 #define CREDIT_MAX 8		  /* an answer earns one, asking in vain costs two */
 
 struct on_signal {
@@ -66,6 +67,7 @@ struct os_loop {
 	nsec_t armed; /* what the timerfd is set to */
 	nsec_t now;
 	struct heap timers;
+	struct list placeless; /* timers for which the heap had no memory: at most PLACE_EVERY too late, or until one leaves it */
 	struct list lates, late_mark; /* those behind the mark are of the next turn */
 	struct list changes;
 	size_t n_watches;
@@ -178,19 +180,42 @@ static void arm(struct os_loop *loop)
 {
 	struct heap_node *first = heap_first(&loop->timers);
 	nsec_t at = first ? MAX(first->key, 1ULL) : 0;
-	struct itimerspec its = { .it_value = { (time_t)(at / NSEC_PER_SEC), (long)(at % NSEC_PER_SEC) } };
+	struct itimerspec its;
 
+	if (!list_empty(&loop->placeless))
+		at = at ? nsec_min(at, loop->now + PLACE_EVERY) : loop->now + PLACE_EVERY;
 	/* A deadline that moved away leaves the earlier one armed: one wake for nothing is cheaper than a call each time. */
 	if (at == 0 || (loop->armed > loop->now && loop->armed <= at))
 		return;
 	loop->armed = at;
+	its = (struct itimerspec){ .it_value = { (time_t)(at / NSEC_PER_SEC), (long)(at % NSEC_PER_SEC) } };
 	timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);
+}
+
+static bool place(struct os_timer *t, nsec_t at)
+{
+	t->node.key = at;
+	return heap_set(&t->loop->timers, &t->node, at) == OK;
+}
+
+static void find_places(struct os_loop *loop)
+{
+	list_for_each_safe(it, &loop->placeless) {
+		struct os_timer *t = container_of(it, struct os_timer, link);
+
+		if (!place(t, t->node.key))
+			return;
+		list_del(it);
+		t->waits = false;
+	}
 }
 
 static void run_timers(struct os_loop *loop)
 {
-	uint64_t limit = loop->timers.next_seq;
+	uint64_t limit;
 
+	find_places(loop);
+	limit = loop->timers.next_seq;
 	for (;;) {
 		struct heap_node *first = heap_first(&loop->timers);
 		struct os_timer *t;
@@ -221,19 +246,26 @@ void os_timer_init(struct os_timer *t, struct os_loop *loop, void (*fn)(void *ct
 void os_timer_set(struct os_timer *t, nsec_t at)
 {
 	if (at == NSEC_NEVER) {
-		heap_remove(&t->loop->timers, &t->node);
+		os_timer_cancel(t);
 		return;
 	}
+	if (t->waits)
+		os_timer_cancel(t);
 	/* A time in the past is now: behind all that is due, or one that re-arms itself would be the first each time. */
-	at = MAX(at, t->loop->now);
-	/* Out of memory here would mean a timer that never fires: better to end. */
-	ASSERT(heap_set(&t->loop->timers, &t->node, at) == OK);
+	if (place(t, MAX(at, t->loop->now)))
+		return;
+	t->waits = true;
+	list_add_tail(&t->loop->placeless, &t->link);
 }
 
 void os_timer_cancel(struct os_timer *t)
 {
-	if (t->loop)
-		heap_remove(&t->loop->timers, &t->node);
+	if (!t->loop)
+		return;
+	heap_remove(&t->loop->timers, &t->node);
+	if (t->waits)
+		list_del(&t->link);
+	t->waits = false;
 }
 
 /* ---- descriptors ---- */
@@ -422,6 +454,7 @@ struct os_loop *os_loop_new(void)
 		return NULL;
 	}
 	list_init(&loop->changes);
+	list_init(&loop->placeless);
 	list_init(&loop->lates);
 	list_init(&loop->late_mark);
 	heap_init(&loop->timers);

@@ -41,6 +41,8 @@ struct os_timer {
 	void (*fn)(void *ctx);
 	void *ctx;
 	struct heap_node node; /* its key is the time */
+	struct list link;      /* while it is set and has no place in the heap, which could not grow */
+	bool waits;
 };
 void os_timer_init(struct os_timer *t, struct os_loop *loop, void (*fn)(void *ctx), void *ctx);
 /** os_timer_set() - once, at @at (replaces an earlier time); the past is now, behind all that is due; NSEC_NEVER cancels */

@@ -31,6 +31,8 @@ bool shortage_hits(void)
 
 	if (!s->is_on || s->exempt)
 		return false;
+	if (s->clock)
+		s->now = s->clock();
 	if (++s->n == s->fail)
 		s->until = s->now + SHORTAGE;
 	else if (!s->lasts || s->n < s->fail || s->now >= s->until || s->fail == 0)

@@ -18,7 +18,8 @@ struct shortage {
 	bool exempt;      /* what is taken now is not the product's */
 	size_t not_bytes; /* nor is a block of malloc() of this size; 0 = none */
 	unsigned n, fail, n_failed; /* allocations so far; which one fails, from 1 on; failures so far */
-	nsec_t now, until;          /* the case keeps @now */
+	nsec_t now, until;          /* the case keeps @now, unless there is a clock */
+	nsec_t (*clock)(void);
 	long n_live;                /* blocks that are held */
 };
 extern struct shortage shortage;
