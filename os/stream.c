@@ -515,7 +515,9 @@ enum err os_listen_unix(struct os_loop *loop, const char *path, void (*on_accept
 		return e;
 	}
 	e = listener_new(loop, fd, on_accept, ctx, ret);
-	if (e == OK && lstat(path, &(*ret)->made) == 0)
+	if (e != OK)
+		unlink(path);
+	else if (lstat(path, &(*ret)->made) == 0)
 		strcpy((*ret)->path, path);
 	return e;
 }
