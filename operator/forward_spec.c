@@ -74,10 +74,10 @@ static enum err read_host(const struct part *part, char ret[FORWARD_HOST_MAX])
 	return OK;
 }
 
-/* What goes with a port is no path. */
+/* What goes with a port is no path, and no name begins with a bracket. */
 static enum err read_name(const struct part *part, char ret[FORWARD_HOST_MAX])
 {
-	return part->len > 0 && part->p[0] == '/' ? ERR_FORMAT : read_host(part, ret);
+	return part->len > 0 && (part->p[0] == '/' || part->p[0] == '[') ? ERR_FORMAT : read_host(part, ret);
 }
 
 static bool is_path(const struct part *part)

@@ -20,6 +20,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* headers before Linux 5.14 */
+#endif
+
 struct os_stream {
 	struct os_watch *watch;
 	int fd;
@@ -129,8 +133,14 @@ static bool peer_is_local(int fd)
 
 void os_stream_limit_unread(struct os_stream *s, int bytes)
 {
-	if (peer_is_local(s->fd))
+	static const int none;
+
+	if (!peer_is_local(s->fd))
+		return;
+	if (bytes > 0)
 		setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	else
+		setsockopt(s->fd, SOL_SOCKET, SO_BUF_LOCK, &none, sizeof(none));
 }
 
 void os_stream_low_water(struct os_stream *s, int bytes)
@@ -509,7 +519,9 @@ enum err os_listen_unix(struct os_loop *loop, const char *path, void (*on_accept
 		return e;
 	}
 	e = listener_new(loop, fd, on_accept, ctx, ret);
-	if (e == OK && lstat(path, &(*ret)->made) == 0)
+	if (e != OK)
+		unlink(path);
+	else if (lstat(path, &(*ret)->made) == 0)
 		strcpy((*ret)->path, path);
 	return e;
 }

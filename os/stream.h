@@ -30,9 +30,11 @@ MUST_CHECK enum err os_stream_writev(struct os_stream *s, const struct iovec *io
 /** os_stream_unread() - bytes that have come and were not read */
 size_t os_stream_unread(const struct os_stream *s);
 /**
- * os_stream_limit_unread() - let about @bytes stand in the kernel before the program at the other end must wait
+ * os_stream_limit_unread() - let about @bytes stand in the kernel before the program at the other end must wait; 0: as it likes
  *
- * For programs of this machine alone: over a network, where the kernel knows better, and on errors it does nothing.
+ * For programs of this machine alone: over a network, where the kernel knows better, and on errors it does nothing. With a limit
+ * the kernel drops what was sent in many small pieces and does not fit: who stops to read for long lifts it, or the other end
+ * waits for its timeout. (To lift it is Linux 5.14's.)
  */
 void os_stream_limit_unread(struct os_stream *s, int bytes);
 /** os_stream_low_water() - tell of OS_READ when @bytes stand there, or the end; a read takes what there is. Only TCP keeps to it. */

@@ -519,7 +519,9 @@ static enum err open_both(struct os_udp *u, struct os_loop *loop, uint16_t port)
 		e = open_family(u, loop, &u->v6, AF_INET6, u->v4.fd >= 0 ? u->port : port);
 		if (e == OK)
 			return OK;
-		/* No IPv6 on this machine is fine; its port being somebody's is not. */
+		/* No IPv6 on this machine is fine; no memory or descriptor for it, or its port being somebody's, is not. */
+		if (e == ERR_NOMEM || e == ERR_FULL)
+			return e;
 		if (e != ERR_IN_USE)
 			return u->v4.fd >= 0 ? OK : e;
 		close_family(&u->v4);

@@ -109,17 +109,19 @@ static void resolve(struct fs_op *op, const char *path, uint64_t tag, bool name)
 	struct fs_confine *c = op->confine;
 	char *whole = *path == '/' ? strdup(path) : join(op->s->root, path), *slash;
 
-	if (!whole) {
-		fs_op_fail(op, ERR_NOMEM, "out of memory");
-		return;
-	}
-	slash = strrchr(whole, '/');
-	if (name && slash[1] && strcmp(slash + 1, ".") != 0 && strcmp(slash + 1, "..") != 0) {
+	slash = whole ? strrchr(whole, '/') : NULL;
+	name = name && whole && slash[1] && strcmp(slash + 1, ".") != 0 && strcmp(slash + 1, "..") != 0;
+	if (name) {
 		c->last[tag] = strdup(slash + 1);
 		slash[slash == whole] = '\0';
 	}
-	c->n_open++;
-	fs_op_on_path(op, SFTP_REALPATH, whole, tag);
+	if (whole && (c->last[tag] || !name)) {
+		c->n_open++;
+		fs_op_on_path(op, SFTP_REALPATH, whole, tag);
+	} else {
+		/* Without its last part it would be the folder that the operation is about. */
+		fs_op_fail(op, ERR_NOMEM, "out of memory");
+	}
 	free(whole);
 }
 

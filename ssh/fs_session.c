@@ -14,30 +14,28 @@
 
 /* ---- towards the command ---- */
 
+/* Behind a frame for which there was no memory nothing is said any more: what was left out would look as if it had never been. */
+static void emit_plain(struct fs_op *op, enum ssh_frame type, struct bytes head, struct bytes body)
+{
+	struct fs_session *s = op->s;
+
+	s->broken = s->broken || ssh_frame_add(s->out, type, head, body) != OK;
+}
+
 static void emit(struct fs_op *op, enum ssh_frame type, struct bytes head, struct bytes body)
 {
 	uint8_t full[64];
 
 	put_le32(full, op->id);
-	memcpy(full + 4, head.p, head.len);
-	if (ssh_frame_add(op->s->out, type, (struct bytes){ full, 4 + head.len }, body) != OK)
-		op->s->broken = true;
-}
-
-static void emit_plain(struct fs_op *op, enum ssh_frame type, struct bytes head, struct bytes body)
-{
-	if (ssh_frame_add(op->s->out, type, head, body) != OK)
-		op->s->broken = true;
+	if (head.len)
+		memcpy(full + 4, head.p, head.len);
+	emit_plain(op, type, (struct bytes){ full, 4 + head.len }, body);
 }
 
 static void emit_buf(struct fs_op *op, enum ssh_frame type, struct ssh_buf *b, enum err e)
 {
-	uint8_t id[4];
-
-	put_le32(id, op->id);
-	if (e != OK || ssh_frame_add(op->s->out, type, (struct bytes){ id, 4 },
-				     (struct bytes){ b->p, ssh_buf_used(b) }) != OK)
-		op->s->broken = true;
+	op->s->broken |= e != OK;
+	emit(op, type, (struct bytes){ NULL, 0 }, (struct bytes){ b->p, ssh_buf_used(b) });
 	ssh_buf_fini(b);
 }
 

@@ -25,9 +25,11 @@ $(B)/test/unit/%: $(B)/obj/test/unit/%.o $(TEST_LIB) $(ALL_PARTS:%=$(B)/lib%.a) 
 # Two stacks in one process.
 $(B)/test/unit/netstack/oracle_test: $(B)/stock/prefixed.o
 
-# Allocations fail on demand; with --wrap under the sanitizers too.
-TORTURE_WRAP := malloc calloc realloc aligned_alloc free net_lwip_malloc net_lwip_calloc pktbuf_alloc wirewatch_packet
-$(B)/test/unit/netstack/torture_test: private LDFLAGS += $(TORTURE_WRAP:%=-Wl,--wrap=%)
+# Allocations fail on demand (test/lib/shortage.h); with --wrap under the sanitizers too.
+SHORTAGE_WRAP := malloc calloc realloc aligned_alloc free strdup strndup asprintf __asprintf_chk open_memstream \
+	net_lwip_malloc net_lwip_calloc pktbuf_alloc wirewatch_packet
+$(B)/test/unit/%/torture_test: private LDFLAGS += $(SHORTAGE_WRAP:%=-Wl,--wrap=%)
+$(B)/test/unit/ssh/torture_test: private SHORTAGE_WRAP += fs_session_frame fs_session_step sftp_client_input
 
 # Those of the library see what its users see: the shared one and its header.
 $(B)/test/unit/lib/%: $(B)/obj/test/unit/lib/%.o $(B)/libnefia.so

@@ -15,6 +15,7 @@
 #define READ (256 << 10) /* of the local socket at once: each costs an ACK and, perhaps, a wake-up of the program */
 #define READ_FIRST (16 << 10) /* until that much came at once: many pieces of memory are dear for a few bytes */
 #define UNREAD_MAX (256 << 10) /* the kernel would let megabytes of it stand in memory that no cache holds */
+#define STANDS_AFTER (20 * NSEC_PER_MSEC) /* not read for so long: well before TCP's first timeout */
 #define N_IOV 192 /* packets: a turn of a writer at the other end (netstack/room.c) */
 
 struct tunnel_bridge {
@@ -22,13 +23,14 @@ struct tunnel_bridge {
 	struct tunnel *t;
 	struct os_stream *s;
 	struct net_tcp *c;
-	struct os_timer end_timer, gather_timer;
+	struct os_timer end_timer, gather_timer, stand_timer;
 	struct tunnel_gather gather;
 	tunnel_bridge_fn fn;
 	void *ctx;
 	bool in_done;  /* stream -> tunnel has ended */
 	bool out_done; /* tunnel -> stream has ended */
 	bool much;     /* the last read took all that it might */
+	bool reading, stands; /* is asked for bytes; was not for STANDS_AFTER, and the kernel may take what is on its way */
 	bool stream_full;
 	bool tunnel_full;
 	bool over;
@@ -43,6 +45,7 @@ static void end(struct tunnel_bridge *b, enum err e)
 	b->over = true;
 	b->result = e;
 	os_timer_cancel(&b->gather_timer);
+	os_timer_cancel(&b->stand_timer);
 	os_stream_want(b->s, 0);
 	/* From the loop: the caller may be in the middle of a callback of either side. */
 	os_timer_set(&b->end_timer, 0);
@@ -68,6 +71,25 @@ static void on_end(void *ctx)
 	tunnel_kick(t);
 }
 
+static void on_stands(void *ctx)
+{
+	struct tunnel_bridge *b = ctx;
+
+	b->stands = true;
+	os_stream_limit_unread(b->s, 0);
+}
+
+static void set_reading(struct tunnel_bridge *b, bool reading)
+{
+	if (reading == b->reading)
+		return;
+	b->reading = reading;
+	os_timer_set(&b->stand_timer, reading || b->in_done ? NSEC_NEVER : os_loop_now(b->loop) + STANDS_AFTER);
+	if (reading && b->stands)
+		os_stream_limit_unread(b->s, UNREAD_MAX);
+	b->stands = b->stands && !reading;
+}
+
 static void update_interest(struct tunnel_bridge *b)
 {
 	int want = 0;
@@ -82,6 +104,7 @@ static void update_interest(struct tunnel_bridge *b)
 		want |= OS_READ;
 	if (b->stream_full)
 		want |= OS_WRITE;
+	set_reading(b, want & OS_READ);
 	os_stream_want(b->s, want);
 	if (b->in_done && b->out_done)
 		end(b, OK);
@@ -250,7 +273,9 @@ enum err tunnel_bridge_start(struct os_loop *loop, struct tunnel *t, int fd, str
 		return e;
 	}
 	os_stream_limit_unread(b->s, UNREAD_MAX);
+	b->reading = true;
 	os_timer_init(&b->end_timer, loop, on_end, b);
+	os_timer_init(&b->stand_timer, loop, on_stands, b);
 	os_timer_init(&b->gather_timer, loop, on_gathered, b);
 	net_tcp_set_fn(c, on_tcp, b);
 	*ret = b;
@@ -276,6 +301,7 @@ void tunnel_bridge_abort(struct tunnel_bridge *b)
 		return;
 	os_timer_cancel(&b->end_timer);
 	os_timer_cancel(&b->gather_timer);
+	os_timer_cancel(&b->stand_timer);
 	net_tcp_abort(b->c);
 	os_stream_reset(b->s);
 	free(b);

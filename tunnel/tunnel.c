@@ -112,7 +112,8 @@ static void tell(struct tunnel *t)
 		if (ev.kind == WG_EVENT_SESSION_UP || ev.kind == WG_EVENT_ENDPOINT)
 			remember(t, ev.peer);
 		if (ev.kind == WG_EVENT_ENDPOINT) {
-			os_udp_path_changed(t->udp, &ev.endpoint);
+			if (t->udp)
+				os_udp_path_changed(t->udp, &ev.endpoint);
 			if (t->nif)
 				net_if_path_changed(t->nif);
 		}
@@ -241,9 +242,11 @@ static enum err open_device(struct tunnel *t)
 				 .timestamp_watermark = tunnel_state_first(&t->state, os_wall_now()) };
 	nsec_t now = os_loop_now(t->loop);
 
+	if (cfg.mtu && (cfg.mtu < WG_MTU_MIN || cfg.mtu > WG_MTU_MAX))
+		return ERR_INVALID;
 	t->dev = wg_device_new(&cfg, now, os_wall_now());
 	if (!t->dev)
-		return ERR_INVALID;
+		return ERR_NOMEM; /* that the provider is to be had was seen to */
 	wg_device_set_private(t->dev, &t->cfg.private_key, now);
 	return OK;
 }

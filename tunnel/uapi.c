@@ -306,14 +306,17 @@ void tunnel_uapi_answer(struct tunnel *t, char *request, FILE *f)
 	fprintf(f, "errno=%d\n\n", -r);
 }
 
-static void answer(struct client *c)
+/* Return: false: there was no memory for it, and half an answer is none. */
+static bool answer(struct client *c)
 {
 	FILE *f = open_memstream(&c->out, &c->out_len);
+	bool whole;
 
 	if (!f)
-		return;
+		return false;
 	tunnel_uapi_answer(c->uapi->tunnel, c->in, f);
-	fclose(f);
+	whole = !ferror(f);
+	return fclose(f) == 0 && whole;
 }
 
 static bool client_read(struct client *c)
@@ -333,7 +336,8 @@ static bool client_read(struct client *c)
 	c->in_len += n;
 	c->in[c->in_len] = '\0';
 	if (strstr(c->in, "\n\n")) {
-		answer(c);
+		if (!answer(c))
+			return false;
 		os_stream_want(c->stream, OS_WRITE);
 	}
 	return true;

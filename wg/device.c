@@ -53,34 +53,52 @@ wg_peer_id wg_route(const struct wg_device *dev, const struct ip_addr *dst)
 
 /* ---- events ---- */
 
-void wg_device_tell(struct wg_device *dev, const struct wg_event *ev)
+void wg_device_tell(struct wg_device *dev, enum wg_event_kind kind)
 {
-	struct wg_queued_event *q = malloc(sizeof(*q));
+	dev->news.kinds |= 1u << kind;
+}
 
-	/* Without memory a watermark could not be kept: nothing may be sent then, so end here. */
-	ASSERT(q);
-	q->ev = *ev;
-	list_add_tail(&dev->events, &q->link);
+void wg_peer_tell(struct wg_peer *peer, enum wg_event_kind kind)
+{
+	/* The later of the two is how it is. */
+	if (kind == WG_EVENT_SESSION_UP || kind == WG_EVENT_SESSION_DOWN)
+		peer->news.kinds &= ~(1u << WG_EVENT_SESSION_UP | 1u << WG_EVENT_SESSION_DOWN);
+	peer->news.kinds |= 1u << kind;
+	if (list_empty(&peer->news.link))
+		list_add_tail(&peer->dev->news.link, &peer->news.link);
+}
+
+static enum wg_event_kind take_first(unsigned *kinds)
+{
+	enum wg_event_kind first = (enum wg_event_kind)__builtin_ctz(*kinds);
+
+	*kinds &= *kinds - 1;
+	return first;
 }
 
 bool wg_device_next_event(struct wg_device *dev, struct wg_event *ret)
 {
-	struct list *first = list_first(&dev->events);
-	struct wg_queued_event *q;
+	struct list *first = list_first(&dev->news.link);
+	struct wg_peer *peer;
 
+	if (dev->news.kinds) {
+		*ret = (struct wg_event){ .kind = take_first(&dev->news.kinds),
+					  .timestamp = dev->last_timestamp,
+					  .on = dev->stats.under_load };
+		return true;
+	}
 	if (!first)
 		return false;
-	q = container_of(first, struct wg_queued_event, link);
-	*ret = q->ev;
-	list_del(first);
-	free(q);
+	peer = container_of(first, struct wg_peer, news.link);
+	*ret = (struct wg_event){ .kind = take_first(&peer->news.kinds), .peer = peer->id, .endpoint = peer->path.remote };
+	if (!peer->news.kinds)
+		list_del(first);
 	return true;
 }
 
 void wg_peer_tell_state(struct wg_peer *peer, nsec_t now)
 {
 	bool up = wg_session_usable(peer->current, now);
-	struct wg_event ev = { .peer = peer->id };
 
 	if (up == peer->told_up && !(up && peer->after_gap))
 		return;
@@ -89,19 +107,17 @@ void wg_peer_tell_state(struct wg_peer *peer, nsec_t now)
 		return;
 	peer->told_up = up;
 	peer->after_gap = false;
-	ev.kind = up ? WG_EVENT_SESSION_UP : WG_EVENT_SESSION_DOWN;
-	wg_device_tell(peer->dev, &ev);
+	wg_peer_tell(peer, up ? WG_EVENT_SESSION_UP : WG_EVENT_SESSION_DOWN);
 }
 
 void wg_peer_roam(struct wg_peer *peer, const struct path_addr *path)
 {
 	bool moved = !endpoint_equal(&peer->path.remote, &path->remote);
-	struct wg_event ev = { .kind = WG_EVENT_ENDPOINT, .peer = peer->id, .endpoint = path->remote };
 
 	peer->path = *path;
 	peer->heard_at = (struct path_addr){ 0 };
 	if (moved)
-		wg_device_tell(peer->dev, &ev);
+		wg_peer_tell(peer, WG_EVENT_ENDPOINT);
 }
 
 /* ---- life ---- */
@@ -127,7 +143,7 @@ struct wg_device *wg_device_new(const struct wg_config *cfg, nsec_t now, uint64_
 	list_init(&dev->runs);
 	list_init(&dev->free_runs);
 	list_init(&dev->to_lend);
-	list_init(&dev->events);
+	list_init(&dev->news.link);
 	heap_init(&dev->timers);
 	wg_device_set_wall(dev, now, wall_ns);
 	return dev;
@@ -138,7 +154,6 @@ fail:
 
 void wg_device_free(struct wg_device *dev)
 {
-	struct wg_event ev;
 	struct wg_rx rx;
 
 	if (!dev)
@@ -146,8 +161,6 @@ void wg_device_free(struct wg_device *dev)
 	for (size_t i = 0; i < dev->n_slots; i++)
 		if (dev->peers[i])
 			wg_peer_remove(dev, dev->peers[i]->id);
-	while (wg_device_next_event(dev, &ev))
-		;
 	while (wg_device_next_rx(dev, &rx))
 		pktbuf_free(rx.pb);
 	wg_session_bury(dev);
@@ -236,6 +249,7 @@ enum err wg_peer_add(struct wg_device *dev, const struct wg_public_key *key, nse
 	peer->key = *key;
 	peer->low_order = !wg_public_key_is_valid(key);
 	list_init(&peer->staged);
+	list_init(&peer->news.link);
 	wg_cookie_maker_init(&peer->cookie, key->b);
 	wg_timers_init(peer);
 	if (wg_peers_take(dev, peer) != OK) {
@@ -253,6 +267,7 @@ void wg_peer_remove(struct wg_device *dev, wg_peer_id id)
 	if (!peer)
 		return;
 	wg_timers_fini(peer);
+	list_del(&peer->news.link);
 	wg_send_forget_peer(peer);
 	wg_handshake_forget(peer);
 	wg_session_drop_all(peer);

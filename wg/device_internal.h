@@ -59,6 +59,12 @@ enum wg_timer {
 	WG_N_TIMERS,
 };
 
+/* What is to be told, without memory of its own: an event that could not be told would be a watermark that is not kept. */
+struct wg_news {
+	struct list link; /* a peer's: in the device's list while there are some */
+	unsigned kinds;   /* bits of enum wg_event_kind */
+};
+
 struct wg_peer {
 	struct wg_device *dev;
 	wg_peer_id id;
@@ -97,6 +103,7 @@ struct wg_peer {
 	uint64_t rx_bytes, tx_bytes, n_bad_source, n_replayed, n_auth_failed;
 	bool told_up;
 	bool after_gap; /* the present session did not follow a usable one: it is told, whatever was told before */
+	struct wg_news news;
 };
 
 /* Datagrams to one destination, back to back; sealed when they are pulled. */
@@ -114,11 +121,6 @@ struct wg_run {
 	bool is_data, sealed, lent;
 	const struct wg_aead *aead; /* while lent: the device may change its own meanwhile */
 	uint8_t *buf;
-};
-
-struct wg_queued_event {
-	struct list link;
-	struct wg_event ev;
 };
 
 struct wg_device {
@@ -141,7 +143,8 @@ struct wg_device {
 	struct wg_keypair *dead;
 
 	struct pktbuf *rx_first, **rx_last;
-	struct list runs, free_runs, events;
+	struct list runs, free_runs;
+	struct wg_news news;     /* its own, and the list of peers that have some */
 	struct list to_lend; /* runs that take no more, long enough for another thread */
 	size_t tx_bytes, lent_bytes, n_control, n_free_runs, n_lent;
 	uint64_t last_timestamp; /* greatest sent, ns since 1970 */
@@ -209,7 +212,8 @@ void wg_peers_drop(struct wg_device *dev, struct wg_peer *peer);
 void wg_peers_fini(struct wg_device *dev);
 
 /* device.c */
-void wg_device_tell(struct wg_device *dev, const struct wg_event *ev);
+void wg_device_tell(struct wg_device *dev, enum wg_event_kind kind);
+void wg_peer_tell(struct wg_peer *peer, enum wg_event_kind kind);
 /* An authenticated packet came by @path: follow it. */
 void wg_peer_roam(struct wg_peer *peer, const struct path_addr *path);
 /* Tell SESSION_UP or SESSION_DOWN when that changed. */

@@ -26,12 +26,11 @@ static struct bytes wg_prologue(void)
 static void next_timestamp(struct wg_device *dev, nsec_t now, uint8_t out[WG_TIMESTAMP_LEN])
 {
 	uint64_t t = MAX(now + dev->wall_offset, dev->last_timestamp + 1);
-	struct wg_event ev = { .kind = WG_EVENT_TIMESTAMP, .timestamp = t };
 
 	dev->last_timestamp = t;
 	put_be64(out, TAI64_BASE + t / NSEC_PER_SEC);
 	put_be32(out + 8, (uint32_t)(t % NSEC_PER_SEC));
-	wg_device_tell(dev, &ev);
+	wg_device_tell(dev, WG_EVENT_TIMESTAMP);
 }
 
 void wg_device_raise_timestamp(struct wg_device *dev, uint64_t timestamp)
@@ -110,13 +109,14 @@ void wg_handshake_initiate(struct wg_peer *peer, nsec_t now, bool is_retry)
 	    now - peer->last_initiation_sent < wg_scaled(dev, WG_REKEY_TIMEOUT))
 		return;
 	peer->last_initiation_sent = MAX(now, 1ULL);
+	/* First: without memory for this one there is another. */
+	wg_timers_handshake_initiated(peer, now);
 	if (!create_initiation(peer, now, &msg))
 		return;
 	wg_cookie_sign(&peer->cookie, now, (uint8_t *)&msg, sizeof(msg));
 	dev->stats.n_handshakes_out++;
 	send_initiation(peer, &msg);
 	wg_timers_authenticated_sent(peer, now);
-	wg_timers_handshake_initiated(peer, now);
 }
 
 /* ---- responding ---- */
@@ -292,10 +292,8 @@ static bool admit(struct wg_device *dev, nsec_t now, const struct wg_datagram *d
 	limited = wg_load_count(&dev->load, now, &d->path->remote.ip);
 	high = wg_load_is_high(&dev->load, now);
 	if (high != was_high) {
-		struct wg_event ev = { .kind = WG_EVENT_UNDER_LOAD, .on = high };
-
 		dev->stats.under_load = high;
-		wg_device_tell(dev, &ev);
+		wg_device_tell(dev, WG_EVENT_UNDER_LOAD);
 	}
 	if (!limited)
 		return true;

@@ -125,15 +125,13 @@ void wg_timers_keepalive_changed(struct wg_peer *peer, nsec_t now)
 
 static void on_retransmit(struct wg_peer *peer, nsec_t now)
 {
-	struct wg_event failed = { .kind = WG_EVENT_HANDSHAKE_FAILED, .peer = peer->id };
-
 	if (peer->n_attempts >= N_ATTEMPTS_MAX) {
 		wg_timers_stop(peer, WG_TIMER_KEEPALIVE);
 		wg_handshake_forget(peer);
 		wg_send_purge_staged(peer);
 		if (!wg_timers_is_set(peer, WG_TIMER_ZERO))
 			wg_timers_session_derived(peer, now);
-		wg_device_tell(peer->dev, &failed);
+		wg_peer_tell(peer, WG_EVENT_HANDSHAKE_FAILED);
 		return;
 	}
 	peer->n_attempts++;

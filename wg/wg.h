@@ -190,13 +190,14 @@ struct wg_rx {
 };
 bool wg_device_next_rx(struct wg_device *dev, struct wg_rx *ret);
 
+/* Told in this order, the device's before those of its peers. Of a kind that came again before it was pulled the last one is told. */
 enum wg_event_kind {
 	WG_EVENT_TIMESTAMP,   /* @timestamp must be on disk (fsync) before the next tx is sent */
+	WG_EVENT_UNDER_LOAD,  /* handshakes are limited from now on (@on), or no longer */
+	WG_EVENT_ENDPOINT,    /* @peer's endpoint became @endpoint (roaming, or first contact) */
+	WG_EVENT_HANDSHAKE_FAILED, /* 90 s of attempts without an answer */
 	WG_EVENT_SESSION_UP,  /* data may flow to @peer: first confirmed session, or one after a gap */
 	WG_EVENT_SESSION_DOWN,/* no usable session any more, and no handshake under way */
-	WG_EVENT_HANDSHAKE_FAILED, /* 90 s of attempts without an answer */
-	WG_EVENT_ENDPOINT,    /* @peer's endpoint became @endpoint (roaming, or first contact) */
-	WG_EVENT_UNDER_LOAD,  /* handshakes are limited from now on (@on), or no longer */
 };
 struct wg_event {
 	enum wg_event_kind kind;

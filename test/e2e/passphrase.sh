@@ -68,7 +68,8 @@ keys "$NEFIA exec --target web -- true; echo status \$?" Enter
 wait_shows "Passphrase for key"
 keys C-c
 wait_shows "status 130"
-keys "stty -a | grep -o ' .echo '" Enter
+keys "stty -a | grep -o ' .echo '; echo look''ed" Enter
+wait_shows "looked"
 check "the echo is back" bash -c "! tmux -S '$T/tmux.sock' capture-pane -p | grep -q -- '^ -echo'"
 keys "echo visible" Enter
 wait_shows "ready> echo visible"

@@ -17,9 +17,9 @@ define link_fuzz
 $(call say,LD,$@)
 $(Q)$(CC) $(LDFLAGS) $(1) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call FOREIGN_LIBS,$(ALL_PARTS)) -lcmocka
 endef
-$(B)/bin/%: $(B)/obj/test/fuzz/%.o $(TEST_LIB_OBJS) $(FUZZ_ARCHIVES)
+$(B)/bin/%: $(B)/obj/test/fuzz/%.o $(TEST_LIB) $(FUZZ_ARCHIVES)
 	$(call link_fuzz,-fsanitize=fuzzer)
-$(B)/fuzz-replay/%: $(B)/obj/test/fuzz/%.o $(B)/obj/test/fuzz/replay_main.o $(TEST_LIB_OBJS) $(FUZZ_ARCHIVES)
+$(B)/fuzz-replay/%: $(B)/obj/test/fuzz/%.o $(B)/obj/test/fuzz/replay_main.o $(TEST_LIB) $(FUZZ_ARCHIVES)
 	$(call link_fuzz)
 
 fuzz-bins: $(FUZZ_BINS)

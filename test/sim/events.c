@@ -183,14 +183,19 @@ static void on_flood(struct sim *s, uint64_t arg)
 /* ---- back again ---- */
 
 /* The node, its peer and the network between them were undisturbed since the restart. */
-static bool must_be_back(struct node *n, struct node *peer)
+static bool must_be_back(const struct node *n, const struct node *peer)
 {
-	struct sim *s = n->sim;
-
 	return node_is_peer(n, peer) && peer->t && !peer->frozen && peer->started_at < n->started_at &&
-	       n->disturbed_until < n->started_at && peer->disturbed_until < n->started_at &&
-	       (!peer->behind_nat || (peer->heard_from[n->id] && s->now - peer->heard_from[n->id] < 50 * NSEC_PER_SEC)) &&
-	       !n->lost_state && n->knew[peer->id];
+	       n->disturbed_until < n->started_at && peer->disturbed_until < n->started_at && !n->lost_state && n->reached[peer->id];
+}
+
+/* Does what @n sends now come to where @peer is, through its NAT too and for the next seconds? */
+static bool reaches(struct node *n, const struct node *peer)
+{
+	nsec_t heard = peer->heard_from[n->id];
+
+	return node_is_peer(n, peer) && knows(n, peer) &&
+	       (!peer->behind_nat || (heard && n->sim->now - heard < 50 * NSEC_PER_SEC));
 }
 
 static void check_back(struct sim *s, uint64_t arg)
@@ -219,7 +224,7 @@ static void expect_back(struct node *n)
 	struct sim *s = n->sim;
 
 	for (int i = 0; i < s->n_nodes; i++)
-		n->knew[i] = node_is_peer(n, &s->nodes[i]) && knows(n, &s->nodes[i]);
+		n->reached[i] = reaches(n, &s->nodes[i]);
 	sim_at(s, s->now + BACK_WITHIN, check_back, (uint64_t)n->incarnation << 8 | (uint64_t)n->id);
 }
 

@@ -74,7 +74,7 @@ struct node {
 	uint16_t mtu, port, keepalive_s;
 	int64_t wall_jump;
 	bool crashing, frozen, disk_full, behind_nat, lost_state;
-	bool knew[SIM_NODES]; /* where its peers are, when it started */
+	bool reached[SIM_NODES]; /* what it sends comes to them, when it started */
 	uint64_t disk_watermark;
 	char *file;
 	size_t file_len;

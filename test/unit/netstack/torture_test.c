@@ -1,49 +1,19 @@
 /*
- * test/unit/netstack/torture_test.c - every allocation of a connection's life fails, one after the other.
+ * test/unit/netstack/torture_test.c - every allocation of a connection's life fails, one after the other (test/lib/shortage.h):
+ * of the heap, of lwIP's memory (whether its cache would have had the bytes or not), of packet units.
  *
- * A case is run once to count its allocations: of the heap, of lwIP's memory (whether its cache would have had the bytes or not),
- * of packet units. Then it is run again for each of them, which fails once; and again with all that follow in the next two
- * seconds failing as well. A connection that both ends had must deliver every byte and its end all the same; one that came to
+ * A connection that both ends had must deliver every byte and its end all the same; one that came to
  * nothing must have been told of; and afterwards no connection, no queued byte and no allocation may be left. Under the sanitizers
  * (where lwIP's memory has no cache) the same is looked at for what was used after it was freed.
- *
- * The linker puts the functions at the end of this file before the real ones (test/module.mk).
  */
 #include "test/lib/netpair.h"
+#include "test/lib/shortage.h"
 
 #define BYTES 24000u
-#define SHORTAGE (2 * NSEC_PER_SEC)
 #define LIMIT (900 * NSEC_PER_SEC)
 #define MIDDLE (2500 * NSEC_PER_USEC) /* of such a transfer */
 
-static struct {
-	bool is_on, lasts, exempt;
-	unsigned n, fail, n_failed; /* allocations so far; which one fails, from 1 on */
-	nsec_t now, until;
-	long n_live;
-} mem;
 static bool is_warm;
-
-static void begin_failing(nsec_t now, unsigned fail, bool lasts)
-{
-	mem.n = mem.n_failed = 0;
-	mem.fail = fail;
-	mem.lasts = lasts;
-	mem.now = now;
-	mem.is_on = true;
-}
-
-static bool fails(void)
-{
-	if (!mem.is_on || mem.exempt)
-		return false;
-	if (++mem.n == mem.fail)
-		mem.until = mem.now + SHORTAGE;
-	else if (!mem.lasts || mem.n < mem.fail || mem.now >= mem.until || mem.fail == 0)
-		return false;
-	mem.n_failed++;
-	return true;
-}
 
 struct end {
 	struct net_tcp *c;
@@ -165,7 +135,7 @@ static bool done(void *ctx)
 {
 	struct world *w = ctx;
 
-	mem.now = w->p.now;
+	shortage.now = w->p.now;
 	return is_over(&w->a) && is_over(&w->b) && !w->held;
 }
 
@@ -173,7 +143,7 @@ static bool is_middle(void *ctx)
 {
 	struct world *w = ctx;
 
-	mem.now = w->p.now;
+	shortage.now = w->p.now;
 	return w->b.got > BYTES / 4;
 }
 
@@ -190,9 +160,9 @@ static void check_ends(const struct world *w, bool in_time)
 			      w->b.sent, w->b.got, w->a.sent, w->a.connected, w->b.connected, w->a.shut, w->b.shut, w->a.eof, w->b.eof);
 	assert_true(in_time);
 	if (s->how == REFUSE || s->how == NOBODY)
-		assert_true(!w->a.connected && (w->a.failed || mem.n_failed));
+		assert_true(!w->a.connected && (w->a.failed || shortage.n_failed));
 	if (!w->a.connected || !w->b.connected) {
-		assert_true(s->how == REFUSE || s->how == NOBODY || mem.n_failed > 0);
+		assert_true(s->how == REFUSE || s->how == NOBODY || shortage.n_failed > 0);
 		return;
 	}
 	if (s->how == ABORT)
@@ -229,9 +199,9 @@ static bool play(struct world *w)
 
 		net_if_close(w->p.b.nif);
 		w->l = NULL;
-		mem.is_on = false;
+		shortage.is_on = false;
 		netpair_reopen(&w->p, &w->p.b, &cfg);
-		mem.is_on = true;
+		shortage.is_on = true;
 		netpair_run(&w->p, MIDDLE, NULL, NULL);
 	}
 	return netpair_run(&w->p, s->how == CUT ? 0 : LIMIT, done, w);
@@ -246,7 +216,7 @@ static unsigned run(const struct scene *s, unsigned fail, bool lasts)
 	long before;
 
 	net_rest();
-	before = mem.n_live;
+	before = shortage.n_live;
 	memset(&w, 0, sizeof(w));
 	w.scene = s;
 	w.a = (struct end){ .w = &w, .to_send = BYTES, .salt = 3, .is_client = true };
@@ -255,13 +225,13 @@ static unsigned run(const struct scene *s, unsigned fail, bool lasts)
 	w.p.loss_ppm = s->loss_ppm;
 	w.p.reorder_ppm = s->reorder_ppm;
 	assert_int_equal(net_tcp_listen(w.p.b.nif, 22, 4, on_syn, &w, &w.l), OK);
-	begin_failing(w.p.now, fail, lasts);
+	shortage_begin(w.p.now, fail, lasts);
 	in_time = play(&w);
 	check_ends(&w, in_time);
 	net_tcp_close(w.a.c);
 	net_tcp_close(w.b.c);
 	net_listener_close(w.l);
-	mem.is_on = false;
+	shortage.is_on = false;
 	netpair_run(&w.p, s->how == CUT ? 0 : 10 * NSEC_PER_SEC, NULL, NULL);
 	net_get_stats(&st);
 	assert_int_equal(st.n_syn_held, 0);
@@ -271,40 +241,8 @@ static unsigned run(const struct scene *s, unsigned fail, bool lasts)
 	}
 	netpair_fini(&w.p);
 	net_rest();
-	assert_true(mem.n_live == before || !is_warm);
-	return mem.n;
-}
-
-static const char *failed_name;
-static unsigned failed_at;
-static bool failed_lasting, is_broken;
-
-static int say_where(void **state)
-{
-	mem.is_on = false;
-	if (failed_name && !is_broken)
-		print_message("%s: allocation %u%s\n", failed_name, failed_at, failed_lasting ? " and those after it" : "");
-	is_broken = failed_name != NULL;
-	return 0;
-}
-
-/* @n_kinds: 1 fails each once, 2 with those after it too. */
-static void torture_by(const char *name, unsigned (*fn)(unsigned fail, bool lasts), int n_kinds)
-{
-	unsigned n, n_runs = 0;
-
-	if (is_broken)
-		skip(); /* the stack is as the failure left it */
-	failed_name = name;
-	n = fn(0, false);
-	for (int lasts = 0; lasts < n_kinds; lasts++)
-		for (unsigned i = 1; i <= n; i++, n_runs++) {
-			failed_at = i;
-			failed_lasting = lasts;
-			fn(i, lasts);
-		}
-	failed_name = NULL;
-	print_message("%s: %u allocations, %u runs\n", name, n, n_runs);
+	assert_true(shortage.n_live == before || !is_warm);
+	return shortage.n;
 }
 
 static const struct scene *scene;
@@ -320,7 +258,7 @@ static unsigned run_scene(unsigned fail, bool lasts)
 		static const struct scene this = { .name = #id, __VA_ARGS__ }; \
 \
 		scene = &this; \
-		torture_by(#id, run_scene, 2); \
+		shortage_torture(#id, run_scene, 2); \
 	}
 SCENE(whole, .how = WHOLE)
 SCENE(whole_over_ipv6, .how = WHOLE, .v6 = true)
@@ -361,11 +299,11 @@ static unsigned come_together(unsigned fail, bool lasts)
 	long before;
 
 	net_rest();
-	before = mem.n_live;
+	before = shortage.n_live;
 	memset(&crowd, 0, sizeof(crowd));
 	netpair_init(&crowd.p, 5);
 	assert_int_equal(net_tcp_listen(crowd.p.b.nif, 22, CROWD, on_crowd_syn, NULL, &crowd.l), OK);
-	begin_failing(crowd.p.now, fail, lasts);
+	shortage_begin(crowd.p.now, fail, lasts);
 	for (int i = 0; i < CROWD; i++) {
 		bool ok = net_tcp_dial(crowd.p.a.nif, &to, on_crowd, &crowd, &crowd.of[crowd.n]) == OK;
 
@@ -373,21 +311,21 @@ static unsigned come_together(unsigned fail, bool lasts)
 		crowd.n_dialed += ok;
 	}
 	netpair_run(&crowd.p, 20 * NSEC_PER_SEC, NULL, NULL);
-	mem.is_on = false;
+	shortage.is_on = false;
 	assert_int_equal(crowd.n_connected + crowd.n_failed, crowd.n_dialed);
-	assert_true(crowd.n_dialed - crowd.n_failed + mem.n_failed >= CROWD);
+	assert_true(crowd.n_dialed - crowd.n_failed + shortage.n_failed >= CROWD);
 	for (size_t i = 0; i < crowd.n; i++)
 		net_tcp_abort(crowd.of[i]);
 	net_listener_close(crowd.l);
 	netpair_fini(&crowd.p);
 	net_rest();
-	assert_true(mem.n_live == before || !is_warm);
-	return mem.n;
+	assert_true(shortage.n_live == before || !is_warm);
+	return shortage.n;
 }
 
 static void a_crowd(void **state)
 {
-	torture_by("a_crowd", come_together, 1);
+	shortage_torture("a_crowd", come_together, 1);
 }
 
 /* What the stack takes once a process and keeps, it has from here on. */
@@ -422,9 +360,9 @@ static unsigned open_and_send(unsigned fail, bool lasts)
 	enum err e;
 
 	net_rest();
-	before = mem.n_live;
+	before = shortage.n_live;
 	netpair_init(&p, 5);
-	begin_failing(p.now, fail, lasts);
+	shortage_begin(p.now, fail, lasts);
 	n_ok += net_if_open(&cfg, &nif) == OK;
 	e = net_tcp_listen(p.b.nif, 22, 4, on_syn, NULL, &l);
 	assert_true(e == OK || e == ERR_NOMEM);
@@ -435,8 +373,8 @@ static unsigned open_and_send(unsigned fail, bool lasts)
 	net_echo_listen(p.a.nif, on_echo, NULL);
 	n_ok += net_echo_send(p.a.nif, &to.ip, 1, 1, "ping", 4) == OK;
 	netpair_run(&p, 10 * NSEC_PER_MSEC, NULL, NULL);
-	mem.is_on = false;
-	assert_true(n_ok == 6 || mem.n_failed > 0);
+	shortage.is_on = false;
+	assert_true(n_ok == 6 || shortage.n_failed > 0);
 	net_udp_close(from);
 	net_udp_close(at);
 	net_listener_close(l);
@@ -444,105 +382,25 @@ static unsigned open_and_send(unsigned fail, bool lasts)
 		net_if_close(nif);
 	netpair_fini(&p);
 	net_rest();
-	assert_int_equal(mem.n_live, before);
-	return mem.n;
+	assert_int_equal(shortage.n_live, before);
+	return shortage.n;
 }
 
 static void opened(void **state)
 {
-	torture_by("opened", open_and_send, 2);
-}
-
-/* ---- in front of the real ones (ld --wrap) ---- */
-
-void *__real_malloc(size_t len);
-void *__wrap_malloc(size_t len);
-void *__real_calloc(size_t n, size_t len);
-void *__wrap_calloc(size_t n, size_t len);
-void *__real_realloc(void *p, size_t len);
-void *__wrap_realloc(void *p, size_t len);
-void *__real_aligned_alloc(size_t align, size_t len);
-void *__wrap_aligned_alloc(size_t align, size_t len);
-void __real_free(void *p);
-void __wrap_free(void *p);
-void *__real_net_lwip_malloc(size_t len);
-void *__wrap_net_lwip_malloc(size_t len);
-void *__real_net_lwip_calloc(size_t n, size_t len);
-void *__wrap_net_lwip_calloc(size_t n, size_t len);
-struct pktbuf *__real_pktbuf_alloc(struct pktpool *pool, struct pktowner *owner);
-struct pktbuf *__wrap_pktbuf_alloc(struct pktpool *pool, struct pktowner *owner);
-const char *__real_wirewatch_packet(struct wirewatch *w, int side, const uint8_t *p, size_t len);
-const char *__wrap_wirewatch_packet(struct wirewatch *w, int side, const uint8_t *p, size_t len);
-
-static void *live(void *p)
-{
-	mem.n_live += p != NULL;
-	return p;
-}
-
-void *__wrap_malloc(size_t len)
-{
-	/* The path's packets are not the product's. */
-	return len != sizeof(struct netlink_pkt) && fails() ? NULL : live(__real_malloc(len));
-}
-
-void *__wrap_calloc(size_t n, size_t len)
-{
-	return fails() ? NULL : live(__real_calloc(n, len));
-}
-
-void *__wrap_realloc(void *p, size_t len)
-{
-	if (fails())
-		return NULL;
-	return p ? __real_realloc(p, len) : live(__real_realloc(p, len));
-}
-
-void *__wrap_aligned_alloc(size_t align, size_t len)
-{
-	return fails() ? NULL : live(__real_aligned_alloc(align, len));
-}
-
-void __wrap_free(void *p)
-{
-	mem.n_live -= p != NULL;
-	__real_free(p);
-}
-
-void *__wrap_net_lwip_malloc(size_t len)
-{
-	return fails() ? NULL : __real_net_lwip_malloc(len);
-}
-
-void *__wrap_net_lwip_calloc(size_t n, size_t len)
-{
-	return fails() ? NULL : __real_net_lwip_calloc(n, len);
-}
-
-struct pktbuf *__wrap_pktbuf_alloc(struct pktpool *pool, struct pktowner *owner)
-{
-	return fails() ? NULL : __real_pktbuf_alloc(pool, owner);
-}
-
-/* Nor is the memory of who watches. */
-const char *__wrap_wirewatch_packet(struct wirewatch *w, int side, const uint8_t *p, size_t len)
-{
-	const char *why;
-
-	mem.exempt = true;
-	why = __real_wirewatch_packet(w, side, p, len);
-	mem.exempt = false;
-	return why;
+	shortage_torture("opened", open_and_send, 2);
 }
 
 int main(void)
 {
-#define TEST(id) cmocka_unit_test_teardown(id, say_where)
 	const struct CMUnitTest tests[] = {
-		TEST(whole),	       TEST(whole_over_ipv6), TEST(whole_with_loss), TEST(closed_at_once),
-		TEST(aborted),	       TEST(refused),	      TEST(nobody_listens),  TEST(held_and_accepted),
-		TEST(cut_short),       TEST(interface_closed), TEST(a_crowd),
-		TEST(opened),
+		SHORTAGE_TEST(whole),	      SHORTAGE_TEST(whole_over_ipv6), SHORTAGE_TEST(whole_with_loss),
+		SHORTAGE_TEST(closed_at_once), SHORTAGE_TEST(aborted),	      SHORTAGE_TEST(refused),
+		SHORTAGE_TEST(nobody_listens), SHORTAGE_TEST(held_and_accepted), SHORTAGE_TEST(cut_short),
+		SHORTAGE_TEST(interface_closed), SHORTAGE_TEST(a_crowd),	      SHORTAGE_TEST(opened),
 	};
+
+	/* The path's packets are not the product's. */
+	shortage.not_bytes = sizeof(struct netlink_pkt);
 	return cmocka_run_group_tests(tests, warm, NULL);
 }

@@ -68,6 +68,7 @@ static void setting_a_field(void **state)
 	set("hosts:\n- id: a\n  vpn: { addr: x } # z\n", "vpn", "key", "k", "hosts:\n- id: a\n  vpn: { addr: x, key: k } # z\n");
 	set("hosts:\n- {id: a}\n", NULL, "state", "s", "hosts:\n- {id: a, state: s}\n");
 	assert_int_equal(edit_set_host("hosts:\n- id: b\n", 15, "a", NULL, "k", "v", &out), ERR_NOT_FOUND);
+	assert_int_equal(edit_add_host("hosts: >-\n", 10, "- id: a\n", &out), ERR_UNSUPPORTED);
 	assert_int_equal(edit_set_host("hosts:\n- id: a\n  vpn: [x]\n", 26, "a", "vpn", "k", "v", &out), ERR_UNSUPPORTED);
 }
 

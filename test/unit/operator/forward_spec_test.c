@@ -36,6 +36,7 @@ static const struct {
 	{ "a:b:c:d:e", true, NULL, NULL },
 	{ "1:2:3:4:5", true, NULL, NULL },
 	{ "[::1:8080:db:80", true, NULL, NULL },
+	{ "0:[[]:4", true, NULL, NULL },
 	{ "[::1]x:8080:db:80", true, NULL, NULL },
 	{ "/a:/b:80", true, NULL, NULL },
 	{ "/a:80:/b", true, NULL, NULL },

@@ -1,5 +1,6 @@
 /* Bytes of a local program through the bridge: small writes in a row are gathered, none stays behind. */
 #include <arpa/inet.h>
+#include <linux/socket.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -252,12 +253,55 @@ static void a_stream_that_stands_wakes_nobody(void **state)
 		skip();
 }
 
+static bool is_limited(void)
+{
+	int lock = 0;
+	socklen_t len = sizeof(lock);
+
+	return getsockopt(inner, SOL_SOCKET, SO_BUF_LOCK, &lock, &len) == 0 && lock & SOCK_RCVBUF_LOCK;
+}
+
+static bool limit_is(void *ctx)
+{
+	return is_limited() == *(bool *)ctx;
+}
+
+/*
+ * With a limit the kernel drops small pieces that do not fit, and drops them again when they are repeated: after a second of
+ * standing still the program at the other end then waits for its timeout.
+ */
+static void a_stream_that_stands_has_no_limit(void **state)
+{
+	int fd = open_bridge();
+	bool yes = true, no = false;
+	pthread_t writer;
+
+	if (!is_limited()) {
+		close_bridge(fd);
+		skip(); /* before Linux 5.14 */
+	}
+	enough = false;
+	sent = 0;
+	asleep = true;
+	assert_int_equal(pthread_create(&writer, NULL, write_until_it_is_full, &fd), 0);
+	assert_true(tunpair_run(&pair, limit_is, &no, 10 * NSEC_PER_SEC));
+	enough = true;
+	pthread_join(writer, NULL);
+	asleep = false;
+	on_to(NULL, to, NET_TCP_READABLE);
+	wanted = sent;
+	assert_true(tunpair_run(&pair, all_here, NULL, 20 * NSEC_PER_SEC));
+	assert_true(tunpair_run(&pair, limit_is, &yes, NSEC_PER_SEC));
+	close_bridge(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(gathering_begins_with_fast_small_reads_alone),
 		cmocka_unit_test(no_byte_of_small_writes_stays_behind),
 		cmocka_unit_test(a_stream_that_stands_wakes_nobody),
+		cmocka_unit_test(a_stream_that_stands_has_no_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
