@@ -312,19 +312,26 @@ static void the_worker_dies_with_sessions_on_their_way(void **state)
 		assert_served(fds[i]);
 }
 
-/* Taken, and the hub has not read that yet: another worker might do it a second time. */
-static void what_was_taken_is_not_given_again(void **state)
+/* A worker died that had taken the first, which the hub has not read yet, and could not take the second. */
+static void die_between(int *ret_taken, int *ret_left)
 {
-	int taken, left;
 	pid_t pid;
 
 	have_a_worker();
 	pid = child(true);
-	taken = begin_command();
+	*ret_taken = begin_command();
 	usleep(200000);
 	kill(pid, SIGSTOP);
-	left = begin_command();
+	*ret_left = begin_command();
 	kill_unnoticed(pid);
+}
+
+/* Another worker might do it a second time. */
+static void what_was_taken_is_not_given_again(void **state)
+{
+	int taken, left;
+
+	die_between(&taken, &left);
 	assert_served(left);
 	assert_int_equal(last_words(taken, (char[SSH_ERROR_TEXT_MAX]){ 0 }), ERR_RESET);
 }
@@ -377,15 +384,8 @@ static void workers_that_always_die(void **state)
 static void a_host_that_is_taken_away(void **state)
 {
 	int taken, left;
-	pid_t pid;
 
-	have_a_worker();
-	pid = child(true);
-	taken = begin_command();
-	usleep(200000);
-	kill(pid, SIGSTOP);
-	left = begin_command();
-	kill_unnoticed(pid);
+	die_between(&taken, &left);
 	hub_host_stop(&host);
 	assert_refused(left, "nothing was done");
 	assert_int_equal(last_words(taken, (char[SSH_ERROR_TEXT_MAX]){ 0 }), ERR_RESET);
