@@ -4,7 +4,7 @@
  * A worker is started by the first session and ends by itself when it was idle. It asks for a connection to the
  * host's SSH port; we dial through the tunnel, make a socket pair, give the worker one end and let a bridge (hub_bridge.c) carry
  * bytes between the other end and the virtual connection. A worker that crashed is replaced at the next session; sessions that it
- * had not taken go to the next one (ssh/handover.h), and a command that was on its way meets no more than a delay.
+ * had not begun go to the next one (ssh/handover.h), and a command that was on its way meets no more than a delay.
  *
  * The breaker (ssh/breaker.h) stands where the worker asks to dial: what rests is the way to the host, while sessions on
  * a connection that stands go on. A dial that is let go stays in the list until the worker has told how the login went.
@@ -18,7 +18,7 @@
 #include "operator/hub_internal.h"
 #include "ssh/frame.h"
 
-#define WORKERS_MAX 3 /* that one session is given to, one after the other: those before it died and had not looked at it */
+#define WORKERS_MAX 3 /* that one session is given to, one after the other: those before it died and had not begun it */
 #define LOGIN_MAX (20 * NSEC_PER_SEC) /* the worker has told by then how it went */
 
 struct worker_dial {
@@ -216,7 +216,7 @@ static void free_worker(struct hub_host *hh, struct ssh_worker *w)
 	ssh_worker_free(w);
 }
 
-/* It ended; @why is NULL when it was idle. What it had not taken waits in @left. */
+/* It ended; @why is NULL when it was idle. What it had not begun waits in @left. */
 static void bury(struct hub_host *hh, const char *why)
 {
 	struct ssh_worker *w = hh->worker;

@@ -56,6 +56,41 @@ kill -9 "$NURSERY"
 wait "$EXEC_PID"
 check "a birth that failed is tried again: $(cat "$T/err")" equal $? 0
 
+# kill -9 of the worker during its login, which stands still before sshd's first word: the host was asked for nothing yet
+youngest() { children | sort -n | tail -1; }
+reached_sshd() { [ -n "$(ss -tnH state established dport = ":$SSH_PORT")" ]; }
+restart_hub
+: >"$T/ran"
+kill -STOP "$SSHD_PID"
+nefia exec --target web -- "echo once >>$T/ran" >"$T/out" 2>"$T/err" </dev/null &
+EXEC_PID=$!
+check "it logs in" wait_until 5 reached_sshd
+kill -9 "$(youngest)"
+kill -CONT "$SSHD_PID"
+wait "$EXEC_PID"
+check "the next worker does it: $(cat "$T/err")" equal $? 0
+check "once" equal "$(cat "$T/ran")" once
+
+# the same at any moment, up to a command that runs: done once, or told that it may have been
+n_given_again=0
+for ms in 0 20 40 60 80 100 120 140 160 200; do
+	: >"$T/ran"
+	nefia exec --target web -- "echo once >>$T/ran" >"$T/out" 2>"$T/err" </dev/null &
+	EXEC_PID=$!
+	sleep "$(printf '0.%03d' $ms)"
+	kill -9 "$(youngest)"
+	wait "$EXEC_PID"
+	status=$?
+	if [ $status = 0 ]; then
+		check "after $ms ms: done once" equal "$(cat "$T/ran")" once
+		n_given_again=$((n_given_again + 1))
+	else
+		check "after $ms ms: $(cat "$T/err")" contains "$(cat "$T/err")" "what was begun may have been done"
+		check "after $ms ms: no more than once" test "$(wc -l <"$T/ran")" -le 1
+	fi
+done
+check "most are not noticed" test $n_given_again -ge 5
+
 # a command that began is not run again
 : >"$T/ran"
 nefia exec --target web -- "echo once >>$T/ran; sleep 5" >"$T/out" 2>"$T/err" </dev/null &
