@@ -9,6 +9,7 @@
  * The breaker (ssh/breaker.h) stands where the worker asks to dial: what rests is the way to the host, while sessions on
  * a connection that stands go on. A dial that is let go stays in the list until the worker has told how the login went.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -336,21 +337,24 @@ static void hand_on(struct hub_host *hh)
 }
 
 /*
- * The pair is made before a worker's own socket, and its numbers are free again for the worker's connection: a hub that is killed
- * closes from the highest number down, so the worker hears first that we ended, and does not blame the server.
+ * A hub that is killed closes from the highest number down. Two numbers below a worker's own socket are free again for what comes
+ * next, its process and its connection: so it hears first that we ended, and does not blame the server. (The pair's first stays.)
  */
 enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
 {
 	struct ssh_handed *s;
-	int fds[2];
+	int fds[2], spare;
 	enum err e = os_socketpair(fds);
 
 	if (e != OK) {
 		snprintf(why, HUB_WHY_MAX, "cannot make a socket pair: %s", err_text(e));
 		return e;
 	}
+	spare = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
 	s = ssh_handed_new(fds[0]);
 	e = s ? give(hh, s, why) : ERR_NOMEM;
+	if (spare >= 0)
+		close(spare);
 	if (e != OK && !why[0])
 		snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
 	if (e == OK)
