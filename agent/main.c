@@ -195,10 +195,30 @@ static bool needs_home(const struct command *c, const struct agent_options *opt,
 	for (int i = 2; i < argc; i++)
 		if (strncmp(argv[i], "--out-dir", 9) == 0)
 			return false;
-	fprintf(stderr, "Error: HOME is not set, and the user database has no folder for user %u\n"
+	fprintf(stderr, "Error: HOME is not set to an absolute path, and the user database has no folder for user %u\n"
 			"Try: Set HOME, or name the file: --config PATH%s\n", (unsigned)getuid(),
 		c->fn == agent_cmd_enroll ? ", or the folder: --out-dir DIR" : "");
 	return true;
+}
+
+static int no_such(const char *name)
+{
+	fprintf(stderr, "nefia-agent: there is no command '%s'; see 'nefia-agent --help'\n", name);
+	return AGENT_EXIT_USAGE;
+}
+
+/* Of @name; NULL: of the program. */
+static int help(const char *name)
+{
+	const struct command *c = name ? find_command(name) : NULL;
+
+	if (name && !c)
+		return no_such(name);
+	if (c)
+		command_usage(c);
+	else
+		usage(stdout);
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -222,16 +242,12 @@ int main(int argc, char **argv)
 		printf("nefia-agent v%s commit %s built %s\n", NEFIA_VERSION, NEFIA_COMMIT, NEFIA_BUILD_DATE);
 		return 0;
 	}
+	if (strcmp(argv[1], "help") == 0)
+		return help(argv[2]);
+	if (wants_help(argc, argv))
+		return help(argv[1][0] == '-' ? NULL : argv[1]);
 	c = find_command(argv[1]);
-	if (wants_help(argc, argv)) {
-		if (c)
-			command_usage(c);
-		else
-			usage(stdout);
-		return 0;
-	}
-	if (c)
-		return needs_home(c, &opt, argc, argv) ? AGENT_EXIT_FAILURE : c->fn(&opt, argc - 1, argv + 1);
-	fprintf(stderr, "nefia-agent: there is no command '%s'; see 'nefia-agent --help'\n", argv[1]);
-	return AGENT_EXIT_USAGE;
+	if (!c)
+		return no_such(argv[1]);
+	return needs_home(c, &opt, argc, argv) ? AGENT_EXIT_FAILURE : c->fn(&opt, argc - 1, argv + 1);
 }

@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "base/text.h"
 #include "operator/cmd.h"
 #include "operator/edit.h"
 #include "operator/hub_client.h"
@@ -69,6 +70,27 @@ static int add_options(struct cli *cli, struct host_add *a, int argc, char **arg
 	a->name = argv[1];
 	if (!config_host_id_ok(a->name))
 		return cli_usage(cli, "'%s' cannot be a host's name: use letters, digits, '-', '_', '.'", a->name);
+	return 0;
+}
+
+/* What a selector can name: "a,b" would be two. */
+static bool is_label(const char *text)
+{
+	return !text_has_control(text) && !strchr(text, ',');
+}
+
+/* Each stands in a line of the file: who reads of a fault there would look for it in vain. */
+static int check_texts(const struct cli *cli, const struct host_add *a)
+{
+	static const char no_label[] = "%s cannot have a comma or a control character in it";
+
+	if (a->group && !is_label(a->group))
+		return cli_usage(cli, no_label, "--group");
+	for (size_t i = 0; i < a->n_tags; i++)
+		if (!is_label(a->tags[i]))
+			return cli_usage(cli, no_label, "--tag");
+	if ((a->user && text_has_control(a->user)) || (a->identity && text_has_control(a->identity)))
+		return cli_usage(cli, "--user and --identity cannot have a control character in them");
 	return 0;
 }
 
@@ -289,6 +311,8 @@ int cmd_host_add(struct cli *cli, int argc, char **argv)
 	int r = add_options(cli, &a, argc, argv);
 	enum err e;
 
+	if (r == 0)
+		r = check_texts(cli, &a);
 	if (r == 0)
 		r = check_values(cli, &a);
 	if (r == 0)

@@ -37,8 +37,8 @@ struct invite_flags {
 
 #define AT(field) offsetof(struct invite_flags, field)
 #define SHARED_OPTIONS                                                                                                  \
-	{ "endpoint", 0, "IP:PORT", "where agents reach this machine's WireGuard", option_text, AT(endpoint) },         \
-	{ "stun", 0, NULL, "find that out by STUN", option_flag, AT(stun) },                                            \
+	{ "endpoint", 0, "IP:PORT", "where agents reach this machine's WireGuard (required)", option_text, AT(endpoint) }, \
+	{ "stun", 0, NULL, "find that out by STUN (not in this version)", option_flag, AT(stun) },                      \
 	{ "enroll-port", 0, "PORT", "the TCP port of the enrollment (default 19820)", option_number, AT(enroll_port) }, \
 	{ "listen", 0, NULL, "wait for the host (default; --listen=false: do not)", option_switch, AT(listen) },        \
 	{ "listen-timeout", 0, "D", "how long (default 60m)", option_duration, AT(listen_timeout) },                    \

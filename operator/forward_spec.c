@@ -143,7 +143,6 @@ bool forward_end_is_path(const struct forward_end *e)
 const char *forward_end_format(const struct forward_end *e, char buf[FORWARD_END_STR_MAX])
 {
 	bool has_colon = strchr(e->host, ':');
-
 	int n = snprintf(buf, FORWARD_END_STR_MAX, "%s%s%s", has_colon ? "[" : "", e->host, has_colon ? "]" : "");
 
 	if (!forward_end_is_path(e))

@@ -4,11 +4,12 @@
  * A worker is started by the first session and ends by itself when it was idle. It asks for a connection to the
  * host's SSH port; we dial through the tunnel, make a socket pair, give the worker one end and let a bridge (hub_bridge.c) carry
  * bytes between the other end and the virtual connection. A worker that crashed is replaced at the next session; sessions that it
- * had not taken go to the next one (ssh/handover.h), and a command that was on its way meets no more than a delay.
+ * had not begun go to the next one (ssh/handover.h), and a command that was on its way meets no more than a delay.
  *
  * The breaker (ssh/breaker.h) stands where the worker asks to dial: what rests is the way to the host, while sessions on
  * a connection that stands go on. A dial that is let go stays in the list until the worker has told how the login went.
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "operator/hub_internal.h"
 #include "ssh/frame.h"
 
-#define WORKERS_MAX 3 /* that one session is given to, one after the other: those before it died and had not looked at it */
+#define WORKERS_MAX 3 /* that one session is given to, one after the other: those before it died and had not begun it */
 #define LOGIN_MAX (20 * NSEC_PER_SEC) /* the worker has told by then how it went */
 
 struct worker_dial {
@@ -216,7 +217,7 @@ static void free_worker(struct hub_host *hh, struct ssh_worker *w)
 	ssh_worker_free(w);
 }
 
-/* It ended; @why is NULL when it was idle. What it had not taken waits in @left. */
+/* It ended; @why is NULL when it was idle. What it had not begun waits in @left. */
 static void bury(struct hub_host *hh, const char *why)
 {
 	struct ssh_worker *w = hh->worker;
@@ -336,21 +337,24 @@ static void hand_on(struct hub_host *hh)
 }
 
 /*
- * The pair is made before a worker's own socket, and its numbers are free again for the worker's connection: a hub that is killed
- * closes from the highest number down, so the worker hears first that we ended, and does not blame the server.
+ * A hub that is killed closes from the highest number down. Two numbers below a worker's own socket are free again for what comes
+ * next, its process and its connection: so it hears first that we ended, and does not blame the server. (The pair's first stays.)
  */
 enum err hub_host_attach(struct hub_host *hh, int *ret_fd, char why[HUB_WHY_MAX])
 {
 	struct ssh_handed *s;
-	int fds[2];
+	int fds[2], spare;
 	enum err e = os_socketpair(fds);
 
 	if (e != OK) {
 		snprintf(why, HUB_WHY_MAX, "cannot make a socket pair: %s", err_text(e));
 		return e;
 	}
+	spare = fcntl(fds[0], F_DUPFD_CLOEXEC, 0);
 	s = ssh_handed_new(fds[0]);
 	e = s ? give(hh, s, why) : ERR_NOMEM;
+	if (spare >= 0)
+		close(spare);
 	if (e != OK && !why[0])
 		snprintf(why, HUB_WHY_MAX, "the SSH worker does not answer: %s", err_text(e));
 	if (e == OK)

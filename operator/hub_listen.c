@@ -24,8 +24,8 @@ struct hub_listener {
 	struct hub *hub;
 	struct hub_conn *conn;
 	struct net_listener *l;
-	struct list waiting; /* struct accepted */
-	unsigned n_waiting, backlog;
+	struct list held, answered, standing; /* struct accepted: a SYN without an answer, one with, a connection */
+	unsigned n_waiting, backlog; /* answered and standing */
 	bool wanted; /* an "accept" is under way */
 };
 
@@ -34,7 +34,6 @@ struct accepted {
 	struct hub_listener *owner;
 	struct net_syn *syn; /* held: there was no room */
 	struct net_tcp *tcp;
-	bool stands;
 };
 
 /* ---- streams ---- */
@@ -81,6 +80,8 @@ static void on_tcp(void *ctx, struct net_tcp *tcp, enum net_tcp_event ev);
 static void answer_syn(struct accepted *a, struct net_syn *syn)
 {
 	a->syn = NULL;
+	list_del(&a->link);
+	list_add_tail(&a->owner->answered, &a->link);
 	a->owner->n_waiting++;
 	if (net_syn_accept(syn, on_tcp, a, &a->tcp) != OK)
 		accepted_free(a);
@@ -89,18 +90,15 @@ static void answer_syn(struct accepted *a, struct net_syn *syn)
 /* The first that is held, into the place that has become free. */
 static void answer_held(struct hub_listener *l)
 {
-	if (l->n_waiting >= l->backlog)
-		return;
-	list_for_each(it, &l->waiting) {
-		struct accepted *a = container_of(it, struct accepted, link);
+	struct list *first = list_first(&l->held);
+	struct accepted *a;
 
-		if (a->syn) {
-			net_syn_set_gone(a->syn, NULL, NULL);
-			answer_syn(a, a->syn);
-			tunnel_kick(l->hub->tunnel);
-			return;
-		}
-	}
+	if (!first || l->n_waiting >= l->backlog)
+		return;
+	a = container_of(first, struct accepted, link);
+	net_syn_set_gone(a->syn, NULL, NULL);
+	answer_syn(a, a->syn);
+	tunnel_kick(l->hub->tunnel);
 }
 
 static void hand_over(struct hub_listener *l, struct accepted *a)
@@ -132,16 +130,10 @@ static void hand_over(struct hub_listener *l, struct accepted *a)
 /* The first that stands, to an "accept" that waits. */
 static void serve(struct hub_listener *l)
 {
-	if (!l->wanted)
-		return;
-	list_for_each(it, &l->waiting) {
-		struct accepted *a = container_of(it, struct accepted, link);
+	struct list *first = list_first(&l->standing);
 
-		if (a->stands) {
-			hand_over(l, a);
-			return;
-		}
-	}
+	if (l->wanted && first)
+		hand_over(l, container_of(first, struct accepted, link));
 }
 
 static void on_tcp(void *ctx, struct net_tcp *tcp, enum net_tcp_event ev)
@@ -150,7 +142,8 @@ static void on_tcp(void *ctx, struct net_tcp *tcp, enum net_tcp_event ev)
 	struct hub_listener *l = a->owner;
 
 	if (ev == NET_TCP_CONNECTED) {
-		a->stands = true;
+		list_del(&a->link);
+		list_add_tail(&l->standing, &a->link);
 		serve(l);
 	} else if (ev == NET_TCP_ERROR) {
 		net_tcp_close(tcp);
@@ -175,7 +168,7 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 	}
 	a->owner = l;
 	a->syn = syn;
-	list_add_tail(&l->waiting, &a->link);
+	list_add_tail(&l->held, &a->link);
 	if (l->n_waiting < l->backlog)
 		answer_syn(a, syn);
 	else
@@ -184,21 +177,29 @@ static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote
 
 /* ---- listeners ---- */
 
+static void abort_all(struct list *connections)
+{
+	list_for_each_safe(it, connections) {
+		struct accepted *a = container_of(it, struct accepted, link);
+
+		net_tcp_abort(a->tcp);
+		accepted_free(a);
+	}
+}
+
 static void listener_end(void *listener)
 {
 	struct hub_listener *l = listener;
 
-	list_for_each_safe(it, &l->waiting) {
+	list_for_each_safe(it, &l->held) {
 		struct accepted *a = container_of(it, struct accepted, link);
 
-		if (a->syn) {
-			net_syn_set_gone(a->syn, NULL, NULL);
-			net_syn_refuse(a->syn);
-		} else {
-			net_tcp_abort(a->tcp);
-		}
+		net_syn_set_gone(a->syn, NULL, NULL);
+		net_syn_refuse(a->syn);
 		accepted_free(a);
 	}
+	abort_all(&l->answered);
+	abort_all(&l->standing);
 	net_listener_close(l->l);
 	tunnel_kick(l->hub->tunnel);
 	free(l);
@@ -237,7 +238,9 @@ void hub_op_listen(struct hub_conn *c, const json_t *req)
 	l->hub = hub_conn_hub(c);
 	l->conn = c;
 	l->backlog = backlog < 1 || backlog > BACKLOG_MAX ? BACKLOG_MAX : (unsigned)backlog;
-	list_init(&l->waiting);
+	list_init(&l->held);
+	list_init(&l->answered);
+	list_init(&l->standing);
 	e = listen_on(l, &bound);
 	if (e != OK) {
 		free(l);

@@ -30,7 +30,7 @@ static void usage(FILE *f)
 	fprintf(f, "Usage: nefia [--config FILE] [--batch] COMMAND ...\n\nCommands:\n");
 	for (const struct command *c = commands; c->name; c++)
 		fprintf(f, "  %-10s %s\n", c->name, c->summary);
-	fprintf(f, "\n'nefia COMMAND --help' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
+	fprintf(f, "\n'nefia help COMMAND' tells more. Files are in ~/.nefia ($NEFIA_HOME).\n");
 }
 
 static int bad_option(const char *option)
@@ -96,11 +96,34 @@ static int needs_word(const struct cli *cli, const struct command *c)
 	return cli_usage(cli, "expected: %s", list);
 }
 
+/* `help [COMMAND [WORD]]`, as elsewhere; the same as --help behind them. */
+static int help(int argc, char **argv)
+{
+	const struct command *c = argc > 1 ? commands_find(commands, argv[1]) : NULL, *word = NULL;
+	char called[40];
+
+	if (argc == 1) {
+		usage(stdout);
+		return EXIT_OK;
+	}
+	if (!c)
+		return no_such("", commands, argv[1]);
+	if (argc > 2 && c->words)
+		word = commands_find(c->words, argv[2]);
+	snprintf(called, sizeof(called), " %s", c->name);
+	if (argc > 2 && c->words && !word)
+		return no_such(called, c->words, argv[2]);
+	commands_help(stdout, c, word);
+	return EXIT_OK;
+}
+
 static int dispatch(struct cli *cli, int argc, char **argv)
 {
 	const struct command *c = commands_find(commands, argv[0]), *word = NULL;
 	char called[40];
 
+	if (strcmp(argv[0], "help") == 0)
+		return help(argc, argv);
 	if (!c)
 		return no_such("", commands, argv[0]);
 	if (is_words_request(argc, argv))
@@ -123,7 +146,7 @@ static int dispatch(struct cli *cli, int argc, char **argv)
 	if (!cli->cmd->fn)
 		return needs_word(cli, c);
 	if (lacks_home(cli))
-		return cli_error(cli, 1008, "HOME is not set, and the user database has no folder for user %u", (unsigned)getuid());
+		return cli_error(cli, 1008, "HOME is not set to an absolute path, and the user database has no folder for user %u", (unsigned)getuid());
 	return cli->cmd->fn(cli, argc, argv);
 }
 

@@ -154,8 +154,8 @@ void status_print(FILE *f, const struct status *s)
 		fprintf(f, "  (none)\n");
 	if (n_stale > 0)
 		fprintf(f,
-			"\nTroubleshooting: %zu stale peer%s detected. Run 'nefia vpn diagnose' to investigate.\n",
-			n_stale, n_stale == 1 ? "" : "s");
+			"\nTroubleshooting: %zu stale peer%s detected. Run '%s' to investigate.\n",
+			n_stale, n_stale == 1 ? "" : "s", s->pinged ? "nefia hub logs" : "nefia vpn status --live --ping");
 	if (s->rival)
 		fprintf(f, "\nAnother hub lives with this operator's key, at %s, seen by host %s %s. %s\n", s->rival, s->rival_host,
 			status_age(s->rival_age_s, age),

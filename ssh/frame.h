@@ -63,7 +63,7 @@ enum ssh_control {
 	SSH_C_CONFIG = 'C',  /* u32 version; string host, user, known key types; u64 file_size_max, list_max; string root; u32 idle_s;
 			      * u32 has_agent; u32 n; n x (string path, string why not, files: string private, string public, string certificate) */
 	SSH_C_DIALED = 'D',  /* u32 dial, u32 err, string message ("": none); with a descriptor when OK */
-	SSH_C_SESSION = 'S', /* with a descriptor */
+	SSH_C_SESSION = 'S', /* u32 session; with a descriptor */
 	SSH_C_VERDICT = 'K', /* u32 dial, u32 err, string message */
 	SSH_C_AGENT_SAID = 'A', /* u32 dial, u32 err, string answer without its length */
 	SSH_C_SECRET_IS = 'P',  /* u32 identity, string passphrase ("" = not known) */
@@ -73,14 +73,14 @@ enum ssh_control {
 	SSH_C_HOST_KEY = 'k', /* worker: u32 dial, string type, string blob; once a dial */
 	SSH_C_IDLE = 'i',     /* worker: u32 sessions that it ever got, all over for idle_s: it may be ended */
 	SSH_C_COUNTS = 'n',   /* worker: u32 connections, sessions, file sessions among them, file sessions that ended */
-	SSH_C_TAKEN = 't',    /* worker: u32 sessions that it has by now: before it looks at one it says so (handover.h) */
+	SSH_C_TAKEN = 't',    /* worker: u32 session: it is begun, and for no other worker any more (handover.h) */
 	SSH_C_AGENT = 'a',    /* worker: u32 dial, string request with its length */
 	SSH_C_SECRET = 'p',   /* worker: u32 identity, string passphrase: that is it; "": what is it? */
 };
 #define SSH_IDENT_PATH_MAX 4095     /* bytes of an identity's path: as the system has it */
 #define SSH_ROOT_MAX 1023           /* bytes of ssh.session_root */
 #define SSH_CONTROL_MAX (128 * 1024)
-#define SSH_CONTROL_VERSION 7       /* of these messages: hub and worker may be of two installations */
+#define SSH_CONTROL_VERSION 8       /* of these messages: hub and worker may be of two installations */
 #define SSH_WORKER_OTHER_VERSION 83 /* the exit status of a worker that finds another one */
 #define SSH_WORKER_NO_SANDBOX 84    /* of one that may not lock itself in */
 #define SSH_BLOB_MAX 16384
@@ -95,7 +95,7 @@ struct ssh_counts {
 /* What a worker asks of the hub, or tells; views into the message. */
 struct ssh_question {
 	enum ssh_control kind; /* SSH_C_DIAL, _OUTCOME, _HOST_KEY, _IDLE, _TAKEN, _AGENT, _SECRET or _COUNTS */
-	uint32_t id;           /* of the dial; IDLE, TAKEN: the sessions that it got; SECRET: the identity */
+	uint32_t id;           /* of the dial; TAKEN: of the session; IDLE: the sessions that it got; SECRET: the identity */
 	enum err outcome;
 	struct ssh_counts counts;
 	char type[64];         /* of the host key, one word, and the first string of the blob */

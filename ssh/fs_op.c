@@ -132,7 +132,11 @@ void fs_op_fail_reply(struct fs_op *op, const struct sftp_reply *r, const char *
 		return;
 	}
 	e = sftp_err(r->status, &text);
-	fs_op_fail(op, e, "%s %s: %s", what, op->path, text);
+	/* Which of two names it means no server says. */
+	if (op->kind == SSH_OP_MV)
+		fs_op_fail(op, e, "%s %s: %s (to %s)", what, op->path, text, op->second);
+	else
+		fs_op_fail(op, e, "%s %s: %s", what, op->path, text);
 }
 
 bool fs_op_expect_ok(struct fs_op *op, const struct sftp_reply *r, const char *what)

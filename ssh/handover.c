@@ -4,9 +4,10 @@
  * The hub's copy of a session's socket is the same open file as the one in the message: closing it when the worker has the other
  * takes nothing away, and sending it again gives the next worker all that the command has written so far.
  *
- * Between two workers lies the border that makes this safe. A worker says "taken" before it looks at the session, and when
- * that cannot be said it ends without looking (worker_hub.c). The hub closes its ear first (ssh_worker_leave()), then reads
- * what was said before: whatever is not among it can never be taken.
+ * Between two workers lies the border that makes this safe. A worker finds out what is wanted without taking it out of the
+ * socket, and logs in (job_frame.c). It says "taken" before the first byte that it takes out or puts in, and before the first
+ * that asks the host for something; when that cannot be said it does neither (job.c). The hub closes its ear first
+ * (ssh_worker_leave()), then reads what was said before: whatever is not among it can never be taken.
  */
 #include "ssh/handover.h"
 
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/endian.h"
 #include "os/stream.h"
 #include "ssh/frame.h"
 
@@ -54,9 +56,12 @@ void ssh_handed_refuse(struct ssh_handed *s, enum err e, const char *why)
 
 static enum err send_one(struct ssh_handover *h, int ctl, struct ssh_handed *s)
 {
-	uint8_t kind = SSH_C_SESSION;
-	enum err e = os_send_fds(ctl, &kind, 1, &s->fd, 1);
+	uint8_t msg[5] = { SSH_C_SESSION };
+	enum err e;
 
+	s->number = h->n_sent + 1;
+	put_le32(msg + 1, s->number);
+	e = os_send_fds(ctl, msg, sizeof(msg), &s->fd, 1);
 	s->sent = e == OK;
 	h->n_sent += e == OK;
 	return e == OK || e == ERR_AGAIN ? e : ERR_CLOSED;
@@ -122,13 +127,18 @@ bool ssh_handover_waits(const struct ssh_handover *h)
 	return last != &h->sessions && !container_of(last, struct ssh_handed, link)->sent;
 }
 
-enum err ssh_handover_taken(struct ssh_handover *h, uint32_t n)
+enum err ssh_handover_taken(struct ssh_handover *h, uint32_t number)
 {
-	if (n - h->n_taken > h->n_sent - h->n_taken)
-		return ERR_PROTOCOL;
-	for (; h->n_taken != n; h->n_taken++)
-		ssh_handed_free(drop_first(h));
-	return OK;
+	list_for_each(it, &h->sessions) {
+		struct ssh_handed *s = container_of(it, struct ssh_handed, link);
+
+		if (!s->sent || s->number != number)
+			continue;
+		list_del(&s->link);
+		ssh_handed_free(s);
+		return OK;
+	}
+	return ERR_PROTOCOL;
 }
 
 void ssh_handover_leave(struct ssh_handover *h, struct list *ret)

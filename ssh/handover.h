@@ -1,8 +1,8 @@
 /*
- * ssh/handover.h - sessions on their way to a worker: given, and kept until it has said that it has them.
+ * ssh/handover.h - sessions with a worker that have not begun: given, and kept until it has said that it takes them.
  *
- * A worker may be killed at any moment, also before it was born. What it has not taken is whole: no byte of such a session was
- * read by anybody, so nothing of its command has reached the host, and another worker may have it.
+ * A worker may be killed at any moment, also before it was born, and while it logs in. What it has not taken is whole: no byte of
+ * such a session was taken out of its socket or put in, nothing of its command has reached the host, and another worker may have it.
  */
 #ifndef SSH_HANDOVER_H
 #define SSH_HANDOVER_H
@@ -16,6 +16,7 @@ struct ssh_handed {
 	int fd;
 	unsigned n_workers; /* that it was given to */
 	bool sent;          /* to the one that has it now */
+	uint32_t number;    /* that it has there */
 };
 /** ssh_handed_new() - @fd is given away, also when there is no memory: NULL */
 struct ssh_handed *ssh_handed_new(int fd);
@@ -25,8 +26,8 @@ void ssh_handed_refuse(struct ssh_handed *s, enum err e, const char *why);
 
 /* Of one worker. */
 struct ssh_handover {
-	struct list sessions; /* struct ssh_handed: given and not taken, in their order */
-	uint32_t n_sent, n_taken; /* ever */
+	struct list sessions; /* struct ssh_handed: given and not taken, those that were sent in front, in their order */
+	uint32_t n_sent;      /* ever; the number of the last one */
 };
 void ssh_handover_init(struct ssh_handover *h);
 /** ssh_handover_fini() - those that are left are closed */
@@ -43,8 +44,8 @@ void ssh_handover_keep(struct ssh_handover *h, struct ssh_handed *s);
 MUST_CHECK enum err ssh_handover_push(struct ssh_handover *h, int ctl);
 /** ssh_handover_waits() - is there one that was not sent yet? */
 bool ssh_handover_waits(const struct ssh_handover *h);
-/** ssh_handover_taken() - the worker has @n by now; ERR_PROTOCOL: as many were never sent, or it said more before */
-MUST_CHECK enum err ssh_handover_taken(struct ssh_handover *h, uint32_t n);
+/** ssh_handover_taken() - the worker takes session @number; ERR_PROTOCOL: it was never sent that, or took it before */
+MUST_CHECK enum err ssh_handover_taken(struct ssh_handover *h, uint32_t number);
 /** ssh_handover_leave() - what is not taken, to the end of @ret: it is the caller's */
 void ssh_handover_leave(struct ssh_handover *h, struct list *ret);
 

@@ -26,14 +26,16 @@
 #define START_TIMEOUT (30 * NSEC_PER_SEC)
 #define CLOSE_TIMEOUT (10 * NSEC_PER_SEC)
 
-struct ssh_job *ssh_job_new(int fd, const struct ssh_setup *setup)
+struct ssh_job *ssh_job_new(int fd, uint32_t number, const struct ssh_setup *setup, const struct ssh_taker *taker)
 {
 	struct ssh_job *j = calloc(1, sizeof(*j));
 
 	if (!j)
 		return NULL;
 	j->fd = fd;
+	j->session = number;
 	j->setup = setup;
+	j->taker = taker;
 	j->deadline = NSEC_NEVER;
 	fs_session_init(&j->fs, NULL, &j->out, 0);
 	list_init(&j->link);
@@ -54,6 +56,7 @@ static void leave_conn(struct ssh_job *j)
 
 void ssh_job_free(struct ssh_job *j)
 {
+	(void)!ssh_job_take(j);
 	ssh_listen_close(j);
 	leave_conn(j);
 	ssh_buf_fini(&j->in);
@@ -65,6 +68,23 @@ void ssh_job_free(struct ssh_job *j)
 	close(j->fd);
 	free(j->arg);
 	free(j);
+}
+
+bool ssh_job_take(struct ssh_job *j)
+{
+	j->taken = j->taken || j->taker->take(j->taker->ctx, j->session);
+	return j->taken;
+}
+
+bool ssh_job_begin(struct ssh_job *j, nsec_t now)
+{
+	if (!j->taken) {
+		if (!ssh_job_take(j))
+			return false;
+		ssh_job_read(j, now);
+		j->moved = true; /* another step, for whatever has come behind the first frame */
+	}
+	return j->arg && !j->in_eof && !j->want_close && j->state < JOB_CLOSE;
 }
 
 bool ssh_job_is_file(const struct ssh_job *j)
@@ -241,7 +261,7 @@ static void step_ready(struct ssh_job *j, nsec_t now)
 	if (j->state == JOB_OPEN)
 		ssh_job_open(j, now);
 	if (j->state == JOB_START)
-		ssh_job_start(j);
+		ssh_job_start(j, now);
 	if (j->state == JOB_RUN)
 		run_any(j, now);
 	if (j->state == JOB_FINISH)
@@ -252,7 +272,7 @@ void ssh_job_step(struct ssh_job *j, nsec_t now)
 {
 	enum ssh_job_state before = j->state;
 
-	ssh_job_take(j, now);
+	ssh_job_read(j, now);
 	if ((j->in_eof || j->want_close) && j->state < JOB_CLOSE)
 		j->state = j->state < JOB_OPEN ? JOB_DONE : JOB_CLOSE;
 	if (j->conn && j->conn->state == SSH_READY) {

@@ -5,6 +5,15 @@
 #include "ssh/conn.h"
 #include "ssh/fs.h"
 
+/*
+ * Who is told that a session begins. Before that the hub may give it to another worker, and here nothing is taken out of its socket
+ * or put in; false: it cannot be told, and the session must stay as it is.
+ */
+struct ssh_taker {
+	bool (*take)(void *ctx, uint32_t session);
+	void *ctx;
+};
+
 enum ssh_job_state { JOB_NEW, JOB_WAIT_CONN, JOB_OPEN, JOB_START, JOB_RUN, JOB_FINISH, JOB_CLOSE, JOB_DONE };
 
 struct ssh_job {
@@ -12,9 +21,12 @@ struct ssh_job {
 	bool retried; /* on a second connection already */
 	struct list link;
 	int fd;
+	const struct ssh_taker *taker;
+	uint32_t session; /* its number, for the taker */
+	bool taken;
 	enum ssh_job_state state;
 	enum ssh_frame kind;
-	char *arg; /* command, path or host */
+	char *arg; /* command, path or host; NULL: the first frame was not taken out yet */
 	uint32_t number; /* mode or port */
 	struct ssh_conn *conn;
 	LIBSSH2_CHANNEL *channel;
@@ -33,8 +45,9 @@ struct ssh_job {
 	nsec_t deadline;        /* of JOB_OPEN, JOB_START and JOB_CLOSE */
 };
 
-/** ssh_job_new() - @setup stays; it counts from the first frame on */
-struct ssh_job *ssh_job_new(int fd, const struct ssh_setup *setup);
+/** ssh_job_new() - of the session @number at @fd; @setup and @taker stay, and count from the first frame on. NULL: no memory, @fd stays. */
+struct ssh_job *ssh_job_new(int fd, uint32_t number, const struct ssh_setup *setup, const struct ssh_taker *taker);
+/** ssh_job_free() - takes it, if it was not: nobody else is to have it */
 void ssh_job_free(struct ssh_job *j);
 /** ssh_job_step() - as far as it goes without blocking; JOB_DONE with an empty @out ends it */
 void ssh_job_step(struct ssh_job *j, nsec_t now);

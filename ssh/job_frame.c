@@ -1,9 +1,10 @@
 /*
  * ssh/job_frame.c - a session's frames: what its command sends, and what it is told.
  *
- * The first frame says what is wanted and makes the job (EXEC, FS, DIRECT, ...); the others steer it while it runs. One
- * that is not known then is a newer command's and is passed over. Nothing is read while the queue towards the host is long,
- * so the command waits where the server does. An answer to a passphrase's question is wiped where it stood.
+ * The first frame says what is wanted and makes the job (EXEC, FS, DIRECT, ...). It is looked at while it stays in the socket,
+ * whole for another worker (handover.h), and is taken out when all is ready for it, or when something has to be said. The others
+ * steer the job while it runs. One that is not known then is a newer command's and is passed over. Nothing is read while the queue
+ * towards the host is long, so the command waits where the server does. An answer to a passphrase's question is wiped where it stood.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -53,6 +54,8 @@ void ssh_job_ask(struct ssh_job *j, struct ssh_ident *id)
 
 void ssh_job_pump(struct ssh_job *j)
 {
+	if (ssh_buf_used(&j->out) == 0 || j->in_eof || !ssh_job_take(j))
+		return;
 	while (ssh_buf_used(&j->out) > 0 && !j->in_eof) {
 		ssize_t n = send(j->fd, j->out.p + j->out.off, ssh_buf_used(&j->out), MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -91,7 +94,10 @@ static void take_first(struct ssh_job *j, uint8_t type, struct bytes body)
 		ssh_job_fail(j, ERR_NOMEM, "out of memory");
 		return;
 	}
-	j->state = j->arg ? JOB_WAIT_CONN : JOB_DONE;
+	if (!j->arg)
+		j->state = JOB_DONE;
+	else if (j->state == JOB_NEW)
+		j->state = JOB_WAIT_CONN;
 }
 
 static void take_answer(struct ssh_job *j, struct ssh_reader *r)
@@ -156,7 +162,7 @@ static bool is_first(uint8_t type)
 
 static void take_frame(struct ssh_job *j, nsec_t now, uint8_t type, struct bytes body)
 {
-	if (j->state != JOB_NEW)
+	if (j->arg)
 		take_running(j, now, type, body);
 	else if (is_first(type))
 		take_first(j, type, body);
@@ -167,11 +173,13 @@ static void take_frame(struct ssh_job *j, nsec_t now, uint8_t type, struct bytes
 /* Operations on files may be sent before SFTP is there: they wait in @in. */
 static bool holds_frames(const struct ssh_job *j)
 {
-	return j->kind == SSH_F_FS && j->state > JOB_NEW && j->state < JOB_RUN;
+	return j->kind == SSH_F_FS && j->arg && j->state < JOB_RUN;
 }
 
 bool ssh_job_wants_read(const struct ssh_job *j)
 {
+	if (!j->taken)
+		return !j->in_eof && j->state == JOB_NEW;
 	return !j->in_eof && j->state < JOB_CLOSE && ssh_buf_used(&j->data) < ssh_job_queue_max(j) &&
 	       (!holds_frames(j) || ssh_buf_used(&j->in) < ssh_job_queue_max(j));
 }
@@ -193,8 +201,43 @@ static void take_frames(struct ssh_job *j, nsec_t now)
 		ssh_job_fail(j, ERR_PROTOCOL, "malformed frame");
 }
 
-void ssh_job_take(struct ssh_job *j, nsec_t now)
+/* A first frame that is there in one piece, and of our version. What waits for a listener that this worker has is of no use to others. */
+static bool can_wait(struct bytes in, enum ssh_frame *ret_kind)
 {
+	struct ssh_buf b = { .p = (uint8_t *)in.p, .len = in.len };
+	struct bytes body;
+	size_t total;
+	uint8_t type;
+
+	if (ssh_frame_next(&b, &type, &body, &total) != OK || !is_first(type) || type == SSH_F_ACCEPT)
+		return false;
+	*ret_kind = (enum ssh_frame)type;
+	return ssh_read_u32(&(struct ssh_reader){ body.p, body.len, false }) == SSH_SESSION_VERSION;
+}
+
+/* What is wanted, when it can be told; anything else is taken at once and is answered as it deserves. */
+static void look(struct ssh_job *j)
+{
+	static uint8_t in[READ_SIZE];
+	ssize_t n = recv(j->fd, in, sizeof(in), MSG_PEEK | MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		j->in_eof = true;
+	else if (can_wait((struct bytes){ in, (size_t)n }, &j->kind))
+		j->state = JOB_WAIT_CONN;
+	else
+		(void)!ssh_job_take(j);
+	explicit_bzero(in, n > 0 ? (size_t)n : 0);
+}
+
+void ssh_job_read(struct ssh_job *j, nsec_t now)
+{
+	if (!j->taken && j->state == JOB_NEW)
+		look(j);
+	if (!j->taken)
+		return;
 	take_frames(j, now);
 	while (ssh_job_wants_read(j)) {
 		uint8_t *to = ssh_buf_room(&j->in, READ_SIZE);

@@ -4,6 +4,9 @@
  * One job of a connection opens at a time (ssh_conn_begin_open()), because the library has one place for it. A refusal has
  * its reason in the library's words. Where the connection is the reason (it died unnoticed, the server lets us have no more
  * sessions on it) the job looks for another: nothing ran yet.
+ *
+ * The session is taken from the hub (ssh_job_begin()) as late as may be: a session channel and SFTP change nothing at the host,
+ * what is asked for behind them does.
  */
 #include <string.h>
 
@@ -155,6 +158,8 @@ static void open_files(struct ssh_job *j, nsec_t now)
 		ssh_job_fail(j, e == ERR_FULL ? ERR_FORBIDDEN : e, "%s", why);
 		return;
 	}
+	if (!ssh_job_begin(j, now))
+		return;
 	fs_session_init(&j->fs, ssh_fs_client(c->fs), &j->out, j->setup->file_size_max);
 	j->fs.lanes = ssh_fs_lanes(c->fs);
 	j->fs.list_max = j->setup->list_max;
@@ -176,23 +181,30 @@ static void logged_in(struct ssh_job *j)
 
 void ssh_job_open(struct ssh_job *j, nsec_t now)
 {
-	if (j->kind == SSH_F_LOGIN)
-		logged_in(j);
+	if (ssh_job_is_file(j))
+		open_files(j, now);
+	else if (j->kind == SSH_F_EXEC || j->kind == SSH_F_SHELL)
+		open_channel(j, now);
+	else if (!ssh_job_begin(j, now))
+		return;
+	else if (j->kind == SSH_F_DIRECT)
+		open_channel(j, now);
 	else if (j->kind == SSH_F_LISTEN)
 		open_listener(j, now);
 	else if (j->kind == SSH_F_ACCEPT)
 		accept_channel(j);
-	else if (ssh_job_is_file(j))
-		open_files(j, now);
 	else
-		open_channel(j, now);
+		logged_in(j);
 }
 
-void ssh_job_start(struct ssh_job *j)
+void ssh_job_start(struct ssh_job *j, nsec_t now)
 {
-	int r = j->kind == SSH_F_SHELL ? ssh_shell_start(j) :
-		libssh2_channel_process_startup(j->channel, "exec", 4, j->arg, (unsigned)strlen(j->arg));
+	int r;
 
+	if (!ssh_job_begin(j, now))
+		return;
+	r = j->kind == SSH_F_SHELL ? ssh_shell_start(j) :
+	    libssh2_channel_process_startup(j->channel, "exec", 4, j->arg, (unsigned)strlen(j->arg));
 	if (r == LIBSSH2_ERROR_EAGAIN && !j->conn->eof)
 		return;
 	if (r != 0 && j->conn->eof) {

@@ -59,7 +59,7 @@ struct ssh_worker {
 	bool has_asked;         /* anything: it understood its configuration */
 	unsigned n_dials;       /* asked for and not answered */
 	unsigned n_questions;   /* host keys that it may still ask about: one for each connection that it got */
-	struct ssh_handover sessions; /* given to it and not taken yet */
+	struct ssh_handover sessions; /* given to it, and not begun yet */
 	nsec_t minute;
 	unsigned n_this_minute; /* dials */
 	struct ssh_counts counts;
@@ -345,7 +345,7 @@ static void answer_question(struct ssh_worker *w, const struct ssh_question *q)
 	else if (q->kind == SSH_C_COUNTS)
 		w->counts = q->counts;
 	else if (q->kind == SSH_C_TAKEN && ssh_handover_taken(&w->sessions, q->id) != OK)
-		end(w, "it took more sessions than it was given");
+		end(w, "it took a session that it does not have");
 	else if (q->kind == SSH_C_IDLE && q->id == w->sessions.n_sent && !ssh_handover_waits(&w->sessions))
 		end(w, NULL); /* idle, and no session is on the way to it */
 }

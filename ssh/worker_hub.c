@@ -187,29 +187,36 @@ static void take_secret(struct ssh_process *p, struct ssh_reader *r)
 	explicit_bzero(passphrase, sizeof(passphrase));
 }
 
-/* The hub gives what we do not say to have to the next worker: it must know before we look. */
-static void tell_taken(struct ssh_process *p)
+/* The hub gives what we do not say to have to the next worker: it must know before anything is done. */
+bool ssh_process_tell_taken(void *ctx, uint32_t session)
 {
+	struct ssh_process *p = ctx;
 	struct ssh_buf b = { 0 };
 	uint8_t type = SSH_C_TAKEN;
 
-	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, p->n_sessions) == OK)
+	/* A hub that has closed its ear may have given it away already. */
+	if (p->over)
+		return false;
+	if (ssh_buf_add(&b, &type, 1) == OK && ssh_put_u32(&b, session) == OK)
 		ssh_process_tell(p, &b);
 	else
 		p->over = true;
 	ssh_buf_fini(&b);
+	return !p->over;
 }
 
-static void take_session(struct ssh_process *p, int *fd)
+static void take_session(struct ssh_process *p, struct ssh_reader *r, int *fd)
 {
-	struct ssh_job *j;
+	uint32_t number = ssh_read_u32(r);
+	struct ssh_job *j = *fd >= 0 ? ssh_job_new(*fd, number, &p->setup, &p->taker) : NULL;
 
 	p->n_sessions++;
 	p->idle_told = false;
-	tell_taken(p);
-	j = *fd >= 0 && !p->over ? ssh_job_new(*fd, &p->setup) : NULL;
-	if (!j)
+	if (!j) {
+		/* No descriptor was free for it, or no memory: its command is not to wait for us. */
+		(void)!ssh_process_tell_taken(p, number);
 		return;
+	}
 	*fd = -1;
 	if (p->n_jobs >= N_JOBS_MAX) {
 		ssh_job_conn_dead(j, ERR_FULL, "too many sessions with this host at once");
@@ -255,7 +262,7 @@ void ssh_process_take_message(struct ssh_process *p)
 	else if (buf[0] == SSH_C_RETIRE)
 		retire_all(p);
 	else if (buf[0] == SSH_C_SESSION)
-		take_session(p, &fd);
+		take_session(p, &r, &fd);
 	else if (buf[0] == SSH_C_AGENT_SAID)
 		take_agent(p, &r);
 	else if (buf[0] == SSH_C_SECRET_IS)

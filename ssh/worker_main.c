@@ -150,6 +150,7 @@ int ssh_worker_run(int ctl_fd)
 	p = (struct ssh_process){ .ctl = ctl_fd, .cpu.seconds = TURN_CPU_SECONDS, .counts_at = NSEC_NEVER };
 	list_init(&p.conns);
 	list_init(&p.jobs);
+	p.taker = (struct ssh_taker){ ssh_process_tell_taken, &p };
 	p.asker = (struct ssh_asker){ &p.setup, &p.conns, &p.jobs, &p.cpu, ssh_process_tell, &p };
 	raise_descriptors();
 	os_set_name("nefia-ssh"); /* in ps: what was forked has its parent's words */

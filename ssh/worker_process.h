@@ -8,6 +8,7 @@
 #include "ssh/ask.h"
 #include "ssh/conn.h"
 #include "ssh/cpu_watch.h"
+#include "ssh/job.h"
 #include "ssh/setup.h"
 
 #define N_JOBS_MAX 1100 /* a thousand forwards, and some */
@@ -25,6 +26,7 @@ struct ssh_process {
 	nsec_t now, idle_ns, idle_since;
 	struct cpu_watch cpu;
 	struct ssh_asker asker;
+	struct ssh_taker taker;
 	uint32_t n_sessions; /* that came, ever */
 	struct ssh_counts counts, told; /* for the hub's status */
 	nsec_t counts_at; /* when they are told; NSEC_NEVER: they are */
@@ -35,6 +37,8 @@ struct ssh_process {
 /* ---- worker_hub.c ---- */
 /** ssh_process_tell() - a message for the hub; @ctx: the struct ssh_process, which is over when the hub does not take it */
 void ssh_process_tell(void *ctx, const struct ssh_buf *msg);
+/** ssh_process_tell_taken() - a session begins; @ctx as above. False: the hub does not hear it, and it must not. */
+MUST_CHECK bool ssh_process_tell_taken(void *ctx, uint32_t session);
 /** ssh_process_ask_dial() - a way to the host, for connection @id */
 void ssh_process_ask_dial(struct ssh_process *p, uint32_t id);
 /** ssh_process_ask_host_key() - is this its key? */

@@ -56,6 +56,40 @@ kill -9 "$NURSERY"
 wait "$EXEC_PID"
 check "a birth that failed is tried again: $(cat "$T/err")" equal $? 0
 
+# kill -9 of the worker during its login, which stands still before sshd's first word: the host was asked for nothing yet
+youngest() { children | sort -n | tail -1; }
+reached_sshd() { [ -n "$(ss -tnH state established dport = ":$SSH_PORT")" ]; }
+restart_hub
+: >"$T/ran"
+kill -STOP "$SSHD_PID"
+nefia exec --target web -- "echo once >>$T/ran" >"$T/out" 2>"$T/err" </dev/null &
+EXEC_PID=$!
+check "it logs in" wait_until 5 reached_sshd
+kill -9 "$(youngest)"
+kill -CONT "$SSHD_PID"
+wait "$EXEC_PID"
+check "the next worker does it: $(cat "$T/err")" equal $? 0
+check "once" equal "$(cat "$T/ran")" once
+
+# the same at any moment, up to a command that runs: done once, or told that it may have been
+n_given_again=0
+times="0 20 40 60 80 100 120 140 160 200"
+for ms in $times; do
+	nefia exec --target web -- "echo once >>$T/ran.$ms" >"$T/out" 2>"$T/err" </dev/null &
+	EXEC_PID=$!
+	sleep "$(printf '0.%03d' $ms)"
+	kill -9 "$(youngest)"
+	wait "$EXEC_PID"
+	status=$?
+	if [ $status = 0 ]; then
+		check "after $ms ms: done" equal "$(cat "$T/ran.$ms")" once
+		n_given_again=$((n_given_again + 1))
+	else
+		check "after $ms ms: $(cat "$T/err")" contains "$(cat "$T/err")" "what was begun may have been done"
+	fi
+done
+check "most are not noticed" test $n_given_again -ge 5
+
 # a command that began is not run again
 : >"$T/ran"
 nefia exec --target web -- "echo once >>$T/ran; sleep 5" >"$T/out" 2>"$T/err" </dev/null &
@@ -67,6 +101,11 @@ check "its worker is missed" equal $? 255
 check "in words" contains "$(cat "$T/err")" "Error: [E1037]"
 check "nor is it said that it was not" contains "$(cat "$T/err")" "what was begun may have been done"
 check "and it was run once" equal "$(cat "$T/ran")" once
+
+# Nor was any of those above: what was begun when its worker died has had its time by now.
+for ms in $times; do
+	check "after $ms ms: no more than once" test "$(cat "$T/ran.$ms" 2>/dev/null | wc -l)" -le 1
+done
 
 # kill -9 of the hub
 kill -9 "$HUB_PID"

@@ -127,6 +127,8 @@ expect 0 "mv of several into a folder" nefia fs mv "web:$R/moved" "web:$R/b.*" "
 check "they are there" test -e "$R/new/moved" -a -e "$R/new/b.txt"
 expect 1 "mv of several to what is no folder" nefia fs mv "web:$R/new/moved" "web:$R/new/b.txt" "web:$R/nothing"
 printf old >"$R/old"
+expect 1 "mv into a folder that is not there" nefia fs mv "web:$R/new/moved" "web:$R/nowhere/x"
+check "both names are said" contains "$ERR" "moving $R/new/moved: no such file or folder (to $R/nowhere/x)"
 expect 1 "mv -n" nefia fs mv -n "web:$R/new/moved" "web:$R/old"
 check "left" equal "$(cat "$R/old")" old
 expect 0 "mv replaces" nefia fs mv "web:$R/new/moved" "web:$R/old"

@@ -88,6 +88,7 @@ if command -v python3 >/dev/null; then
 fi
 
 # ---- many at once, tunnel lost and back ----
+check "nobody's hub is left, so that it has its own" wait_until 5 test ! -S "$NEFIA_HOME/run/hub.sock"
 expect 0 "the stress program" "$EX/many" web 8 4
 check "all ran, nothing is left" equal "$OUT" "failed 0, descriptors kept 0"
 "$EX/run" web 'sleep 1; echo still here' >"$T/still" 2>&1 &

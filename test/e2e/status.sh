@@ -5,7 +5,7 @@ setup
 expect 0 "status of a fresh installation" nefia vpn status
 check "first line" equal "$(printf '%s\n' "$OUT" | head -1)" "VPN: enabled (not probed)"
 check "never heard" contains "$OUT" "last handshake: never [STALE]"
-check "trailer" contains "$OUT" "Troubleshooting: 1 stale peer detected. Run 'nefia vpn diagnose' to investigate."
+check "trailer" contains "$OUT" "Troubleshooting: 1 stale peer detected. Run 'nefia vpn status --live --ping' to investigate."
 check "names" contains "$OUT" "MagicDNS: active (.nefia, 2 records)"
 check "no hub was started for it" test ! -e "$NEFIA_HOME/run/hub.sock"
 expect 0 "live" nefia vpn status --live
@@ -28,6 +28,11 @@ check "12 minutes" contains "$OUT" "last handshake: 12m ago [WARN]"
 sed -i 's/"last_handshake": *[0-9]*/"last_handshake": '$(($(date +%s) - 45 * 60 - 5))'/' "$NEFIA_HOME/vpn-status.json"
 expect 0 "older" nefia vpn status
 check "45 minutes" contains "$OUT" "last handshake: 45m ago [STALE]"
+advice=$(sed -n "s/^Troubleshooting: .* Run 'nefia \(.*\)' to investigate.$/\1/p" <<<"$OUT")
+check "a next step" test -n "$advice"
+expect 0 "as it is advised: nefia $advice" nefia $advice
+check "which looks there" contains "$OUT" "ping: reachable"
+expect 0 "and what is advised where that does not help" nefia hub logs
 start_hub
 stop_pid "$AGENT_PID" KILL
 expect 0 "ping of a dead agent" nefia vpn status --ping

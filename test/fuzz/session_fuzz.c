@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "operator/session_client.h"
-#include "ssh/job.h"
+#include "ssh/job_internal.h"
 #include "ssh/setup.h"
 #include "test/fuzz/fuzz.h"
 
@@ -44,13 +44,26 @@ static void as_command(const uint8_t *data, size_t size)
 	session_fini(&s);
 }
 
+static bool take(void *ctx, uint32_t session)
+{
+	*(uint32_t *)ctx = session;
+	return true;
+}
+
 static void as_worker(const uint8_t *data, size_t size)
 {
 	const struct ssh_setup setup = { .file_size_max = 1 << 20, .list_max = 1000, .root = { size & 1 ? '/' : '\0', 'r', '\0' } };
-	struct ssh_job *j = ssh_job_new(pair_with(data, size), &setup);
+	uint32_t taken = 0;
+	const struct ssh_taker taker = { take, &taken };
+	struct ssh_job *j = ssh_job_new(pair_with(data, size), 7, &setup, &taker);
 
 	if (!j)
 		abort();
+	ssh_job_step(j, 0);
+	/* What waits for a connection has nothing taken out of its socket, until it begins. */
+	ASSERT(taken == 7 || ((j->state == JOB_WAIT_CONN || j->in_eof) && !j->arg && ssh_buf_used(&j->in) == 0));
+	if (j->state == JOB_WAIT_CONN)
+		ASSERT(!ssh_job_begin(j, 0) || j->arg);
 	for (int i = 0; i < 100 && j->state != JOB_DONE; i++)
 		ssh_job_step(j, i * NSEC_PER_SEC);
 	ASSERT(j->state == JOB_DONE);

@@ -16,6 +16,11 @@ says() { # says STATUS TEXT -- WORD...: the status, TEXT on standard error, noth
 }
 says 2 "there is no command 'wol'; see 'nefia-agent --help'" -- wol
 says 2 "there is no command '--zzz'" -- --zzz
+says 2 "there is no command 'wol'" -- help wol
+says 2 "there is no command 'wol'" -- wol --help
+for words in "" run enroll; do
+	[ "$("$B/nefia-agent" help $words)" = "$("$B/nefia-agent" $words --help)" ] || { echo "help $words is not what --help says"; bad=1; }
+done
 says 2 "unrecognized option '--zzz'" -- run --zzz
 says 2 "'run' takes no argument 'extra'" -- run extra
 says 2 "--log-max-size: a number from 0 to 999999 is expected, not 'x'" -- run --log-max-size x

@@ -1,7 +1,7 @@
 /*
  * A worker that takes no more sessions for a moment, and one that died unnoticed: each descriptor is closed once. A second close of
  * a number would close another thread's where the hub is a guest in somebody's program. And sessions whose worker, or the
- * process that it was to come from, dies before it has taken them: another serves them, or the command is told why none does.
+ * process that it was to come from, dies before they begin: another serves them, or the command is told why none does.
  * Worker and nursery are this program; started as "no-fork" the nursery may make no process.
  */
 #include <dlfcn.h>
@@ -186,7 +186,7 @@ static void turn(nsec_t time)
 	os_timer_cancel(&t);
 }
 
-static int begin_command(void)
+static int begin_session(uint32_t version)
 {
 	char why[HUB_WHY_MAX] = "";
 	struct ssh_buf body = { 0 }, b = { 0 };
@@ -197,7 +197,7 @@ static int begin_command(void)
 		turn(2 * NSEC_PER_MSEC);
 	if (e != OK)
 		fail_msg("%s: %s", err_name(e), why);
-	assert_true(ssh_put_u32(&body, SSH_SESSION_VERSION) == OK && ssh_put_string(&body, "true", 4) == OK &&
+	assert_true(ssh_put_u32(&body, version) == OK && ssh_put_string(&body, "true", 4) == OK &&
 		    ssh_put_u32(&body, 0) == OK);
 	assert_int_equal(ssh_frame_add(&b, SSH_F_EXEC, (struct bytes){ body.p, body.len }, (struct bytes){ NULL, 0 }), OK);
 	assert_int_equal(write(fd, b.p, b.len), b.len);
@@ -206,7 +206,25 @@ static int begin_command(void)
 	return fd;
 }
 
-/* The error that the session ends with. */
+static int begin_command(void)
+{
+	return begin_session(SSH_SESSION_VERSION);
+}
+
+/* Bytes, 0 at the end, -1 when nothing comes. */
+static ssize_t hear(int fd, uint8_t *to, size_t size)
+{
+	ssize_t n = -1;
+
+	for (int i = 0; i < 1000 && n < 0; i++) {
+		turn(10 * NSEC_PER_MSEC);
+		n = recv(fd, to, size, 0);
+		n = n < 0 && errno != EAGAIN ? 0 : n;
+	}
+	return n;
+}
+
+/* The error that the session ends with; it is the only one, and nobody has the session any more. */
 static enum err last_words(int fd, char ret_text[SSH_ERROR_TEXT_MAX])
 {
 	uint8_t frame[1500], type = 0;
@@ -214,20 +232,19 @@ static enum err last_words(int fd, char ret_text[SSH_ERROR_TEXT_MAX])
 	struct ssh_reader r;
 	struct bytes body;
 	size_t total;
-	ssize_t n = -1;
+	ssize_t n = hear(fd, frame, sizeof(frame));
 	enum err e;
 
 	snprintf(ret_text, SSH_ERROR_TEXT_MAX, "nothing was said");
-	for (int i = 0; i < 1000 && n < 0; i++) {
-		turn(10 * NSEC_PER_MSEC);
-		n = recv(fd, frame, sizeof(frame), 0);
-		n = n < 0 && errno != EAGAIN ? 0 : n;
-	}
-	close(fd);
-	if (n <= 0)
+	if (n <= 0) {
+		close(fd);
 		return n ? ERR_TIMEOUT : ERR_RESET;
+	}
 	assert_int_equal(ssh_buf_add(&b, frame, (size_t)n), OK);
+	assert_int_equal(hear(fd, frame, sizeof(frame)), 0);
+	close(fd);
 	assert_int_equal(ssh_frame_next(&b, &type, &body, &total), OK);
+	assert_int_equal(total, n);
 	assert_int_equal(type, SSH_F_ERROR);
 	r = (struct ssh_reader){ body.p, body.len, false };
 	e = ssh_read_err(&r);
@@ -312,21 +329,51 @@ static void the_worker_dies_with_sessions_on_their_way(void **state)
 		assert_served(fds[i]);
 }
 
-/* Taken, and the hub has not read that yet: another worker might do it a second time. */
-static void what_was_taken_is_not_given_again(void **state)
+/* Of an older program: it is taken at once, to be told so. */
+static void assert_told_version(int fd)
 {
-	int taken, left;
+	char text[SSH_ERROR_TEXT_MAX];
+
+	if (last_words(fd, text) != ERR_VERSION)
+		fail_msg("%s", text);
+}
+
+/* The worker has looked at it, and waits for us to dial; the hub is given no time for that. */
+static void the_worker_dies_while_it_logs_in(void **state)
+{
+	int fds[3];
+
+	have_a_worker();
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = begin_command();
+	usleep(200000);
+	kill_unnoticed(child(true));
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		assert_served(fds[i]);
+}
+
+/* A worker died that had taken the first, which the hub has not read yet, and could not take the second. */
+static void die_between(int *ret_taken, int *ret_left)
+{
 	pid_t pid;
 
 	have_a_worker();
 	pid = child(true);
-	taken = begin_command();
+	*ret_taken = begin_session(SSH_SESSION_VERSION + 1);
 	usleep(200000);
 	kill(pid, SIGSTOP);
-	left = begin_command();
+	*ret_left = begin_command();
 	kill_unnoticed(pid);
+}
+
+/* Another worker might do it a second time. */
+static void what_was_taken_is_not_given_again(void **state)
+{
+	int taken, left;
+
+	die_between(&taken, &left);
 	assert_served(left);
-	assert_int_equal(last_words(taken, (char[SSH_ERROR_TEXT_MAX]){ 0 }), ERR_RESET);
+	assert_told_version(taken);
 }
 
 static void no_process_for_the_nursery(void **state)
@@ -377,18 +424,11 @@ static void workers_that_always_die(void **state)
 static void a_host_that_is_taken_away(void **state)
 {
 	int taken, left;
-	pid_t pid;
 
-	have_a_worker();
-	pid = child(true);
-	taken = begin_command();
-	usleep(200000);
-	kill(pid, SIGSTOP);
-	left = begin_command();
-	kill_unnoticed(pid);
+	die_between(&taken, &left);
 	hub_host_stop(&host);
 	assert_refused(left, "nothing was done");
-	assert_int_equal(last_words(taken, (char[SSH_ERROR_TEXT_MAX]){ 0 }), ERR_RESET);
+	assert_told_version(taken);
 }
 
 /* When we are started as one of the two. */
@@ -412,6 +452,7 @@ int main(int argc, char **argv)
 		T(the_worker_is_missed_and_the_nursery_is_not),
 		T(the_nursery_dies_while_a_worker_is_being_born),
 		T(the_worker_dies_with_sessions_on_their_way),
+		T(the_worker_dies_while_it_logs_in),
 		T(what_was_taken_is_not_given_again),
 		T(no_process_for_the_nursery),
 		T(no_process_for_the_worker),

@@ -32,7 +32,7 @@ static void test_not_probed(void **state)
 				  "  old 10.99.0.4 last handshake: 45m ago [STALE]\n"
 				  "  mac-dev 10.99.0.5 pending\n"
 				  "\n"
-				  "Troubleshooting: 1 stale peer detected. Run 'nefia vpn diagnose' to investigate.\n"
+				  "Troubleshooting: 1 stale peer detected. Run 'nefia vpn status --live --ping' to investigate.\n"
 				  "\n"
 				  "MagicDNS: active (.nefia, 5 records)\n"
 				  "  operator.nefia -> 10.99.0.1\n"
@@ -66,7 +66,7 @@ static void test_live(void **state)
 				  "    path: (none) (down)\n"
 				  "    ping: unreachable (timed out)\n"
 				  "\n"
-				  "Troubleshooting: 1 stale peer detected. Run 'nefia vpn diagnose' to investigate.\n");
+				  "Troubleshooting: 1 stale peer detected. Run 'nefia hub logs' to investigate.\n");
 	free(text);
 }
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/endian.h"
 #include "os/stream.h"
 #include "ssh/frame.h"
 #include "ssh/handover.h"
@@ -39,17 +40,19 @@ static struct ssh_handed *session(const char *word, int *ret_far)
 	return ssh_handed_new(pair[0]);
 }
 
-/* As a worker gets it; -1: nothing is there. */
-static int take(int from)
+/* As a worker gets it, with its number; -1: nothing is there. */
+static int get(int from, uint32_t *ret_number)
 {
 	int fds[OS_FDS_MAX];
-	uint8_t kind;
+	uint8_t msg[5];
 	size_t n, n_fds;
 
-	if (os_recv_fds(from, &kind, 1, &n, fds, &n_fds) != OK)
+	if (os_recv_fds(from, msg, sizeof(msg), &n, fds, &n_fds) != OK)
 		return -1;
-	assert_int_equal(kind, SSH_C_SESSION);
+	assert_int_equal(n, 5);
+	assert_int_equal(msg[0], SSH_C_SESSION);
 	assert_int_equal(n_fds, 1);
+	*ret_number = get_le32(msg + 1);
 	return fds[0];
 }
 
@@ -63,32 +66,43 @@ static void assert_says(int fd, const char *word)
 
 static void what_is_taken_is_let_go(void **state)
 {
-	int far[2], fd;
+	static const char *const words[] = { "one", "two", "three" };
+	struct ssh_handed *left;
+	uint32_t numbers[3];
+	int far[3], fds[3];
 
-	assert_int_equal(ssh_handover_give(&h, ctl[0], session("one", &far[0])), OK);
-	assert_int_equal(ssh_handover_give(&h, ctl[0], session("two", &far[1])), OK);
-	fd = take(ctl[1]);
-	assert_int_equal(ssh_handover_taken(&h, 1), OK);
-	assert_says(fd, "one");
-	close(fd);
-	/* Nobody has it any more: its command sees the end. */
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(ssh_handover_give(&h, ctl[0], session(words[i], &far[i])), OK);
+		fds[i] = get(ctl[1], &numbers[i]);
+		assert_says(fds[i], words[i]);
+		close(fds[i]);
+	}
+	/* In whatever order they begin. */
+	assert_int_equal(ssh_handover_taken(&h, numbers[2]), OK);
+	assert_int_equal(ssh_handover_taken(&h, numbers[0]), OK);
+	left = container_of(list_first(&h.sessions), struct ssh_handed, link);
+	assert_true(left->number == numbers[1] && h.sessions.prev == &left->link);
+	/* Nobody has the two any more: their commands see the end. */
 	assert_int_equal(recv(far[0], &(char){ 0 }, 1, MSG_DONTWAIT), 0);
-	assert_int_equal(h.n_sent - h.n_taken, 1);
-	close(far[0]);
-	close(far[1]);
+	assert_int_equal(recv(far[2], &(char){ 0 }, 1, MSG_DONTWAIT), 0);
+	assert_int_equal(recv(far[1], &(char){ 0 }, 1, MSG_DONTWAIT), -1);
+	for (size_t i = 0; i < 3; i++)
+		close(far[i]);
 }
 
 static void a_worker_cannot_take_what_it_was_not_given(void **state)
 {
 	int far;
 
-	assert_int_equal(ssh_handover_taken(&h, 1), ERR_PROTOCOL);
+	uint32_t number = 1;
+
+	assert_int_equal(ssh_handover_taken(&h, number), ERR_PROTOCOL);
 	assert_int_equal(ssh_handover_give(&h, ctl[0], session("one", &far)), OK);
-	assert_int_equal(ssh_handover_taken(&h, 2), ERR_PROTOCOL);
-	assert_int_equal(ssh_handover_taken(&h, UINT32_MAX), ERR_PROTOCOL);
-	assert_int_equal(ssh_handover_taken(&h, 1), OK);
-	assert_int_equal(ssh_handover_taken(&h, 1), OK);
-	assert_int_equal(ssh_handover_taken(&h, 0), ERR_PROTOCOL);
+	close(get(ctl[1], &number));
+	assert_int_equal(ssh_handover_taken(&h, number + 1), ERR_PROTOCOL);
+	assert_int_equal(ssh_handover_taken(&h, number - 1), ERR_PROTOCOL);
+	assert_int_equal(ssh_handover_taken(&h, number), OK);
+	assert_int_equal(ssh_handover_taken(&h, number), ERR_PROTOCOL);
 	close(far);
 }
 
@@ -96,6 +110,7 @@ static void what_a_dead_worker_had_is_whole_for_the_next(void **state)
 {
 	struct list left;
 	int far, other[2], fd;
+	uint32_t number;
 
 	list_init(&left);
 	assert_int_equal(ssh_handover_give(&h, ctl[0], session("true", &far)), OK);
@@ -106,7 +121,7 @@ static void what_a_dead_worker_had_is_whole_for_the_next(void **state)
 	close(ctl[0]);
 	ctl[0] = other[0];
 	assert_int_equal(ssh_handover_give(&h, ctl[0], container_of(list_first(&left), struct ssh_handed, link)), OK);
-	fd = take(ctl[1]);
+	fd = get(ctl[1], &number);
 	assert_says(fd, "true");
 	close(fd);
 	close(far);
@@ -117,6 +132,7 @@ static void what_was_given_before_waits(void **state)
 {
 	struct ssh_handed *s = NULL;
 	int n = 0, n_got = 0, far, fd;
+	uint32_t number;
 	enum err e = OK;
 
 	while (e == OK && n++ < 5000) {
@@ -130,23 +146,25 @@ static void what_was_given_before_waits(void **state)
 	assert_int_equal(ssh_handover_give(&h, ctl[0], s), OK);
 	assert_true(ssh_handover_waits(&h));
 	assert_int_equal(ssh_handover_push(&h, ctl[0]), ERR_AGAIN);
-	/* What was not sent cannot have been taken. */
-	assert_int_equal(ssh_handover_taken(&h, (uint32_t)n), ERR_PROTOCOL);
+	/* What was not sent cannot have been taken, whatever number it is to have. */
+	assert_int_equal(ssh_handover_taken(&h, s->number), ERR_PROTOCOL);
 	/* Nor does one come before those that wait. */
-	fd = take(ctl[1]);
+	fd = get(ctl[1], &number);
 	close(fd);
+	assert_int_equal(ssh_handover_taken(&h, number), OK);
 	s = session("late", &far);
 	assert_int_equal(ssh_handover_give(&h, ctl[0], s), ERR_AGAIN);
 	ssh_handed_free(s);
 	close(far);
-	while ((fd = take(ctl[1])) >= 0 || ssh_handover_waits(&h)) {
-		if (fd >= 0)
+	while ((fd = get(ctl[1], &number)) >= 0 || ssh_handover_waits(&h)) {
+		if (fd >= 0) {
 			close(fd);
-		n_got += fd >= 0;
+			assert_int_equal(ssh_handover_taken(&h, number), OK);
+			n_got++;
+		}
 		(void)!ssh_handover_push(&h, ctl[0]);
 	}
 	assert_int_equal(n_got, n - 1); /* one before the loop */
-	assert_int_equal(ssh_handover_taken(&h, (uint32_t)n), OK);
 	assert_true(list_empty(&h.sessions));
 }
 
