@@ -116,6 +116,7 @@ ROWS = [
     ("4 flows up, Gb/s", "up4", "gbps", True), ("4 flows down, Gb/s", "down4", "gbps", True),
     ("32 flows up, Gb/s", "up32", "gbps", True), ("32 flows down, Gb/s", "down32", "gbps", True),
     ("least of 32 up, Gb/s", "up32", "least_gbps", True), ("least of 32 down, Gb/s", "down32", "least_gbps", True),
+    ("32 flows up of one flow, slices in turn (must 0.9)", "up_many", "of_one", True), ("down", "down_many", "of_one", True),
     ("16 up and 16 down, Gb/s", "both32", "gbps", True),
     ("one flow up in writes of 64 B, Gb/s", "up1w64", "gbps", True), ("of 1 KiB", "up1w1k", "gbps", True),
     ("of 4 KiB", "up1w4k", "gbps", True), ("of 16 KiB", "up1w16k", "gbps", True),
@@ -128,6 +129,23 @@ ROWS = [
     ("start to first byte, ms", "first_byte_ms", "ms", False), ("RSS idle, both ends, MiB", "rss_idle", "mib", False),
     ("RSS peak, both ends, MiB", "rss_peak", "mib", False),
 ]
+
+
+TURNS = 4  # of slices of one flow and of many
+
+
+def many_beside_one(tool, seconds):
+    """What 32 flows carry of what one does, in slices right after one another: whole rounds lie minutes apart, and the machine drifts."""
+    tool.start()
+    T.first_byte(tool)
+    ratios = []
+    for i in range(TURNS):
+        for mode in ("up", "down"):
+            slices = [(1, seconds), (MANY, 2 * seconds)]
+            got = {flows: measure(tool, (mode, flows), s) for flows, s in (slices if i % 2 == 0 else slices[::-1])}
+            if not any("error" in r for r in got.values()):
+                ratios.append({f"{mode}_many": {"of_one": got[MANY]["gbps"] / got[1]["gbps"]}})
+    return ratios
 
 
 def values(samples, tool, cell, field):
@@ -347,6 +365,9 @@ def run_direct(opt, server_port, skipped):
         rounds_of(tools, opt.rounds or (10 if opt.long else 2), "direct",
                   lambda tool, i: samples.setdefault(tool.name, []).append(measure_direct(tool, cells, opt.seconds)),
                   samples, skipped)
+        if not opt.cells:
+            rounds_of([t for t in tools if t.name in ("nefia", T.Relays.name) or type(t) in also], 1, "32 flows beside one",
+                      lambda tool, i: samples.setdefault(tool.name, []).extend(many_beside_one(tool, opt.seconds)), samples, skipped)
     finally:
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
