@@ -15,7 +15,7 @@
 #define READ (256 << 10) /* of the local socket at once: each costs an ACK and, perhaps, a wake-up of the program */
 #define READ_FIRST (16 << 10) /* until that much came at once: many pieces of memory are dear for a few bytes */
 #define UNREAD_MAX (256 << 10) /* the kernel would let megabytes of it stand in memory that no cache holds */
-#define STANDS_AFTER (20 * NSEC_PER_MSEC) /* not read for so long: well before TCP's first timeout */
+#define STANDS_AFTER (100 * NSEC_PER_MSEC) /* not read for so long: before TCP's first timeout, and longer than 32 writers wait for turns */
 #define N_IOV 192 /* packets: a turn of a writer at the other end (netstack/room.c) */
 
 struct tunnel_bridge {
