@@ -173,7 +173,7 @@ enum err edit_add_item(const char *text, size_t len, const char *list, const cha
 	hosts = e == OK ? yaml_get(doc.root, list) : NULL;
 	if (e == OK && doc.root && (doc.root->flow || (hosts && hosts->flow && hosts->first)))
 		e = ERR_UNSUPPORTED; /* [a, b]: the caller says so */
-	if (e == OK && hosts && hosts->kind == YAML_SCALAR && hosts->start < len && strchr("|>", text[hosts->start]))
+	else if (e == OK && hosts && hosts->kind == YAML_SCALAR && hosts->start < len && strchr("|>", text[hosts->start]))
 		e = ERR_UNSUPPORTED; /* hosts: >- would take what is added for its text */
 	else if (e == OK && hosts && hosts->kind == YAML_SEQ && hosts->first)
 		e = add_to_list(text, len, hosts, entry, ret);
