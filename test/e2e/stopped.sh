@@ -24,26 +24,24 @@ ssh_sessions() { for p in $(pgrep -P "$SSHD_PID"); do echo "$p"; pgrep -P "$p"; 
 command_itself() { echo "$JOB"; }
 hub_itself() { echo "$HUB_PID"; }
 agent_itself() { echo "$AGENT_PID"; }
+# arrives_all_the_same WHAT RESULT: the job that was just begun, while $who is stopped again and again
+arrives_all_the_same() {
+	local what="$1, standing still: $who"
+	stop_and_go $($who)
+	wait $JOB
+	check "$what: its status: $(cat "$T/err")" equal $? 0
+	check "$what: every byte" cmp "$T/src" "$2"
+	check "$what: it was on its way" test $n_stops -ge 2
+	stops="${stops:-} $n_stops"
+}
 for who in command_itself hub_itself hub_children agent_itself ssh_sessions; do
 	"$NEFIA" exec --target web -- cat <"$T/src" >"$T/back" 2>"$T/err" &
 	JOB=$!
-	what="exec, standing still: $who"
-	stop_and_go $($who)
-	wait $JOB
-	check "$what: its status: $(cat "$T/err")" equal $? 0
-	check "$what: every byte" cmp "$T/src" "$T/back"
-	check "$what: it was on its way" test $n_stops -ge 2
-	stops="${stops:-} $n_stops"
+	arrives_all_the_same exec "$T/back"
 	rm -f "$T/far"
 	"$NEFIA" fs put "$T/src" "web:$T/far" >"$T/out" 2>"$T/err" &
 	JOB=$!
-	what="fs put, standing still: $who"
-	stop_and_go $($who)
-	wait $JOB
-	check "$what: its status: $(cat "$T/err")" equal $? 0
-	check "$what: every byte" cmp "$T/src" "$T/far"
-	check "$what: it was on its way" test $n_stops -ge 2
-	stops="$stops $n_stops"
+	arrives_all_the_same "fs put" "$T/far"
 done
 echo "stopped so often:$stops"
 
