@@ -40,7 +40,8 @@ for order in "" -r; do
 	for p in $(children | sort -n $order); do kill -9 "$p"; done
 	kill -CONT "$HUB_PID"
 	wait "$EXEC_PID"
-	check "it finds another worker: $(cat "$T/err")" equal $? 0
+	rc=$? # before anything else is run
+	check "it finds another worker: $(cat "$T/err")" equal $rc 0
 	check "and was run once" equal "$(cat "$T/ran")" once
 done
 
@@ -54,7 +55,8 @@ EXEC_PID=$!
 sleep 0.2
 kill -9 "$NURSERY"
 wait "$EXEC_PID"
-check "a birth that failed is tried again: $(cat "$T/err")" equal $? 0
+rc=$? # before anything else is run
+check "a birth that failed is tried again: $(cat "$T/err")" equal $rc 0
 
 # kill -9 of the worker during its login, which stands still before sshd's first word: the host was asked for nothing yet
 youngest() { children | sort -n | tail -1; }
@@ -68,7 +70,8 @@ check "it logs in" wait_until 5 reached_sshd
 kill -9 "$(youngest)"
 kill -CONT "$SSHD_PID"
 wait "$EXEC_PID"
-check "the next worker does it: $(cat "$T/err")" equal $? 0
+rc=$? # before anything else is run
+check "the next worker does it: $(cat "$T/err")" equal $rc 0
 check "once" equal "$(cat "$T/ran")" once
 
 # the same at any moment, up to a command that runs: done once, or told that it may have been

@@ -26,10 +26,11 @@ hub_itself() { echo "$HUB_PID"; }
 agent_itself() { echo "$AGENT_PID"; }
 # arrives_all_the_same WHAT RESULT: the job that was just begun, while $who is stopped again and again
 arrives_all_the_same() {
-	local what="$1, standing still: $who"
+	local what="$1, standing still: $who" rc
 	stop_and_go $($who)
 	wait $JOB
-	check "$what: its status: $(cat "$T/err")" equal $? 0
+	rc=$? # before anything else is run
+	check "$what: its status: $(cat "$T/err")" equal $rc 0
 	check "$what: every byte" cmp "$T/src" "$2"
 	check "$what: it was on its way" test $n_stops -ge 2
 	stops="${stops:-} $n_stops"
@@ -56,7 +57,8 @@ for who in hub_itself agent_itself; do
 	kill -CONT $($who)
 	began=$(calm_ms)
 	wait $JOB
-	check "$what: its status: $(cat "$T/err")" equal $? 0
+	rc=$? # before anything else is run
+	check "$what: its status: $(cat "$T/err")" equal $rc 0
 	check "$what: every byte" cmp "$T/src" "$T/back"
 	check "$what: it goes on at once, not after $(($(calm_ms) - began)) ms" test $(($(calm_ms) - began)) -le 6000
 done
