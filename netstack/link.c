@@ -11,6 +11,7 @@
 #include "netstack/slot.h"
 
 #define WORTH 8 /* segments */
+#define N_BUFFERS 2 /* of each, which is what lwIP counts: headers, payload */
 
 static void build(const struct tcp_pcb *pcb, struct net_slot *s, uint32_t seq, uint16_t len, bool push)
 {
@@ -44,7 +45,7 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 	size_t n = len / size;
 
 	/* A slot holds a full segment: small ones would take many times their bytes. */
-	if (n < WORTH || size < TCP_MSS / 2 || net_slots_are_wasted() || len > pcb->snd_buf || pcb->snd_queuelen + n > TCP_SND_QUEUELEN)
+	if (n < WORTH || size < TCP_MSS / 2 || net_slots_are_wasted() || len > pcb->snd_buf || pcb->snd_queuelen + N_BUFFERS * n > TCP_SND_QUEUELEN)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
 		build(pcb, slots[i], pcb->snd_lbb + (uint32_t)(i * size), size, (i + 1) * size == len);
@@ -54,17 +55,19 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 	append(pcb, &slots[0]->seg, &slots[n - 1]->seg);
 	pcb->snd_lbb += (uint32_t)(n * size);
 	pcb->snd_buf -= (tcpwnd_size_t)(n * size);
-	pcb->snd_queuelen = (uint16_t)(pcb->snd_queuelen + n);
+	pcb->snd_queuelen = (uint16_t)(pcb->snd_queuelen + N_BUFFERS * n);
 	net_room_take(c, n * size);
 	return n;
 }
 
 void net_lwip_prefetch(const void *seg)
 {
-	const struct net_slot_mark *mark = seg;
+	const struct net_slot *s = container_of((const struct tcp_seg *)seg, struct net_slot, seg);
 
-	if (!seg || mark[-1].step != MEM_OF_SLOT)
+	if (!seg || s->mark.step != MEM_OF_SLOT)
 		return;
-	for (size_t off = 0; off < sizeof(struct net_slot); off += 64)
-		__builtin_prefetch((const uint8_t *)seg + off);
+	for (size_t off = 0; off < sizeof(*s); off += 64)
+		__builtin_prefetch((const uint8_t *)s + off);
+	for (size_t off = 0; off < net_slot_size(s); off += 64)
+		__builtin_prefetch(net_slot_payload(s) + off);
 }

@@ -22,6 +22,7 @@
 #define STUCK_AFTER (10 * NSEC_PER_MSEC)
 #define SMALL_SEGMENT 512
 #define N_SMALL_MAX 1024 /* of those, in the queue of a connection */
+#define N_BUFFERS_MAX (TCP_SND_QUEUELEN - 64)
 #define STARVED_FOR (10 * NSEC_PER_MSEC)
 
 /* ---- room ---- */
@@ -31,9 +32,10 @@ static size_t room_by_number(const struct tcp_pcb *pcb)
 {
 	size_t size = net_seg_size(pcb), n = tcp_sndqueuelen(pcb);
 
-	if (size >= SMALL_SEGMENT)
-		return n + 64 < TCP_SND_QUEUELEN ? SIZE_MAX : 0;
-	return n < N_SMALL_MAX ? (N_SMALL_MAX - n) * size : 0;
+	if (size < SMALL_SEGMENT)
+		return n < N_SMALL_MAX ? (N_SMALL_MAX - n) * size : 0;
+	/* One that was read into (slot.c) has two buffers. */
+	return n < N_BUFFERS_MAX ? (N_BUFFERS_MAX - n) / 2 * size : 0;
 }
 
 /* By its own queue, and by memory. */

@@ -11,6 +11,7 @@
 
 struct net_slab;
 
+/* The payload lies elsewhere in the slab, behind that of the slot before. */
 struct net_slot {
 	/* As long as its slab: whichever part is freed last finds it. */
 	_Alignas(64) struct net_slot_mark {
@@ -18,8 +19,8 @@ struct net_slot {
 		struct net_slab *slab;
 	} mark;
 	struct tcp_seg seg;
-	struct pbuf_custom custom;
-	uint8_t mem[SLOT_HEAD + TCP_MSS];
+	struct pbuf_custom head, body;
+	uint8_t head_mem[SLOT_HEAD];
 };
 
 #define MEM_OF_SLOT SIZE_MAX
@@ -36,7 +37,11 @@ void net_slot_rest(void);
 size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t len);
 /** net_slots_are_wasted() - so many are kept by others of their slabs that no more should be taken */
 bool net_slots_are_wasted(void);
-/** net_slot_pbuf() - the buffer of @s with @len bytes of payload, and room for the headers in front of it */
+/** net_slot_pbuf() - room for the headers, empty, and behind it @len bytes of the payload of @s */
 struct pbuf *net_slot_pbuf(struct net_slot *s, uint16_t len);
+/** net_slot_payload() - where the payload of @s is read to */
+uint8_t *net_slot_payload(const struct net_slot *s);
+/** net_slot_size() - of its payload */
+size_t net_slot_size(const struct net_slot *s);
 
 #endif

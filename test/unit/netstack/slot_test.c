@@ -18,7 +18,7 @@ struct end {
 
 static struct world {
 	struct netpair p;
-	struct end a, b;
+	struct end a, b, a6, b6; /* the latter over IPv6, with smaller segments */
 	struct net_listener *l;
 	struct rng_seeded dice;
 } w;
@@ -76,6 +76,11 @@ static void on_event(void *ctx, struct net_tcp *c, enum net_tcp_event ev)
 static void on_syn(void *ctx, struct net_syn *syn, const struct endpoint *remote)
 {
 	assert_int_equal(net_syn_accept(syn, on_event, &w.b, &w.b.c), OK);
+}
+
+static void on_syn6(void *ctx, struct net_syn *syn, const struct endpoint *remote)
+{
+	assert_int_equal(net_syn_accept(syn, on_event, &w.b6, &w.b6.c), OK);
 }
 
 static bool both_have_all(void *ctx)
@@ -155,6 +160,54 @@ static void bytes_arrive_over_a_bad_path(void **state)
 		transfer();
 		end();
 	}
+}
+
+static bool all_have_all(void *ctx)
+{
+	return w.a.eof && w.b.eof && w.a6.eof && w.b6.eof;
+}
+
+/* Two that take turns: what one left is not of the other's size. */
+static void segments_of_two_sizes_do_not_mix(void **state)
+{
+	struct endpoint to = { { IP_V6, { 0xfd, [15] = 2 } }, 23, 0 };
+	struct net_listener *l;
+
+	for (uint64_t seed = 1; seed <= 4; seed++) {
+		begin(seed);
+		w.a.want = w.b.want = w.a6.want = w.b6.want = STREAM;
+		assert_int_equal(net_tcp_listen(w.p.b.nif, 23, 4, on_syn6, NULL, &l), OK);
+		dial();
+		assert_int_equal(net_tcp_dial(w.p.a.nif, &to, on_event, &w.a6, &w.a6.c), OK);
+		assert_true(netpair_run(&w.p, 200 * NSEC_PER_SEC, all_have_all, NULL));
+		assert_false(w.a.failed || w.b.failed || w.a6.failed || w.b6.failed);
+		assert_false(w.a.wrong || w.b.wrong || w.a6.wrong || w.b6.wrong);
+		assert_true(w.a.got == STREAM && w.b.got == STREAM && w.a6.got == STREAM && w.b6.got == STREAM);
+		net_tcp_abort(w.a6.c);
+		net_tcp_abort(w.b6.c);
+		net_listener_close(l);
+		end();
+	}
+}
+
+/* Each piece costs the kernel's copy a start. */
+static void what_is_read_into_is_in_few_pieces(void **state)
+{
+	struct net_reserve r;
+
+#ifdef __SANITIZE_ADDRESS__
+	skip(); /* each segment's is an allocation there */
+#endif
+	begin(1);
+	connect_ends();
+	assert_int_equal(net_tcp_reserve(w.a.c, 64 << 10, &r), OK);
+	assert_int_equal(r.len, 64 << 10);
+	assert_in_range(r.n, 1, 4);
+	/* From the middle of a slab on. */
+	assert_int_equal(net_write_read(w.a.c, block, 10 * MSS), 10 * MSS);
+	assert_int_equal(net_tcp_reserve(w.a.c, 30 << 10, &r), OK);
+	assert_in_range(r.n, 1, 3);
+	end();
 }
 
 static void *where(void)
@@ -343,6 +396,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(bytes_arrive_whatever_the_way),
 		cmocka_unit_test(bytes_arrive_over_a_bad_path),
+		cmocka_unit_test(segments_of_two_sizes_do_not_mix),
+		cmocka_unit_test(what_is_read_into_is_in_few_pieces),
 		cmocka_unit_test(much_leaves_as_it_is_and_little_is_copied),
 		cmocka_unit_test(the_last_segment_alone_is_pushed),
 		cmocka_unit_test(no_room_is_told_and_so_is_room),
