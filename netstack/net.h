@@ -51,6 +51,9 @@ void net_expire(nsec_t now);
 /** net_flush() - end of a batch or a turn: send the ACKs that were held back, and call the callbacks due */
 void net_flush(void);
 
+/** net_many_drain_much() - many connections of short paths bring a lot, right now: little depends on when the next piece is seen */
+bool net_many_drain_much(void);
+
 /* ---- interfaces ---- */
 
 enum net_output {

@@ -47,6 +47,7 @@ struct net_busy {
 	nsec_t since;
 	uint32_t span;      /* its number */
 	uint32_t n, n_last; /* in this span, in the one before */
+	size_t bytes, bytes_last;
 };
 
 /* Turns to queue what is sent, on short paths (room.c). */

@@ -25,6 +25,8 @@
 #define SHARES_BYTES (8u << 20)
 #define BUSY_SPAN (20 * NSEC_PER_MSEC)
 #define BUSY_BYTES 16384 /* in a span: it drains much */
+#define MANY 4 /* that drain much */
+#define MUCH (5u << 20) /* of all in a span: 2 Gb/s */
 #define RTT_LEAST (20 * NSEC_PER_USEC)
 #define GROW 3
 
@@ -90,7 +92,9 @@ static uint32_t n_busy(struct net_tcp *c, size_t len)
 
 	if (net_g.now - b->since >= BUSY_SPAN) {
 		b->n_last = net_g.now - b->since < 2 * BUSY_SPAN ? b->n : 0;
+		b->bytes_last = b->bytes;
 		b->n = 0;
+		b->bytes = 0;
 		b->since = net_g.now;
 		b->span++;
 	}
@@ -100,7 +104,15 @@ static uint32_t n_busy(struct net_tcp *c, size_t len)
 	}
 	b->n += c->busy_bytes < BUSY_BYTES && c->busy_bytes + len >= BUSY_BYTES;
 	c->busy_bytes += (uint32_t)len;
+	b->bytes += len;
 	return MAX(MAX(b->n, b->n_last), 1u);
+}
+
+bool net_many_drain_much(void)
+{
+	const struct net_busy *b = &net_g.busy;
+
+	return net_g.now - b->since < 2 * BUSY_SPAN && b->n_last >= MANY && b->bytes_last >= MUCH;
 }
 
 bool net_window_is_short(const struct net_tcp *c)

@@ -16,6 +16,9 @@
  * in a virtual machine). So the loop asks for a while before it sleeps, as long as that pays: it begins after a few
  * sleeps that were short, and ends when asking was in vain more often than not. While it asks it gives the core to
  * whoever wants it, so that a busy machine does not lose by it; with one core it never asks.
+ *
+ * Where pieces from many come faster than one can be waited for, all of that is waste: asking takes a core that others would use, and each piece that
+ * finds us asleep wakes us at the cost of who sent it. Then we sleep for a moment that nobody ends (os_loop_coalesce).
  */
 #include "os/loop.h"
 
@@ -78,6 +81,7 @@ struct os_loop {
 	unsigned n_short;  /* short sleeps since asking ended */
 	uint64_t n_events; /* of descriptors */
 	nsec_t waited;
+	nsec_t coalesce;   /* until the end of this turn */
 	nsec_t uv_at;	   /* its last turn */
 };
 
@@ -357,6 +361,11 @@ nsec_t os_loop_now(const struct os_loop *loop)
 	return loop->now;
 }
 
+void os_loop_coalesce(struct os_loop *loop, nsec_t span)
+{
+	loop->coalesce = span;
+}
+
 nsec_t os_loop_waited(const struct os_loop *loop)
 {
 	return loop->waited;
@@ -488,6 +497,27 @@ static bool ask(struct os_loop *loop)
 	return false;
 }
 
+/* False: nothing came. */
+static bool coalesce(struct os_loop *loop)
+{
+	const struct heap_node *first = heap_first(&loop->timers);
+	nsec_t span = loop->coalesce, from;
+	struct timespec ts;
+	bool came;
+
+	loop->coalesce = 0;
+	if (span == 0 || look(loop))
+		return span != 0;
+	from = loop->now;
+	if (first)
+		span = MIN(span, first->key - MIN(first->key, from));
+	ts = (struct timespec){ 0, (long)MIN(span, NSEC_PER_SEC - 1) };
+	nanosleep(&ts, NULL);
+	came = look(loop);
+	loop->waited += loop->now - from;
+	return came;
+}
+
 static void run_uv(struct os_loop *loop, uv_run_mode mode)
 {
 	uv_run(&loop->uv, mode);
@@ -523,7 +553,7 @@ void os_loop_run(struct os_loop *loop)
 			break;
 		if (!list_empty(&loop->lates) || loop->now - loop->uv_at > UV_EVERY)
 			run_uv(loop, UV_RUN_NOWAIT);
-		else if (!ask(loop))
+		else if (!coalesce(loop) && !ask(loop))
 			sleep_till_called(loop);
 	}
 	/* Who says stop may have queued its last words before. */

@@ -24,6 +24,14 @@ void os_loop_stop(struct os_loop *loop);
 /** os_loop_now() - the time of this turn */
 nsec_t os_loop_now(const struct os_loop *loop);
 
+/**
+ * os_loop_coalesce() - what comes within @span may wait to be told together
+ *
+ * If nothing is to be done at the end of this turn, the loop sleeps for so long (or until a timer is due) and no descriptor wakes it, once. Else
+ * each small piece that many send wakes it, at their cost.
+ */
+void os_loop_coalesce(struct os_loop *loop, nsec_t span);
+
 /** os_loop_waited() - for how long it had nothing to do, asleep or asking in vain, since it was made */
 nsec_t os_loop_waited(const struct os_loop *loop);
 

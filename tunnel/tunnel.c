@@ -17,6 +17,7 @@
 #define POOL_UNITS 16384
 #define N_BATCH 256
 #define TX_BYTES_MAX (128u << 10) /* between TCP and the socket, all connections together */
+#define COALESCE (100 * NSEC_PER_USEC) /* of many flows: far below what stands on the way to each */
 
 static struct list tunnels;
 static struct pktpool *pool;
@@ -147,6 +148,8 @@ static void process(void *ctx)
 		tell(t);
 		transmit_and_resume(t);
 	}
+	if (net_many_drain_much())
+		os_loop_coalesce(t->loop, COALESCE);
 	tunnel_cipher_turn(t);
 	tunnel_workers_judge(t);
 	tunnel_state_flush(&t->state, os_loop_now(t->loop));

@@ -61,6 +61,11 @@ nsec_t os_loop_waited(const struct os_loop *loop)
 	return 0;
 }
 
+/* Here nobody pays for being woken. */
+void os_loop_coalesce(struct os_loop *loop, nsec_t span)
+{
+}
+
 /* Nor threads, nor a core for them. */
 unsigned os_cores_allowed(void)
 {

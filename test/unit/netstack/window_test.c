@@ -70,9 +70,43 @@ static void on_a_short_path_windows_share(void **state)
 	flows_end(&r);
 }
 
+/* Is much brought by many when @n flows have run for a while? */
+static bool much_is_brought(const struct path *path, size_t n)
+{
+	static struct flows r;
+	bool yes, later;
+
+	flows_begin(&r, path, 2);
+	while (r.n < n)
+		flows_add(&r, path, NULL);
+	netpair_run(&r.p, NSEC_PER_SEC, NULL, NULL);
+	yes = net_many_drain_much();
+	net_set_now(r.p.now + 50 * NSEC_PER_MSEC);
+	later = net_many_drain_much();
+	net_set_now(r.p.now);
+	flows_end(&r);
+	assert_false(later);
+	return yes;
+}
+
+/* What may wait to be gathered: bytes of several at once, at a rate at which a moment brings many of them. Not what has a long way behind it. */
+static void many_that_bring_much_are_known(void **state)
+{
+	static const struct path near = { .name = "0.2 ms", .ms = 0.1, .mbps = 4000, .queue = 4000 };
+	static const struct path slow = { .name = "0.2 ms, 1 Gb/s", .ms = 0.1, .mbps = 1000, .queue = 4000 };
+	static const struct path far = { .name = "20 ms", .ms = 10, .mbps = 4000, .queue = 9000 };
+
+	assert_true(much_is_brought(&near, 4));
+	assert_true(much_is_brought(&near, 16));
+	assert_false(much_is_brought(&near, 3));
+	assert_false(much_is_brought(&slow, 16));
+	assert_false(much_is_brought(&far, 16));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_that_bring_much_are_known),
 		cmocka_unit_test(a_window_is_as_large_as_its_path_and_its_limits),
 		cmocka_unit_test(on_a_short_path_windows_share),
 	};

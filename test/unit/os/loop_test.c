@@ -1,6 +1,7 @@
 /* alone: how late a timer is, and what asking costs */
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -248,6 +249,96 @@ static void asking_in_vain_ends(void **state)
 	double cpu = take_drops(2000, 60 * 1000);
 
 	assert_true(cpu < 0.7 * (double)(os_now() - start) / 1e9);
+}
+
+/* ---- what may wait to be told together ---- */
+
+#define COMES_AFTER (2 * NSEC_PER_MSEC)
+#define SPAN (60 * NSEC_PER_MSEC)
+
+struct waits {
+	struct os_loop *loop;
+	struct os_timer begin, due;
+	struct os_watch *watch;
+	int fd;
+	bool is_there;
+	nsec_t span, due_after, begun_at, told_at, due_at;
+};
+
+static void on_begin(void *ctx)
+{
+	struct waits *w = ctx;
+	struct itimerspec comes = { .it_value.tv_nsec = w->is_there ? 1 : (long)COMES_AFTER };
+
+	w->begun_at = os_now();
+	assert_int_equal(timerfd_settime(w->fd, 0, &comes, NULL), 0);
+	if (w->is_there)
+		usleep(100);
+	if (w->due_after)
+		os_timer_set(&w->due, w->begun_at + w->due_after);
+	os_loop_coalesce(w->loop, w->span);
+}
+
+static void on_due(void *ctx)
+{
+	struct waits *w = ctx;
+
+	w->due_at = os_now();
+	os_loop_stop(w->loop);
+}
+
+static void on_told(void *ctx, int events)
+{
+	struct waits *w = ctx;
+
+	w->told_at = os_now();
+	os_watch_set(w->watch, 0);
+	if (!w->due_after)
+		os_loop_stop(w->loop);
+}
+
+/*
+ * A descriptor becomes readable COMES_AFTER a turn that said @span, or in it; a timer is due @due after it, unless that is 0.
+ * Return: when, after that turn, the descriptor was told.
+ */
+static nsec_t told_after(nsec_t span, bool is_there, nsec_t due, nsec_t *ret_due)
+{
+	struct waits w = { .loop = os_loop_new(), .span = span, .is_there = is_there, .due_after = due };
+
+	w.fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
+	os_timer_init(&w.begin, w.loop, on_begin, &w);
+	os_timer_init(&w.due, w.loop, on_due, &w);
+	assert_int_equal(os_watch_new(w.loop, w.fd, on_told, &w, &w.watch), OK);
+	os_watch_set(w.watch, OS_READ);
+	/* A little later: the first turn of a loop is another one. */
+	os_timer_set(&w.begin, os_now() + 3 * NSEC_PER_MSEC);
+	os_loop_run(w.loop);
+	os_watch_free(w.watch);
+	os_loop_free(w.loop);
+	close(w.fd);
+	if (ret_due)
+		*ret_due = w.due_at - w.begun_at;
+	return w.told_at - w.begun_at;
+}
+
+static void what_comes_in_a_span_is_told_at_its_end(void **state)
+{
+	assert_true(told_after(SPAN, false, 0, NULL) >= SPAN);
+	assert_true(told_after(0, false, 0, NULL) < SPAN);
+}
+
+static void what_is_there_already_does_not_wait(void **state)
+{
+	assert_true(told_after(SPAN, true, 0, NULL) < SPAN);
+}
+
+/* And ends the span: it is for one turn. */
+static void a_timer_in_a_span_is_on_time(void **state)
+{
+	nsec_t due, told = told_after(SPAN, false, SPAN / 4, &due);
+
+	assert_in_range(due, SPAN / 4, SPAN - 1);
+	assert_in_range(told, SPAN / 4, SPAN - 1);
 }
 
 static nsec_t late_by;
@@ -532,6 +623,9 @@ int main(void)
 		cmocka_unit_test(short_timers_are_exact),
 		cmocka_unit_test(rare_events_cost_no_asking),
 		cmocka_unit_test(asking_in_vain_ends),
+		cmocka_unit_test(what_comes_in_a_span_is_told_at_its_end),
+		cmocka_unit_test(what_is_there_already_does_not_wait),
+		cmocka_unit_test(a_timer_in_a_span_is_on_time),
 		cmocka_unit_test(callbacks_find_the_time_of_now),
 		cmocka_unit_test(a_stop_before_the_run_counts),
 		cmocka_unit_test(a_late_call_comes_once_after_the_timers),
