@@ -62,10 +62,12 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 
 void net_lwip_prefetch(const void *seg)
 {
-	const struct net_slot *s = container_of((const struct tcp_seg *)seg, struct net_slot, seg);
+	const struct net_slot_mark *mark = seg;
+	const struct net_slot *s;
 
-	if (!seg || s->mark.step != MEM_OF_SLOT)
+	if (!seg || mark[-1].step != MEM_OF_SLOT)
 		return;
+	s = container_of((const struct tcp_seg *)seg, struct net_slot, seg);
 	for (size_t off = 0; off < sizeof(*s); off += 64)
 		__builtin_prefetch((const uint8_t *)s + off);
 	for (size_t off = 0; off < net_slot_size(s); off += 64)
