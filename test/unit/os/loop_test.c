@@ -59,13 +59,14 @@ static void timers_fire_in_order_of_time(void **state)
 static void timers_are_set_without_memory(void **state)
 {
 	enum { N = 200000 };
-	struct os_loop *loop = os_loop_new();
+	struct os_loop *loop;
 	struct rlimit was, none = { 0 };
 	struct shot *s;
 
 #ifdef __SANITIZE_ADDRESS__
 	skip(); /* what it keeps beside the memory is beyond the limit already */
 #endif
+	loop = os_loop_new();
 	s = calloc(N, sizeof(*s));
 	assert_non_null(s);
 	for (size_t i = 0; i < N; i++)
