@@ -11,7 +11,6 @@
 #include "netstack/slot.h"
 
 #define WORTH 8 /* segments */
-#define N_BUFFERS 2 /* of each, which is what lwIP counts: headers, payload */
 
 static void build(const struct tcp_pcb *pcb, struct net_slot *s, uint32_t seq, uint16_t len, bool push)
 {
@@ -45,7 +44,7 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 	size_t n = len / size;
 
 	/* A slot holds a full segment: small ones would take many times their bytes. */
-	if (n < WORTH || size < TCP_MSS / 2 || net_slots_are_wasted() || len > pcb->snd_buf || pcb->snd_queuelen + N_BUFFERS * n > TCP_SND_QUEUELEN)
+	if (n < WORTH || size < TCP_MSS / 2 || net_slots_are_wasted() || len > pcb->snd_buf || pcb->snd_queuelen + NET_SLOT_BUFFERS * n > TCP_SND_QUEUELEN)
 		return 0;
 	for (size_t i = 0; i < n; i++) {
 		build(pcb, slots[i], pcb->snd_lbb + (uint32_t)(i * size), size, (i + 1) * size == len);
@@ -55,7 +54,7 @@ size_t net_slots_link(struct net_tcp *c, struct net_slot *const *slots, size_t l
 	append(pcb, &slots[0]->seg, &slots[n - 1]->seg);
 	pcb->snd_lbb += (uint32_t)(n * size);
 	pcb->snd_buf -= (tcpwnd_size_t)(n * size);
-	pcb->snd_queuelen = (uint16_t)(pcb->snd_queuelen + N_BUFFERS * n);
+	pcb->snd_queuelen = (uint16_t)(pcb->snd_queuelen + NET_SLOT_BUFFERS * n);
 	net_room_take(c, n * size);
 	return n;
 }

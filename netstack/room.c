@@ -13,7 +13,7 @@
  *
  * Who has room and finds no memory for it is starved: no ACK need be to come that would wake it, and turns would come without end.
  */
-#include "netstack/net_internal.h"
+#include "netstack/slot.h"
 
 #define LINE_BYTES (1280u << 10) /* 1.3 ms at 8 Gb/s: more only stands, less costs one flow speed */
 #define TURN (256u << 10)
@@ -34,8 +34,7 @@ static size_t room_by_number(const struct tcp_pcb *pcb)
 
 	if (size < SMALL_SEGMENT)
 		return n < N_SMALL_MAX ? (N_SMALL_MAX - n) * size : 0;
-	/* One that was read into (slot.c) has two buffers. */
-	return n < N_BUFFERS_MAX ? (N_BUFFERS_MAX - n) / 2 * size : 0;
+	return n < N_BUFFERS_MAX ? (N_BUFFERS_MAX - n) / NET_SLOT_BUFFERS * size : 0;
 }
 
 /* By its own queue, and by memory. */

@@ -6,6 +6,8 @@
 
 #include "netstack/net_internal.h"
 
+#define NET_SLOT_BUFFERS 2 /* headers, payload; lwIP limits a queue by their number */
+
 /* Headers in front of the payload, as pbuf_alloced_custom() leaves room for them. */
 #define SLOT_HEAD LWIP_MEM_ALIGN_SIZE((size_t)PBUF_TRANSPORT)
 

@@ -497,7 +497,7 @@ static bool ask(struct os_loop *loop)
 	return false;
 }
 
-/* False: nothing came. */
+/* False: there is nothing to do yet. */
 static bool coalesce(struct os_loop *loop)
 {
 	const struct heap_node *first = heap_first(&loop->timers);
@@ -511,6 +511,8 @@ static bool coalesce(struct os_loop *loop)
 	from = loop->now;
 	if (first)
 		span = MIN(span, first->key - MIN(first->key, from));
+	if (span == 0)
+		return true; /* for the timer, which even the shortest sleep would keep waiting */
 	ts = (struct timespec){ 0, (long)MIN(span, NSEC_PER_SEC - 1) };
 	nanosleep(&ts, NULL);
 	came = look(loop);

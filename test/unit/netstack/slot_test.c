@@ -108,11 +108,16 @@ static void dial(void)
 	assert_int_equal(net_tcp_dial(w.p.a.nif, &to, on_event, &w.a, &w.a.c), OK);
 }
 
-static void connect_ends(void)
+static void connect_ends_after(nsec_t t)
 {
 	dial();
-	run(20 * NSEC_PER_MSEC);
+	run(t);
 	assert_true(w.a.connected && w.b.connected);
+}
+
+static void connect_ends(void)
+{
+	connect_ends_after(20 * NSEC_PER_MSEC);
 }
 
 static void hang_up(void)
@@ -207,6 +212,34 @@ static void what_is_read_into_is_in_few_pieces(void **state)
 	assert_int_equal(net_write_read(w.a.c, block, 10 * MSS), 10 * MSS);
 	assert_int_equal(net_tcp_reserve(w.a.c, 30 << 10, &r), OK);
 	assert_in_range(r.n, 1, 3);
+	end();
+}
+
+#define MOST (21u << 20) /* 31,500 segments of two buffers */
+
+/* lwIP counts buffers, and refuses what goes beyond: room ends before that, and whatever is taken is sent. */
+static void a_queue_ends_at_its_number_of_buffers(void **state)
+{
+	const struct net_if_config cfg = { .n_addrs = 1, .mtu = 740, .addrs = { { ip_addr_v4(10, 99, 0, 2), 24 } } };
+	size_t sum = 0, most = 0;
+
+	begin(1);
+	net_listener_close(w.l);
+	net_if_close(w.p.b.nif);
+	netpair_reopen(&w.p, &w.p.b, &cfg);
+	assert_int_equal(net_tcp_listen(w.p.b.nif, 22, 4, on_syn, NULL, &w.l), OK);
+	w.p.unwatched = true;
+	w.p.delay = 100 * NSEC_PER_MSEC;
+	connect_ends_after(400 * NSEC_PER_MSEC);
+	for (int i = 0; i < 1000; i++) {
+		while (net_tcp_writable(w.a.c) > 0)
+			sum += net_write_read(w.a.c, block, 256 << 10);
+		most = MAX(most, sum - w.b.got);
+		run(5 * NSEC_PER_MSEC);
+	}
+	print_message("%zu bytes queued at most\n", most);
+	assert_true(most > MOST);
+	assert_false(w.a.failed);
 	end();
 }
 
@@ -398,6 +431,7 @@ int main(void)
 		cmocka_unit_test(bytes_arrive_over_a_bad_path),
 		cmocka_unit_test(segments_of_two_sizes_do_not_mix),
 		cmocka_unit_test(what_is_read_into_is_in_few_pieces),
+		cmocka_unit_test(a_queue_ends_at_its_number_of_buffers),
 		cmocka_unit_test(much_leaves_as_it_is_and_little_is_copied),
 		cmocka_unit_test(the_last_segment_alone_is_pushed),
 		cmocka_unit_test(no_room_is_told_and_so_is_room),
