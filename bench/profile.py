@@ -88,6 +88,7 @@ def main():
     ap.add_argument("--symbols", action="store_true")
     ap.add_argument("--calls", action="store_true")
     opt = ap.parse_args()
+    T.enter_namespace()
     port = T.free_port()
     server = subprocess.Popen([T.LOAD, "serve", str(port)])
     T.wait_port(port)

@@ -18,6 +18,9 @@ One tool runs at a time; a round measures each tool once, and the order turns wi
 slows down slows all. Printed: medians, spread, and ratios. Everything goes to bench/results/NAME.{md,json}, raw samples
 too. Nothing else should run on the machine. --also measures another build of ours (a directory such as /elsewhere/build) in
 the same run: a change is judged beside what was before it.
+
+Where local sockets have another congestion control than CUBIC by default, and root asks, all of it runs in a network
+namespace in which they have CUBIC, and a few rows say what it is with the default.
 """
 import argparse
 import json
@@ -134,18 +137,46 @@ ROWS = [
 TURNS = 8  # of slices of one flow and of many: four of them scatter by 0.03 in their median
 
 
-def many_beside_one(tool, seconds):
+def slices_in_turn(tool, seconds, turns):
     """What 32 flows carry of what one does, in slices right after one another: whole rounds lie minutes apart, and the machine drifts."""
-    tool.start()
-    T.first_byte(tool)
     ratios = []
-    for i in range(TURNS if isinstance(tool, T.Nefia) else 2):
+    for i in range(turns):
         for mode in ("up", "down"):
             slices = [(1, seconds), (MANY, 2 * seconds)]
             got = {flows: measure(tool, (mode, flows), s) for flows, s in (slices if i % 2 == 0 else slices[::-1])}
             if not any("error" in r for r in got.values()):
                 ratios.append({f"{mode}_many": {"of_one": got[MANY]["gbps"] / got[1]["gbps"]}})
     return ratios
+
+
+def many_beside_one(tool, seconds):
+    tool.start()
+    T.first_byte(tool)
+    return slices_in_turn(tool, seconds, TURNS if isinstance(tool, T.Nefia) else 2)
+
+
+OWN = "own_"  # before the names of cells with the machine's own congestion control for local sockets
+
+
+def measure_with_own_control(tool, seconds):
+    """One flow each way, and for ours 32 of them."""
+    T.control(T.machines_own_control())
+    try:
+        tool.start()
+        T.first_byte(tool)
+        samples = [{cell: measure(tool, CELLS[cell], seconds) for cell in ("up1", "down1")} for _ in range(2)]
+        if isinstance(tool, T.Nefia):
+            samples += slices_in_turn(tool, seconds, TURNS // 2)
+    finally:
+        T.control(T.USUAL)
+    return [{OWN + cell: found for cell, found in s.items()} for s in samples]
+
+
+def own_rows():
+    return [(f"{name}, with {T.machines_own_control()}", OWN + cell, field, more) for name, cell, field, more in (
+        ("one flow up, Gb/s", "up1", "gbps", True), ("one flow down, Gb/s", "down1", "gbps", True),
+        ("CPU s per GB up", "up1", "cpu_s_per_gb", False), ("CPU s per GB down", "down1", "cpu_s_per_gb", False),
+        ("32 flows up of one flow", "up_many", "of_one", True), ("32 flows down of one flow", "down_many", "of_one", True))]
 
 
 def values(samples, tool, cell, field):
@@ -368,12 +399,15 @@ def run_direct(opt, server_port, skipped):
         if not opt.cells:
             rounds_of([t for t in tools if t.name in ("nefia", T.Relays.name) or type(t) in also], 1, "32 flows beside one",
                       lambda tool, i: samples.setdefault(tool.name, []).extend(many_beside_one(tool, opt.seconds)), samples, skipped)
+        if not opt.cells and T.machines_own_control():
+            rounds_of([t for t in tools if t.name in ("nefia", T.Tailscale.name, T.Netstack.name)], 1, f"with {T.machines_own_control()}",
+                      lambda tool, i: samples.setdefault(tool.name, []).extend(measure_with_own_control(tool, opt.seconds)), samples, skipped)
     finally:
         for t in tools:
             shutil.rmtree(t.dir, ignore_errors=True)
     names = [t.name for t in tools if samples.get(t.name)]
     rivals = [n for n in names if n not in ("nefia", T.Stock.name, T.Relays.name, "loopback", *(t.name for t in also)) and "TUN" not in n]
-    return samples, table("program to program", samples, names, rivals, ROWS, "the best without a TUN device")
+    return samples, table("program to program", samples, names, rivals, ROWS + own_rows(), "the best without a TUN device")
 
 
 def late_packets(samples, names):
@@ -520,7 +554,8 @@ def machine():
             break
     commit = subprocess.run(["git", "-C", T.ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     return {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(), "commit": commit,
-            "avx512": "avx512f" in open("/proc/cpuinfo").read(), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            "avx512": "avx512f" in open("/proc/cpuinfo").read(), "local_sockets": T.control(),
+            "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
 PARTS = {"direct": run_direct, "paths": run_paths, "stack": run_stack, "exec": run_exec, "files": run_files, "hosts": run_hosts}
@@ -538,6 +573,7 @@ def main():
     ap.add_argument("--name", default="latest")
     ap.add_argument("--results", default=os.path.join(T.ROOT, "bench/results"))
     opt = ap.parse_args()
+    T.enter_namespace()
     opt.path_seconds = opt.seconds  # cells of the paths have lengths of their own, unless one is given
     opt.seconds = opt.seconds or (10 if opt.long else 2)
     server_port = T.free_port()
@@ -546,7 +582,8 @@ def main():
               "flags": vars(opt), "versions": T.versions()}
     m = result["machine"]
     text = [f"{m['cpu']}, {m['cores']} cores, Linux {m['kernel']}, commit {m['commit']}, {m['date']}.",
-            f"{opt.seconds:g} s a cell; median (least-greatest).", ""]
+            f"{opt.seconds:g} s a cell; median (least-greatest). Congestion control of local sockets: {m['local_sockets']}" +
+            (f", in a network namespace of this run's; the machine's own is {T.machines_own_control()}." if T.machines_own_control() else "."), ""]
     try:
         T.wait_port(server_port)
         for part in opt.parts.split(","):
