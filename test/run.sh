@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # run.sh B [long] - run every suite in turn; the last line is "N passed, M failed, K skipped".
 # A script or program ends with 0 (passed), 77 (skipped; its last line is the reason) or anything else (failed).
-# cmocka programs count every test in them. TEST_SUITES="e2e interop", TEST_ONLY="test/e2e/exec.sh": these alone.
+# cmocka programs count every test in them, skipped ones too. TEST_SUITES="e2e interop", TEST_ONLY="test/e2e/exec.sh": these alone.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 B=${1:-build} long=${2:-}
@@ -41,7 +41,9 @@ count() {
 	n=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | paste -sd+ | bc_)
 	case $rc in
 	0)
-		passed=$((passed + (n > 0 ? n : 1)))
+		tell_skipped "$name" "$log"
+		passed=$((passed + (n + n_skipped > 0 ? n : 1)))
+		skipped=$((skipped + n_skipped))
 		;;
 	77)
 		skipped=$((skipped + 1))
@@ -59,6 +61,17 @@ count() {
 		broken+=("$name: $({ grep -m 1 -B 3 -aE "$FAILURE" "$log" || tail -n 3 "$log"; } | cut -c 1-300 | paste -sd '|' | sed 's/|/ | /g')")
 		;;
 	esac
+}
+
+# tell_skipped NAME LOG: which tests of a cmocka program were skipped, with what the test said last; their number is n_skipped
+tell_skipped() {
+	local test why
+	n_skipped=0
+	while IFS=$'\t' read -r test why; do
+		n_skipped=$((n_skipped + 1))
+		echo "  skip  $1: $test: ${why:-see its source}"
+	done < <(awk '/^\[=+\] Running / { on = 1 } /^\[=+\] .* run\.$/ { on = 0 }
+		on && /^\[  SKIPPED \] / { print $4 "\t" said } { said = /^\[/ ? "" : $0 }' "$2")
 }
 
 # excerpt LOG: what was said before each failure in it and after, 150 lines at most; without one, its end
